@@ -1,0 +1,1 @@
+"""Benchmarks: rate-distortion, speed, and the tables of the README; see benchmarks/README.md."""

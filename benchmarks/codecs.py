@@ -1,0 +1,149 @@
+"""The codecs under test, each with the settings that span about 0.05 to 1.5 bits per pixel.
+
+A setting is a number, and a larger one always means better quality.
+"""
+
+import importlib.metadata
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image, features
+
+
+class CodecUnavailableError(Exception):
+    """This codec cannot run here; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchCodec:
+    """An encoder and decoder under one name."""
+
+    name: str
+    version: str
+    settings: Sequence[float]
+    encode: Callable[[Image.Image, float], bytes]
+    decode: Callable[[bytes], Image.Image]
+    timings: Callable[[], Mapping[str, float]] | None = None
+    """Seconds of each part of the last call, from the codecs that say."""
+
+
+def build(name: str, *, model: str | None = None) -> BenchCodec:
+    """Make the codec of that name; `model` chooses the weights of vqcodec.
+
+    Raises:
+        CodecUnavailableError: a library or the weights are not installed.
+        KeyError: no codec has that name.
+    """
+    if name == "vqcodec":
+        return _vqcodec(model)
+    return _PILLOW[name]()
+
+
+def decode_pillow(data: bytes) -> Image.Image:
+    """Decode any format that Pillow knows to mode RGB."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def _vqcodec(model: str | None) -> BenchCodec:
+    try:
+        import vqcodec
+        from vqcodec.codec import load_codec
+        from vqcodec.container import read_header
+        from vqcodec.errors import VqcError
+    except ImportError as error:
+        raise CodecUnavailableError(str(error)) from error
+    try:
+        codec = load_codec() if model is None else load_codec(model)
+    except VqcError as error:
+        raise CodecUnavailableError(str(error)) from error
+    # The file itself names its weights, so the version is that of what was really measured.
+    header, _ = read_header(codec.encode(Image.new("RGB", (16, 16)), quality=50))
+    return BenchCodec(
+        name="vqcodec",
+        version=f"vqcodec {vqcodec.__version__} model {header.model_id.hex()}",
+        settings=range(5, 100, 5),
+        encode=lambda image, setting: codec.encode(image, quality=round(setting)),
+        decode=lambda data: codec.decode(data).convert("RGB"),
+        timings=lambda: codec.timings,
+    )
+
+
+def _pillow(
+    name: str,
+    library: str,
+    settings: Sequence[float],
+    image_format: str,
+    vary: Callable[[float], dict[str, Any]],
+    fixed: dict[str, Any],
+) -> BenchCodec:
+    def encode(image: Image.Image, setting: float) -> bytes:
+        stream = io.BytesIO()
+        image.save(stream, image_format, **vary(setting), **fixed)
+        return stream.getvalue()
+
+    options = " ".join(f"{key}={value}" for key, value in fixed.items())
+    version = f"pillow {importlib.metadata.version('pillow')} {library} {options}"
+    return BenchCodec(name, version, settings, encode, decode_pillow)
+
+
+def _library(feature: str) -> str:
+    if not features.check(feature):
+        raise CodecUnavailableError(f"this Pillow was built without {feature}")
+    return f"{feature} {features.version(feature)}"
+
+
+def _quality(setting: float) -> dict[str, Any]:
+    return {"quality": round(setting)}
+
+
+def _jpeg() -> BenchCodec:
+    feature = "libjpeg_turbo" if features.check("libjpeg_turbo") else "jpg"
+    settings = (1, 4, 7, 11, 16, 23, 32, 42, 54, 66, 77)
+    fixed = {"optimize": True, "progressive": True}
+    return _pillow("jpeg", _library(feature), settings, "JPEG", _quality, fixed)
+
+
+def _webp() -> BenchCodec:
+    settings = (0, 1, 3, 7, 13, 21, 31, 43, 56, 69, 81)
+    return _pillow("webp", _library("webp"), settings, "WEBP", _quality, {"method": 6})
+
+
+def _avif(name: str, speed: int) -> BenchCodec:
+    settings = (3, 9, 16, 24, 32, 40, 48, 56, 64, 71)
+    # One thread: with --jobs the images run side by side, and the others have one thread too.
+    fixed = {"speed": speed, "max_threads": 1}
+    return _pillow(name, _library("avif"), settings, "AVIF", _quality, fixed)
+
+
+def _jxl() -> BenchCodec:
+    try:
+        import pillow_jxl  # noqa: F401  (registers the format)
+    except ImportError as error:
+        raise CodecUnavailableError("pillow-jxl-plugin is not installed") from error
+    library = f"pillow-jxl-plugin {importlib.metadata.version('pillow-jxl-plugin')}"
+    settings = (0, 7, 14, 22, 30, 40, 50, 60, 70, 77, 83)  # 0 is the lowest rate of the plugin
+    return _pillow("jxl", library, settings, "JXL", _quality, {"effort": 7, "num_threads": 1})
+
+
+def _jpeg2000() -> BenchCodec:
+    def ratio(bpp: float) -> dict[str, Any]:
+        return {"quality_layers": [24 / bpp]}
+
+    settings = (0.05, 0.08, 0.12, 0.18, 0.26, 0.37, 0.52, 0.73, 1.05, 1.5)  # bits per pixel
+    # Without mct=1 Pillow codes red, green and blue apart, at twice the bits.
+    fixed = {"quality_mode": "rates", "irreversible": True, "mct": 1}
+    return _pillow("jpeg2000", _library("jpg_2000"), settings, "JPEG2000", ratio, fixed)
+
+
+_PILLOW: dict[str, Callable[[], BenchCodec]] = {
+    "jpeg": _jpeg,
+    "webp": _webp,
+    "avif": lambda: _avif("avif", speed=6),  # Pillow's default
+    "avif-speed4": lambda: _avif("avif-speed4", speed=4),
+    "jxl": _jxl,
+    "jpeg2000": _jpeg2000,
+}
+
+NAMES: tuple[str, ...] = ("vqcodec", *_PILLOW)

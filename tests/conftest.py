@@ -1,0 +1,113 @@
+"""What several test files share: the shipped model, a tiny one, and images made on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vqcodec.codec import Codec
+    from vqcodec.model.vqvae import VQVAE
+
+# Hermetic: the same examples every time, no database on disk, no deadline on a busy machine.
+settings.register_profile("vqcodec", derandomize=True, database=None, deadline=None)
+settings.load_profile("vqcodec")
+
+
+@pytest.fixture(scope="session")
+def codec() -> Codec:
+    """The shipped model on the CPU; the test is skipped where no weights have been trained yet."""
+    from vqcodec import weights
+
+    if not weights.available():
+        pytest.skip("no trained weights")
+    from vqcodec.codec import Codec
+
+    return Codec.load(device="cpu")
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """A smooth colour image with a few edges, RGB, 96x64."""
+    y, x = np.mgrid[0:64, 0:96].astype(np.float64)
+    red = 128 + 100 * np.sin(x / 17) * np.cos(y / 23)
+    green = 40 + 1.5 * x + 0.5 * y
+    blue = np.where((x - 48) ** 2 + (y - 30) ** 2 < 400, 220, 60 + y)
+    return Image.fromarray(np.stack([red, green, blue], axis=-1).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def scenes() -> Tensor:
+    """Images with waves of all lengths, edges and noise: uint8 `[batches 2, 2, 3, 128, 192]`."""
+    import torch
+
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[0:128, 0:192].astype(np.float64)
+    images = []
+    for _ in range(4):
+        image = rng.uniform(60, 190, (3, 1, 1)) + rng.normal(0, 3, (3, 128, 192))
+        for length in (200, 60, 25, 12, 6):
+            u, v, phase = rng.uniform(-6, 6, 3) / length
+            wave = np.sin(u * x + v * y + 100 * phase)
+            image += rng.uniform(-0.25, 0.25, (3, 1, 1)) * length**0.9 * np.sign(wave) * wave**2
+        images.append(image)
+    pixels = np.stack(images).clip(0, 255).astype(np.uint8).reshape(2, 2, 3, 128, 192)
+    return torch.from_numpy(pixels)
+
+
+@pytest.fixture(scope="session")
+def tiny_integers(scenes: Tensor) -> VQVAE:
+    """A small network with integers for words, as it is after a few steps of training.
+
+    What training starts at zero is random, so that it matters: refinement and the prior's heads.
+    """
+    import torch
+
+    from vqcodec.model.layers import Block
+    from vqcodec.model.prior import PriorLevel
+    from vqcodec.model.vqvae import VQVAE, Config
+
+    config = Config(channels=((6, 8), (4, 8)), hidden=(16, 16), prior_width=16, prior_head=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VQVAE(config)
+        model.initialise(scenes[0].float() / 255)
+        for module in model.modules():
+            if isinstance(module, PriorLevel):
+                torch.nn.init.normal_(module.head.weight, std=0.1)
+            if isinstance(module, Block):
+                torch.nn.init.normal_(module.out.weight, std=0.02)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_integers: VQVAE, scenes: Tensor) -> VQVAE:
+    """The small network with codebooks."""
+    from train.codebooks import measure_ranges, with_codebooks
+
+    return with_codebooks(tiny_integers, measure_ranges(tiny_integers, scenes)).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_model: VQVAE, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small network as a weights file."""
+    from train.export import export
+
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    export(tiny_model, path, {"architecture": "tiny"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_codec(tiny_weights: Path) -> Codec:
+    """The small network, loaded on the CPU."""
+    from vqcodec.codec import Codec
+
+    return Codec.load(tiny_weights, device="cpu")

@@ -1,0 +1,178 @@
+"""What goes where, one bad file among many, and the report on stderr."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import click
+import pytest
+
+from vqcodec.batch import Done, Job, Plan, describe, plan, run
+from vqcodec.errors import CorruptError
+from vqcodec.files import encoded_name
+
+
+def make_plan(*inputs: str, output: str | None = None, force: bool = False) -> Plan:
+    return plan(inputs, output, suffixes=(".png",), rename=encoded_name, force=force)
+
+
+def targets(result: Plan) -> dict[str, str]:
+    assert result.problems == []
+    return {str(job.source): str(job.target) for job in result.jobs}
+
+
+@pytest.fixture(autouse=True)
+def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: a.png, b.png, album/c.png, album/sub/d.png."""
+    monkeypatch.chdir(tmp_path)
+    Path("album/sub").mkdir(parents=True)
+    for name in ("a.png", "b.png", "album/c.png", "album/sub/d.png"):
+        Path(name).write_bytes(name.encode())
+    return tmp_path
+
+
+def test_outputs_lie_beside_their_inputs() -> None:
+    assert targets(make_plan("a.png", "album")) == {
+        "a.png": "a.vqc",
+        "album/c.png": "album/c.vqc",
+        "album/sub/d.png": "album/sub/d.vqc",
+    }
+
+
+def test_one_input_goes_to_the_file_named() -> None:
+    assert targets(make_plan("a.png", output="out.bin")) == {"a.png": "out.bin"}
+
+
+@pytest.mark.parametrize("output", ["album", "new/"])
+def test_one_input_goes_into_the_folder_named(output: str) -> None:
+    assert targets(make_plan("a.png", output=output)) == {"a.png": str(Path(output) / "a.vqc")}
+
+
+def test_folders_keep_their_subfolders_in_the_output() -> None:
+    assert targets(make_plan("a.png", "album", output="new")) == {
+        "a.png": "new/a.vqc",
+        "album/c.png": "new/c.vqc",
+        "album/sub/d.png": "new/sub/d.vqc",
+    }
+
+
+def test_an_input_given_twice_counts_once() -> None:
+    assert len(make_plan("a.png", "./a.png", "album", "album/c.png").jobs) == 3
+
+
+def test_inputs_that_share_an_output_are_all_refused() -> None:
+    Path("a.jpg").touch()
+    result = make_plan("a.jpg", "a.png", "b.png")
+    assert [job.name for job in result.jobs] == ["b.png"]
+    assert result.problems == [
+        ("a.jpg", "a.vqc would be the output of a.png too"),
+        ("a.png", "a.vqc would be the output of a.jpg too"),
+    ]
+
+
+def test_an_output_never_replaces_its_input() -> None:
+    result = make_plan("a.png", output="./a.png", force=True)
+    assert result.jobs == []
+    assert result.problems == [("a.png", "the output would replace the input")]
+
+
+def test_existing_outputs_need_force() -> None:
+    Path("a.vqc").touch()
+    result = make_plan("a.png", "b.png")
+    assert [job.name for job in result.jobs] == ["b.png"]
+    assert result.problems == [("a.png", "a.vqc exists already (--force overwrites it)")]
+    assert len(make_plan("a.png", "b.png", force=True).jobs) == 2
+
+
+def test_missing_inputs_do_not_stop_the_others() -> None:
+    Path("empty").mkdir()
+    result = make_plan("gone.png", "empty", "a.png")
+    assert [job.name for job in result.jobs] == ["a.png"]
+    assert [name for name, _ in result.problems] == ["gone.png", "empty"]
+
+
+def test_streams() -> None:
+    assert make_plan("-").jobs == [Job(None, None)]
+    assert make_plan("-", output="x.vqc").jobs == [Job(None, Path("x.vqc"))]
+    assert make_plan("a.png", output="-").jobs == [Job(Path("a.png"), None)]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        (["-", "a.png"], None),
+        (["a.png", "b.png"], "-"),
+        (["album"], "-"),
+        (["a.png", "b.png"], "album/c.png"),
+    ],
+)
+def test_arguments_that_contradict_each_other(inputs: list[str], output: str | None) -> None:
+    with pytest.raises(click.UsageError):
+        make_plan(*inputs, output=output)
+
+
+def upper(job: Job) -> Done:
+    """Stands for a codec: writes the input in capitals, and fails on b.png as one would."""
+    if job.name == "b.png":
+        raise CorruptError("damaged")
+    data = job.read()
+    job.write(data.upper(), force=False)
+    return Done(len(data), len(data), pixels=10, bits=8 * len(data), notes=[f"{len(data)} letters"])
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_bad_file_is_named_and_the_others_are_done(
+    workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not run(make_plan("a.png", "b.png", "album"), upper, workers=workers)
+    assert Path("a.vqc").read_bytes() == b"A.PNG"
+    assert Path("album/sub/d.vqc").read_bytes() == b"ALBUM/SUB/D.PNG"
+    assert not Path("b.vqc").exists()
+    out, err = capsys.readouterr()
+    *lines, summary = err.splitlines()
+    assert out == ""
+    assert lines == [
+        "a.png: 5 letters",
+        "b.png: damaged",
+        "album/c.png: 11 letters",
+        "album/sub/d.png: 15 letters",
+    ]
+    # 31 bytes are 248 bits, on three times 10 pixels.
+    assert summary.startswith("3 files, 1 failed: 31 bytes in, 31 bytes out, 8.267 bpp, ")
+
+
+def test_what_could_not_be_planned_counts_as_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not run(make_plan("gone.png"), upper, workers=1)
+    assert capsys.readouterr().err.startswith("gone.png: no such file\n0 files, 1 failed: ")
+
+
+def test_workers_really_work_at_the_same_time() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+
+    def wait(job: Job) -> Done:
+        meeting.wait()  # a lone worker would be here for ever
+        return Done(0, 0, 1, 0)
+
+    assert run(make_plan("a.png", "b.png"), wait, workers=2)
+
+
+def test_a_closed_pipe_ends_the_run() -> None:
+    def write(job: Job) -> Done:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        run(make_plan("a.png"), write, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (CorruptError("the checksum\ndoes not fit"), "the checksum does not fit"),
+        (FileNotFoundError("no such file"), "no such file"),
+        (PermissionError(13, "Permission denied", "secret.png"), "Permission denied"),
+        (KeyError("tag"), "KeyError: 'tag'"),
+    ],
+)
+def test_errors_are_described_in_one_line(error: Exception, line: str) -> None:
+    assert describe(error) == line

@@ -1,0 +1,283 @@
+"""The quantizers of the codec: choice of words, bits, gradients, indices and back."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqcodec.model.classical import ClassicalQuantizer
+from vqcodec.model.quantizer import (
+    RANGE,
+    TAIL,
+    WORDS,
+    CodebookQuantizer,
+    Codebooks,
+    IntegerQuantizer,
+    integer_log_p,
+    log2_width,
+    small_words,
+)
+
+GROUPS = ((1, 2), (2, 3), (4, 1), (8, 1))
+CHANNELS = sum(dim * count for dim, count in GROUPS)
+SYMBOLS = sum(count for _, count in GROUPS)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def random_codebooks(kind: type[CodebookQuantizer]) -> CodebookQuantizer:
+    """A quantizer whose words and tables have moved off the integers, as training moves them."""
+    quantizer = kind(GROUPS)
+    with torch.no_grad():
+        for parameter in quantizer.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return quantizer
+
+
+def inputs(channels: int, symbols: int, weight: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
+    """Values of very different sizes, a price for each channel, and classes between the knots."""
+    y = torch.randn(3, channels, 4, 5) * torch.rand(3, channels, 1, 1) * 4
+    prices = weight * (0.5 + torch.rand(3, channels, 1, 1))
+    return y, prices, 8 * torch.rand(3, symbols, 4, 5)
+
+
+def best_costs(
+    codebooks: Codebooks, y: Tensor, weight: Tensor, width: Tensor, index: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The cost in nats of the chosen words and the least of all words' costs, by brute force."""
+    error = (y[:, :, None] - codebooks.words[:, None]).double().square()
+    cost = (weight[:, :, None] * error).sum(-1) - codebooks.log_p(width)
+    return cost.gather(-1, index[..., None])[..., 0], cost.amin(-1)
+
+
+both_kinds = pytest.mark.parametrize("kind", [CodebookQuantizer, ClassicalQuantizer])
+
+
+# The integers.
+
+
+@torch.no_grad()
+def test_integer_is_the_cheaper_neighbour_and_bits_are_its_information() -> None:
+    y, weight, width = inputs(6, 6)
+    z_q, bits = IntegerQuantizer(6).eval()(y, weight, width)
+    k = z_q.round()
+    torch.testing.assert_close(z_q, k, rtol=0, atol=1e-5)
+
+    def cost(word: Tensor) -> Tensor:
+        return weight * (y - word).square() - integer_log_p(word, log2_width(width))
+
+    neighbours = torch.minimum(cost(y.floor()), cost(y.floor() + 1))
+    torch.testing.assert_close(cost(k), neighbours)
+    nats = -integer_log_p(k, log2_width(width))
+    torch.testing.assert_close(bits, nats.sum((1, 2, 3)) / math.log(2))
+
+
+@torch.no_grad()
+def test_integers_end_at_127() -> None:
+    y = torch.tensor([-1e4, -126.9, 126.9, 1e4]).view(1, 4, 1, 1)
+    z_q, bits = IntegerQuantizer(4).eval()(
+        y, torch.full((1, 4, 1, 1), 6.0), torch.full_like(y, 8.0)
+    )
+    expected = torch.tensor([-RANGE, -RANGE, RANGE, RANGE], dtype=torch.float32)
+    torch.testing.assert_close(z_q.flatten(), expected)
+    assert bool(bits.isfinite())
+
+
+@torch.no_grad()
+def test_integer_probabilities_sum_to_one_and_fall_away_from_zero() -> None:
+    k = torch.arange(-RANGE, RANGE + 1.0)
+    for width in (0.0, 2.0, 4.0):
+        log_p = integer_log_p(k, log2_width(torch.tensor(width)))
+        assert float(log_p.exp().sum()) == pytest.approx(1, abs=1e-3)
+        assert torch.equal(log_p, log_p.flip(0))
+        assert bool((log_p[RANGE:].diff() <= 0).all())
+
+
+def test_integers_train_by_rounding_and_a_rate_that_pulls_towards_zero() -> None:
+    y, weight, width = inputs(6, 6)
+    y.requires_grad_()
+    z_q, bits = IntegerQuantizer(6)(y, weight, width)
+    torch.testing.assert_close(z_q, y.detach().round(), rtol=0, atol=1e-5)
+    nats = -integer_log_p(z_q.round(), log2_width(width))
+    torch.testing.assert_close(bits, nats.sum((1, 2, 3)) / math.log(2))
+    (of_value,) = torch.autograd.grad(z_q.sum(), y)
+    assert torch.equal(of_value, torch.ones_like(y))
+    (of_rate,) = torch.autograd.grad(bits.sum(), y)
+    # The noise turns the gradient of a value near zero round now and then.
+    towards = of_rate * y.detach()
+    assert float(towards.sum()) > 0.5 * float(towards.abs().sum())
+
+
+# The words and their tables.
+
+
+@pytest.mark.parametrize("dim", [1, 2, 4, 8])
+def test_first_words_are_distinct_integer_points_with_zero_first(dim: int) -> None:
+    words = small_words(dim)
+    assert words.shape == (WORDS, dim)
+    assert torch.equal(words, words.round())
+    assert len(set(map(tuple, words.tolist()))) == WORDS
+    assert float(words[0].abs().sum()) == 0
+    norms = words.abs().sum(1)
+    assert torch.equal(norms, norms.sort().values)
+
+
+@torch.no_grad()
+def test_probabilities_are_normalised_and_their_tails_bounded() -> None:
+    codebooks = Codebooks(2, 3)
+    codebooks.logits.copy_(1000 * torch.randn_like(codebooks.logits))
+    log_p = codebooks.log_p(8 * torch.rand(3, 50))
+    torch.testing.assert_close(log_p.exp().sum(-1), torch.ones(3, 50))
+    assert float(log_p.min()) >= -(TAIL + math.log(WORDS))
+
+
+@torch.no_grad()
+def test_tables_start_as_those_of_the_integers() -> None:
+    codebooks = Codebooks(1, 1)
+    for knot in range(0, 11, 2):
+        width = torch.full((1, 1), knot / 2)
+        words = codebooks.words[0, :, 0]
+        theory = integer_log_p(words, log2_width(width[0, 0])).softmax(0)
+        # The tails of narrow classes are lifted, by less than a thousandth in all.
+        torch.testing.assert_close(codebooks.log_p(width)[0, 0].exp(), theory, rtol=0, atol=3e-3)
+
+
+# Both quantizers with codebooks.
+
+
+@both_kinds
+def test_join_undoes_split(kind: type[CodebookQuantizer]) -> None:
+    quantizer = kind(GROUPS)
+    y = torch.randn(3, CHANNELS, 4, 5)
+    parts = quantizer.split(y)
+    expected = [(count, 60, dim) for dim, count in GROUPS]
+    assert [tuple(part.shape) for part in parts] == expected
+    assert torch.equal(quantizer.join(parts, 4, 5), y)
+    # A vector is consecutive channels at one position of one image.
+    assert torch.equal(parts[1][2, 20 + 7], y[1, 6:8, 1, 2])
+    symbols = quantizer.split_symbols(torch.arange(SYMBOLS).view(1, -1, 1, 1).expand(3, -1, 4, 5))
+    assert [part[:, 0].tolist() for part in symbols] == [[0, 1], [2, 3, 4], [5], [6]]
+
+
+@both_kinds
+@torch.no_grad()
+def test_values_are_the_codewords_of_the_indices(kind: type[CodebookQuantizer]) -> None:
+    quantizer = random_codebooks(kind)
+    y, weight, width = inputs(CHANNELS, SYMBOLS)
+    z_q, _ = quantizer(y, weight, width)
+    indices = quantizer.indices(y, weight, width)
+    assert quantizer.symbols == SYMBOLS == sum(len(index) for index in indices)
+    values = quantizer.lookup(indices, 4, 5)
+    torch.testing.assert_close(z_q, values, rtol=0, atol=1e-5)
+    rows = zip(quantizer.parts, quantizer.split(values), indices, strict=True)
+    for codebooks, part, index in rows:
+        assert isinstance(codebooks, Codebooks)
+        for words, own, chosen in zip(codebooks.words, part, index, strict=True):
+            assert torch.equal(words[chosen], own)
+
+
+@both_kinds
+@torch.no_grad()
+def test_indices_do_not_depend_on_how_many_are_chosen_at_once(
+    kind: type[CodebookQuantizer],
+) -> None:
+    quantizer = random_codebooks(kind)
+    y = 3 * torch.randn(1, CHANNELS, 40, 30)
+    weight, width = torch.full((1, CHANNELS, 1, 1), 2.0), 8 * torch.rand(1, SYMBOLS, 40, 30)
+    whole = quantizer.lookup(quantizer.indices(y, weight, width), 40, 30)
+    rows = []
+    for i in range(40):
+        indices = quantizer.indices(y[:, :, i : i + 1], weight, width[:, :, i : i + 1])
+        rows.append(quantizer.lookup(indices, 1, 30))
+    assert float((whole == torch.cat(rows, 2)).float().mean()) > 0.999
+
+
+@both_kinds
+@torch.no_grad()
+def test_bits_are_the_information_of_the_indices(kind: type[CodebookQuantizer]) -> None:
+    quantizer = random_codebooks(kind)
+    y, weight, width = inputs(CHANNELS, SYMBOLS)
+    _, bits = quantizer(y, weight, width)
+    expected = torch.zeros(3)
+    rows = zip(
+        quantizer.parts,
+        quantizer.indices(y, weight, width),
+        quantizer.split_symbols(width),
+        strict=True,
+    )
+    for codebooks, index, classes in rows:
+        assert isinstance(codebooks, Codebooks)
+        log_p = codebooks.log_p(classes).gather(-1, index[..., None])
+        expected -= log_p.view(len(index), 3, -1).sum((0, 2)) / math.log(2)
+    # The entropy quantizer interpolates the normaliser.
+    torch.testing.assert_close(bits, expected, rtol=0.02, atol=0)
+
+
+@both_kinds
+def test_prior_learns_from_the_indices(kind: type[CodebookQuantizer]) -> None:
+    quantizer = random_codebooks(kind)
+    y, weight, width = inputs(CHANNELS, SYMBOLS)
+    width.requires_grad_()
+    _, bits = quantizer(y, weight, width)
+    logits = [parameter for name, parameter in quantizer.named_parameters() if "logits" in name]
+    of_width, *of_logits = torch.autograd.grad(bits.sum(), [width, *logits])
+    assert float(of_width.abs().max()) > 0
+    with torch.no_grad():
+        width -= 0.01 * of_width / of_width.abs().max()
+        for table, gradient in zip(logits, of_logits, strict=True):
+            table.sub_(0.1 * gradient / gradient.abs().max())
+        assert float(quantizer(y, weight, width)[1].sum()) < float(bits.sum())
+
+
+# The entropy-constrained choice alone.
+
+
+@torch.no_grad()
+def test_index_minimises_rate_and_distortion_by_brute_force() -> None:
+    quantizer = random_codebooks(CodebookQuantizer)
+    y, weight, width = inputs(CHANNELS, SYMBOLS)
+    rows = zip(
+        quantizer.parts,
+        quantizer.split(y),
+        quantizer.split(weight.expand_as(y)),
+        quantizer.split_symbols(width),
+        quantizer.indices(y, weight, width),
+        strict=True,
+    )
+    for codebooks, *own in rows:
+        assert isinstance(codebooks, Codebooks)
+        chosen, best = best_costs(codebooks, *own)
+        torch.testing.assert_close(chosen, best, rtol=0, atol=1e-3)
+
+
+def test_rate_gradient_moves_values_towards_fewer_bits() -> None:
+    quantizer = random_codebooks(CodebookQuantizer)
+    y, weight, width = inputs(CHANNELS, SYMBOLS, weight=0.5)
+    y.requires_grad_()
+    _, bits = quantizer(y, weight, width)
+    (gradient,) = torch.autograd.grad(bits.sum(), y)
+    # Every image and every group feels its rate.
+    for part in quantizer.split(gradient):
+        assert float(part.abs().amax((1, 2)).min()) > 0
+    with torch.no_grad():
+        _, fewer = quantizer(y - 0.5 * gradient, weight, width)
+    assert bool((fewer < 0.98 * bits.detach()).all())
+
+
+def test_value_gradient_follows_the_values() -> None:
+    quantizer = random_codebooks(CodebookQuantizer)
+    y, weight, width = inputs(CHANNELS, SYMBOLS)
+    y.requires_grad_()
+    z_q, _ = quantizer(y, weight, width)
+    direction = torch.randn_like(y)
+    (gradient,) = torch.autograd.grad((z_q * direction).sum(), y)
+    # The posterior's Jacobian is a covariance, so it never turns a direction round.
+    for along, moved in zip(quantizer.split(direction), quantizer.split(gradient), strict=True):
+        assert bool(((along * moved).sum(-1) >= -1e-3).all())
+    assert float((direction * gradient).sum()) > 0

@@ -1,0 +1,116 @@
+"""The codec's training task, and how its script reports errors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from train.vqvae import VALIDATION_QUALITIES, VQVAETask, main, rate_distortion
+from vqcodec.model.layers import QUALITIES
+from vqcodec.model.vqvae import Config
+
+
+@dataclass
+class Output:
+    bits: Tensor
+    mse: Tensor
+    x_hat: Tensor
+
+
+class Darken(nn.Module):
+    """Spends half a bit per pixel and returns every pixel darker by 3/255, and a bit more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset = nn.Parameter(torch.tensor(3.2 / 255.0))
+        self.seen: list[Tensor] = []
+
+    def forward(self, x: Tensor, quality: Tensor) -> Output:
+        self.seen.append(quality)
+        bits = torch.full(x.shape[:1], 0.5 * x.shape[-2] * x.shape[-1])
+        x_hat = x - self.offset
+        return Output(bits, (x - x_hat).square().mean(dim=(1, 2, 3)), x_hat)
+
+
+def test_loss_is_the_normalised_rate_distortion_cost() -> None:
+    model, task = Darken(), VQVAETask([], Config(lmbda_min=0.02, lmbda_max=0.02))
+    batch = torch.full((3, 3, 8, 16), 100, dtype=torch.uint8)
+    terms = task.loss(model, batch, torch.Generator().manual_seed(0))
+    assert float(terms["bpp"].detach()) == pytest.approx(0.5)
+    assert float(terms["loss"].detach()) == pytest.approx((0.5 + 0.02 * 3.2**2) / 2.0, rel=1e-4)
+    terms["loss"].backward()  # type: ignore[no-untyped-call]
+    assert model.offset.grad is not None
+    assert float(model.offset.grad) > 0
+
+
+def test_quality_is_uniform_and_of_the_generator() -> None:
+    model, task = Darken(), VQVAETask([], Config())
+    batch = torch.zeros((4000, 3, 1, 1), dtype=torch.uint8)
+    for _ in range(2):
+        task.loss(model, batch, torch.Generator().manual_seed(3))
+    first, second = model.seen
+    assert torch.equal(first, second)
+    assert 1 <= float(first.min()) < 2
+    assert QUALITIES - 1 < float(first.max()) <= QUALITIES
+    for quality in (25, 50, 75):
+        share = float((first < quality).float().mean())
+        assert share == pytest.approx((quality - 1) / (QUALITIES - 1), abs=0.03)
+
+
+@torch.no_grad()
+def test_validation_measures_eight_bit_pixels_at_each_quality() -> None:
+    valid = [
+        torch.full((2, 3, 64, 64), 100, dtype=torch.uint8),
+        torch.full((1, 3, 64, 128), 1, dtype=torch.uint8),
+    ]
+    model, config = Darken(), Config(lmbda_min=0.0005, lmbda_max=0.05)
+    rows = VQVAETask(valid, config).validate(model)
+    assert [row["quality"] for row in rows] == list(VALIDATION_QUALITIES)
+    images = sum(len(batch) for batch in valid)
+    assert [float(q) for q in model.seen] == [
+        q for q in VALIDATION_QUALITIES for _ in range(images)
+    ]
+    for row in rows:
+        lmbda = 0.0005 * 100 ** ((row["quality"] - 1) / (QUALITIES - 1))
+        # Two images are 3 levels darker; in the third, level 1 becomes 0.
+        psnr = [20 * math.log10(255 / 3)] * 2 + [20 * math.log10(255)]
+        assert row["psnr"] == pytest.approx(sum(psnr) / 3, rel=1e-5)
+        assert row["bpp"] == pytest.approx(0.5)
+        scale = math.sqrt(lmbda / 0.005)
+        assert row["worst"] == pytest.approx((0.5 + lmbda * 9) / scale, rel=1e-4)
+        assert row["loss"] == pytest.approx((0.5 + lmbda * 19 / 3) / scale, rel=1e-4)
+
+
+def test_cost_at_the_unit_is_in_bits_per_pixel() -> None:
+    ones = torch.ones(2)
+    cost = rate_distortion(ones, ones / 255.0**2, 0.005 * ones)
+    torch.testing.assert_close(cost, 1.005 * ones)
+
+
+def test_empty_data_set_is_one_line_and_exit_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", str(tmp_path), "--valid", str(tmp_path), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--steps", "1", "--device", "cpu"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: nothing to train on in {tmp_path}")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--steps", "0"), ("--lr", "-1"), ("--seed", "-1"), ("--ema", "2")]
+)
+def test_numbers_out_of_range_are_refused(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    required = ["--data", "a", "--valid", "b", "--out", "c", "--steps", "1"]
+    with pytest.raises(SystemExit) as stopped:
+        main([*required, option, value])
+    assert stopped.value.code == 2
+    assert option in capsys.readouterr().err

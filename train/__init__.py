@@ -1,0 +1,1 @@
+"""Training of the models: one script a model, with the loop, data, logs and checkpoints shared."""

@@ -1,0 +1,180 @@
+"""From integers to codebooks: python -m train.codebooks CHECKPOINT OUT --data PATH…
+
+Training starts with integers as words, because they have no range to outgrow. This turns such a
+checkpoint into one with learned codebooks, sized by what the channels really hold: a channel that
+ranges widely gets a codebook of its own, channels that are nearly always zero share one by the
+eight. Words and tables start where the integers left off; training goes on with --init.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from train.arguments import run_script
+from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from train.data import CropSampler, load_images
+from vqcodec.model.prior import PriorLevel
+from vqcodec.model.quantizer import (
+    CLASS_KNOTS,
+    CodebookQuantizer,
+    IntegerQuantizer,
+    integer_log_p,
+    log2_width,
+)
+from vqcodec.model.vqvae import VQVAE, Config, Groups, Level
+
+# A channel whose 99.9 % range, in steps, exceeds the bound gets codebooks of that dimension.
+DIMENSION_BOUNDS = ((1, 8.0), (2, 3.0), (4, 1.3), (8, 0.0))
+# Ranges are measured here: above it the rarest values saturate and later levels mend them.
+RANGE_QUALITY = 80.0
+QUANTILE = 0.999
+MEASURED_BATCHES = 12
+
+
+def choose_groups(ranges: Tensor) -> Groups:
+    """Return (dimension, codebooks) pairs for channels of falling `ranges`, float32 `[C]`."""
+    counts = {dim: 0 for dim, _ in DIMENSION_BOUNDS}
+    position = 0
+    while position < len(ranges):
+        wanted = next(
+            d for d, bound in DIMENSION_BOUNDS if float(ranges[position]) > bound or d == 8
+        )
+        left = len(ranges) - position
+        dim = max(d for d in counts if d <= min(wanted, left))
+        counts[dim] += 1
+        position += dim
+    return tuple((dim, count) for dim, count in counts.items() if count)
+
+
+@torch.no_grad()
+def measure_ranges(model: VQVAE, batches: Tensor) -> list[Tensor]:
+    """Return each level's 99.9 % range of |y| in steps, `[C]`, over uint8 `[N, B, 3, H, W]`."""
+    seen: dict[nn.Module, list[Tensor]] = {}
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
+        seen.setdefault(module, []).append(inputs[0].abs().transpose(0, 1).flatten(1))
+
+    levels = model.all_levels()
+    hooks = [level.quantizer.register_forward_hook(note) for level in levels]
+    for batch in batches:
+        model(batch.float() / 255, torch.full((len(batch),), RANGE_QUALITY))
+    for hook in hooks:
+        hook.remove()
+    values = [torch.cat(seen[level.quantizer], 1) for level in levels]
+    return [v.kthvalue(max(1, int(QUANTILE * v.shape[1])), dim=1).values for v in values]
+
+
+@torch.no_grad()
+def with_codebooks(model: VQVAE, ranges: list[Tensor]) -> VQVAE:
+    """Return the network with codebooks in place of integers, equal to it up to its words.
+
+    Channels are sorted by falling range, so all that touches them is permuted.
+    """
+    orders = [r.argsort(descending=True, stable=True) for r in ranges]
+    groups = tuple(choose_groups(r[order]) for r, order in zip(ranges, orders, strict=True))
+    result = VQVAE(dataclasses.replace(model.config, groups=groups))
+    state = result.state_dict()
+    for name, value in model.state_dict().items():
+        if name in state and state[name].shape == value.shape:
+            state[name].copy_(value)
+    old_levels, new_levels = model.all_levels(), result.all_levels()
+    for number, order in enumerate(orders):
+        _permute_level(old_levels[number], new_levels[number], order)
+        old, new = model.prior.levels[number], result.prior.levels[number]
+        _merge_classes(old, new, new_levels[number].codebooks, order)
+    _permute_inputs(result, orders)
+    return result
+
+
+def _permute_level(old: Level, new: Level, order: Tensor) -> None:
+    new.take.copy_(old.take[order])
+    new.put.copy_(old.put[:, order])
+    new.log_gain.table.copy_(old.log_gain.table[:, order])
+
+
+def _merge_classes(
+    old: PriorLevel, new: PriorLevel, quantizer: CodebookQuantizer, order: Tensor
+) -> None:
+    """Give a codebook the mean class of its channels, and its tables their differences from it."""
+    weight, bias, slope = old.head.weight[order], old.head.bias[order], old.slope[order]
+    typical = bias + slope / 2
+    start = row = 0
+    for codebooks in quantizer.parts:
+        dim, count = codebooks.dim, codebooks.count
+        channels, rows = slice(start, start + dim * count), slice(row, row + count)
+        for target, source in (
+            (new.head.weight, weight),
+            (new.head.bias, bias),
+            (new.slope, slope),
+        ):
+            target[rows] = torch.unflatten(source[channels], 0, (count, dim)).mean(1)
+        offsets = torch.unflatten(typical[channels], 0, (count, dim))
+        offsets = offsets - offsets.mean(1, keepdim=True)
+        knots = torch.linspace(0, 8, CLASS_KNOTS)
+        # [count, knots, words, dim]
+        width = (knots[:, None, None] + offsets[:, None, None, :]).clamp(0, 8)
+        words = codebooks.words[:, None].abs()
+        codebooks.logits.copy_(integer_log_p(words, log2_width(width)).sum(-1))
+        start, row = start + dim * count, row + count
+
+
+def _permute_inputs(model: VQVAE, orders: list[Tensor]) -> None:
+    """Reorder what the prior reads of each level, in the levels after it and between the scales."""
+    config, numbers = model.config, iter(range(len(orders)))
+    for scale in config.channels:
+        for position, _ in enumerate(scale):
+            number = next(numbers)
+            if position + 1 < len(scale):
+                weight = model.prior.levels[number + 1].update.weight
+                own = weight[:, config.prior_width :].clone()
+                weight[:, config.prior_width :] = own[:, orders[number]]
+    # [hidden | last magnitudes | earlier magnitudes | values of all levels in order]
+    coarse = config.channels[0]
+    last = len(coarse) - 1
+    sequence = [last, *range(last), *range(len(coarse))]
+    weight = model.prior.upsample.weight
+    start = config.prior_width
+    for number in sequence:
+        own = weight[:, start : start + coarse[number]].clone()
+        weight[:, start : start + coarse[number]] = own[:, orders[number]]
+        start += coarse[number]
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Convert as told."""
+    state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
+    model = VQVAE(Config.from_dict(state["config"]["model"]))
+    if not isinstance(model.levels[0][0].quantizer, IntegerQuantizer):
+        raise ValueError(f"{arguments.checkpoint} has codebooks already")
+    load_weights(model, state["ema"], arguments.checkpoint)
+    sampler = CropSampler(load_images(arguments.data, arguments.memory << 30), 192, 8, seed=1)
+    batches = torch.stack([sampler.batch(step, 0) for step in range(MEASURED_BATCHES)])
+    converted = with_codebooks(model, measure_ranges(model, batches))
+    weights = converted.state_dict()
+    config = {**state["config"], "model": dataclasses.asdict(converted.config)}
+    save_checkpoint(arguments.out, {**state, "model": weights, "ema": weights, "config": config})
+    for number, groups in enumerate(converted.config.groups or ()):
+        print(
+            f"level {number}: " + ", ".join(f"{n} codebooks of {d} dimensions" for d, n in groups)
+        )
+    return True
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="train.codebooks", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH")
+    parser.add_argument("--memory", type=int, default=8, metavar="GIB", help="for decoded images")
+    return run_script(run, parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

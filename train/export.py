@@ -1,0 +1,131 @@
+"""A checkpoint becomes the file that ships: python -m train.export CHECKPOINT OUT.safetensors
+
+The averaged weights in half precision, the prior and its frequency tables in integers, and a model
+card (JSON) beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from train.arguments import run_script
+from train.checkpoint import load_checkpoint, load_weights
+from vqcodec.codec import class_centres
+from vqcodec.entropy.coder import FREQUENCY_BITS
+from vqcodec.entropy.network import CLASSES, SHIFT
+from vqcodec.model.layers import QUALITIES, Conv2d
+from vqcodec.model.prior import ACTIVATION_MAX, ACTIVATION_UNIT, PriorLevel, magnitude
+from vqcodec.model.quantizer import Codebooks
+from vqcodec.model.vqvae import VQVAE, Config
+from vqcodec.weights.store import CONFIG_KEY, NETWORK, TABLES
+
+Arrays = dict[str, NDArray[Any]]
+
+LICENCE = "For research use: trained on photographs that are themselves for research use."
+
+
+@torch.no_grad()
+def integer_arrays(model: VQVAE) -> Arrays:
+    """Return the integer prior and the frequency tables of a network with codebooks."""
+    arrays = _layer("prior.upsample", model.prior.upsample)
+    for number, (level, prior) in enumerate(
+        zip(model.all_levels(), model.prior.levels, strict=True)
+    ):
+        arrays |= _prior_level(f"prior.{number}", prior)
+        for part, codebooks in enumerate(level.codebooks.parts):
+            words = codebooks.words
+            seen = (magnitude(words) / ACTIVATION_UNIT).round()
+            arrays[f"prior.{number}.magnitudes.{part}"] = seen.to(torch.uint8).numpy()
+            values = words.round().clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+            arrays[f"prior.{number}.values.{part}"] = values.to(torch.int8).numpy()
+            arrays[f"{TABLES}{number}.{part}"] = frequencies(codebooks)
+    return arrays
+
+
+def frequencies(codebooks: Codebooks) -> NDArray[np.uint32]:
+    """Return frequencies `[codebooks, CLASSES, words]`: each row positive, its sum 2^24."""
+    centres = class_centres(torch.arange(CLASSES)).expand(codebooks.count, -1)
+    p = codebooks.log_p(centres).double().exp().numpy()
+    words = p.shape[-1]
+    counts: NDArray[np.int64] = np.floor(p * ((1 << FREQUENCY_BITS) - words)).astype(np.int64) + 1
+    missing = (1 << FREQUENCY_BITS) - counts.sum(-1, keepdims=True)
+    most = counts.argmax(-1)[..., None]
+    np.put_along_axis(counts, most, np.take_along_axis(counts, most, -1) + missing, -1)
+    return counts.astype(np.uint32)
+
+
+def _prior_level(name: str, level: PriorLevel) -> Arrays:
+    slope = level.slope / ACTIVATION_UNIT * 2**SHIFT / QUALITIES
+    return {
+        **_layer(f"{name}.update", level.update),
+        **_layer(f"{name}.hidden", level.hidden),
+        **_layer(f"{name}.head", level.head),
+        f"{name}.slope": slope.round().to(torch.int32).numpy(),
+    }
+
+
+def _layer(name: str, conv: Conv2d) -> Arrays:
+    weight = (conv.weight * 2**SHIFT).round().clamp(-(2**15), 2**15 - 1)
+    taps = weight.permute(2, 3, 1, 0).flatten(0, 1)
+    bias = conv.bias / ACTIVATION_UNIT * 2**SHIFT
+    return {
+        f"{name}.weight": taps.contiguous().to(torch.int16).numpy(),
+        f"{name}.bias": bias.round().to(torch.int32).numpy(),
+    }
+
+
+def export(model: VQVAE, path: Path, card: Mapping[str, Any]) -> None:
+    """Write the weights file of a network with codebooks, and its card beside it.
+
+    Raises ModelError if the network still quantises to integers.
+    """
+    network = {
+        NETWORK + name: value.half().contiguous().numpy()
+        for name, value in model.state_dict().items()
+        if not name.startswith("prior.")
+    }
+    metadata = {CONFIG_KEY: json.dumps(dataclasses.asdict(model.config))}
+    save_file({**network, **integer_arrays(model)}, path, metadata)
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Export as told."""
+    state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
+    config = state["config"]
+    model = VQVAE(Config.from_dict(config["model"]))
+    load_weights(model, state["ema"], arguments.checkpoint)
+    card = {
+        "architecture": "hierarchical VQ-VAE, two scales, closed loop",
+        "training data": [Path(path).name for path in config["settings"].get("data", [])],
+        "commit": config.get("commit"),
+        "steps": state["step"],
+        "hours": round(state["seconds"] / 3600, 2),
+        "gigapixels": round(state["pixels"] / 1e9, 2),
+        "licence": LICENCE,
+    }
+    export(model, arguments.out, card)
+    return True
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="train.export", description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("out", type=Path)
+    return run_script(run, parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

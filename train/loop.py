@@ -1,0 +1,312 @@
+"""The training loop that every model shares: one step, its logs, its checkpoints, its resume.
+
+Everything random in a step is a function of (seed, step, rank): the batch, the generator that the
+task gets and PyTorch's global generators. So a checkpoint has no generator states, and a resumed
+run repeats the run that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from train.data import Sampler, prefetch
+from train.errors import CheckpointError, DivergedError
+from train.log import CsvLog, TensorBoardLog
+from train.place import Place
+
+CHECKPOINT = "checkpoint.pt"
+MOST_SKIPPED_IN_A_ROW = 100
+
+_log = logging.getLogger("train")
+
+
+class Task(Protocol):
+    """What is trained for: the part of a training run that differs from model to model."""
+
+    def loss(
+        self, model: nn.Module, batch: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return scalars to log, of which "loss" is minimised; `model` is only to be called."""
+        ...
+
+    def validate(self, model: nn.Module) -> list[dict[str, float]]:
+        """Return rows for valid.csv, each with a "loss"; `model` is in evaluation mode."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train: numbers of steps, and what is the same for every model."""
+
+    steps: int
+    warmup: int = 500
+    decay: float = 0.3
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    log_every: int = 50
+    valid_every: int = 1000
+    checkpoint_minutes: float = 10.0
+    data_threads: int = 1
+
+    def lr_factor(self, step: int) -> float:
+        """Return the learning rate of `step` over its peak: linear warmup, constant, linear to 0.
+
+        The fall takes the last `decay` of the steps.
+        """
+        rise = (step + 1) / max(self.warmup, 1)
+        fall = (self.steps - step) / max(self.decay * self.steps, 1.0)
+        return min(1.0, rise, fall)
+
+
+class Trainer:
+    """Trains `model` for `task` on the batches of `sampler`, in the folder `out`.
+
+    `out` receives checkpoint.pt, log.csv, valid.csv and TensorBoard's files. `config` (plain data)
+    goes into the checkpoint; what it has under "settings" should not change on resume.
+    `optimizer` holds the peak learning rates; `schedule` gives the factor of each step.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        sampler: Sampler,
+        optimizer: torch.optim.Optimizer,
+        settings: Settings,
+        out: Path,
+        place: Place,
+        config: Mapping[str, Any],
+        schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        model.to(place.device)
+        self.model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.step = 0
+        self._parallel = place.parallel(self.model)
+        self._task = task
+        self._sampler = sampler
+        self._optimizer = optimizer
+        self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
+        self._schedule = schedule or settings.lr_factor
+        self._settings = settings
+        self._out = out
+        self._place = place
+        self._config = dict(config)
+        self._generator = torch.Generator(place.device)
+        self._seconds = 0.0
+        self._pixels = 0
+        self._skipped = 0
+        self._skipped_in_a_row = 0
+        self._sums: dict[str, float] = {}
+        self._summed = 0
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that `run` saves to and `resume` reads."""
+        return self._out / CHECKPOINT
+
+    def resume(self) -> None:
+        """Go on from the checkpoint; raises CheckpointError if there is none or it does not fit."""
+        state = load_checkpoint(self.checkpoint, self._place.device)
+        load_weights(self.model, state["model"], self.checkpoint)
+        load_weights(self.ema, state["ema"], self.checkpoint)
+        try:
+            self._optimizer.load_state_dict(state["optimizer"])
+        except ValueError as error:
+            raise CheckpointError(f"{self.checkpoint} has another optimizer: {error}") from error
+        self.step = state["step"]
+        self._seconds = state["seconds"]
+        self._pixels = state["pixels"]
+        self._skipped = state["skipped"]
+        self._sums = state["sums"]
+        self._summed = state["summed"]
+        before, now = state["config"].get("settings", {}), self._config.get("settings", {})
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                _log.warning("resumed with %s = %s, was %s", name, now.get(name), before.get(name))
+        _log.info("resumed %s at step %d", self.checkpoint, self.step)
+
+    def run(self) -> bool:
+        """Train to the last step, or until SIGINT or SIGTERM; then save.
+
+        Returns whether the last step was reached. Raises CheckpointError if a run that was not
+        resumed would overwrite a checkpoint, and DivergedError if the loss stays not finite.
+        """
+        if self.step == 0 and self.checkpoint.exists():
+            raise CheckpointError(f"{self.checkpoint} exists: give --resume or another --out")
+        settings, first = self._settings, self._place.first
+        if first:
+            self._out.mkdir(parents=True, exist_ok=True)
+            self._log = CsvLog(self._out / "log.csv", self.step)
+            self._valid_log = CsvLog(self._out / "valid.csv", self.step)
+            self._board = TensorBoardLog(self._out / "tensorboard", self.step)
+        saved = clock = time.monotonic()
+        batches = prefetch(
+            self._sampler, self.step, settings.steps, self._place.rank, settings.data_threads
+        )
+        with _stop_signals() as signals, logging_redirect_tqdm(), self._bar() as bar:
+            for batch in batches:
+                stop = self._advance(batch, signals)
+                now = time.monotonic()
+                self._seconds, clock = self._seconds + now - clock, now
+                bar.update()
+                if first and self.step % settings.log_every == 0:
+                    self._write_means(bar)
+                if first and (self.step % settings.valid_every == 0 or self.step == settings.steps):
+                    self._validate()
+                if first and now - saved > 60 * settings.checkpoint_minutes:
+                    self.save()
+                    saved = now
+                if stop:
+                    break
+        if first:
+            self.save()
+            self._board.close()
+        return self.step == settings.steps
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        state = {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self._seconds,
+            "pixels": self._pixels,
+            "skipped": self._skipped,
+            "sums": self._sums,
+            "summed": self._summed,
+            "config": self._config,
+        }
+        save_checkpoint(self.checkpoint, state)
+
+    def _advance(self, batch: Tensor, signals: list[int]) -> bool:
+        """Take one step; return whether any process was asked to stop."""
+        place = self._place
+        seeds = np.random.SeedSequence((self._settings.seed, self.step, place.rank))
+        of_task, of_torch = (int(seed) for seed in seeds.generate_state(2))
+        self._generator.manual_seed(of_task)
+        torch.manual_seed(of_torch)
+        factor = self._schedule(self.step)
+        for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        batch = batch.to(place.device, non_blocking=True)
+        with torch.autocast(place.device.type, torch.bfloat16):
+            terms = self._task.loss(self._parallel, batch, self._generator)
+        self._optimizer.zero_grad()
+        torch.autograd.backward(terms["loss"])
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip)
+        scalars = [*terms.values(), norm, torch.tensor(float(len(signals)), device=norm.device)]
+        values = place.mean(torch.stack([value.detach().float() for value in scalars])).tolist()
+        means = dict(zip([*terms, "grad_norm"], values, strict=False))
+        # Every process has the same means, so all skip or none does.
+        if math.isfinite(means["loss"]) and math.isfinite(means["grad_norm"]):
+            self._optimizer.step()
+            self._skipped_in_a_row = 0
+            for name, value in means.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value
+            self._summed += 1
+        else:
+            self._skip(means)
+        self._update_ema()
+        self.step += 1
+        self._pixels += place.world * batch.shape[0] * math.prod(batch.shape[2:])
+        return bool(values[-1] > 0)
+
+    def _skip(self, means: Mapping[str, float]) -> None:
+        self._skipped += 1
+        self._skipped_in_a_row += 1
+        if self._place.first:
+            loss, norm = means["loss"], means["grad_norm"]
+            _log.warning("step %d skipped: loss %g, gradient norm %g", self.step, loss, norm)
+        if self._skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            raise DivergedError(
+                f"no finite loss and gradient for {MOST_SKIPPED_IN_A_ROW} steps, "
+                f"up to step {self.step}: lower --lr"
+            )
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        # An average over the last tenth of a young run, so that it forgets the start.
+        decay = min(self._settings.ema, (1 + self.step) / (10 + self.step))
+        averages, currents = list(self.ema.parameters()), list(self.model.parameters())
+        torch._foreach_lerp_(averages, currents, 1.0 - decay)
+        for average, current in zip(self.ema.buffers(), self.model.buffers(), strict=True):
+            average.copy_(current)
+
+    def _write_means(self, bar: tqdm[Any]) -> None:
+        means = {name: total / self._summed for name, total in self._sums.items()}
+        if means:
+            row: dict[str, float] = {
+                "step": self.step,
+                "seconds": round(self._seconds, 1),
+                "pixels": self._pixels,
+                **means,
+                "lr": float(self._optimizer.param_groups[0]["lr"]),
+                "skipped": self._skipped,
+            }
+            self._log.write(row)
+            self._board.write("train", row, self.step)
+            bar.set_postfix({name: f"{value:.4g}" for name, value in means.items()}, refresh=False)
+        self._sums, self._summed = {}, 0
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        torch.manual_seed(self._settings.seed)
+        rows = self._task.validate(self.ema)
+        for row in rows:
+            self._valid_log.write({"step": self.step, "seconds": round(self._seconds, 1), **row})
+        mean = sum(row["loss"] for row in rows) / len(rows)
+        self._board.write("valid", {"loss": mean}, self.step)
+        _log.info("step %d: validation loss %.5f", self.step, mean)
+
+    def _bar(self) -> tqdm[Any]:
+        return tqdm(
+            total=self._settings.steps,
+            initial=self.step,
+            unit="step",
+            disable=not self._place.first,
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 60.0,
+        )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect the first SIGINT or SIGTERM in a list; a second one acts as it always does."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        restore()

@@ -1,0 +1,69 @@
+"""Where a process trains: its device, and its rank among the processes that torchrun started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from train.errors import TrainError
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One process of a training run; `world` is the number of processes."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    @classmethod
+    def join(cls, device: str) -> Place:
+        """Join the processes of torchrun, if it started this one, on "auto", "cpu" or "cuda".
+
+        Raises TrainError if the device is not there.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda" and not torch.cuda.is_available():
+            raise TrainError("no CUDA device is available; use --device cpu")
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+        if "RANK" not in os.environ:
+            return cls(torch.device(device))
+        local = int(os.environ["LOCAL_RANK"])
+        if device == "cuda":
+            torch.cuda.set_device(local)
+            dist.init_process_group("nccl")
+            return cls(torch.device("cuda", local), dist.get_rank(), dist.get_world_size())
+        dist.init_process_group("gloo")
+        return cls(torch.device("cpu"), dist.get_rank(), dist.get_world_size())
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes logs and checkpoints."""
+        return self.rank == 0
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """Return a module whose backward pass averages the gradients over all processes."""
+        if self.world == 1:
+            return model
+        local = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=local)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean of `values` over all processes; not finite where one is not finite."""
+        if self.world > 1:
+            dist.all_reduce(values)
+            values = values / self.world
+        return values
+
+    def leave(self) -> None:
+        """Wait for the other processes and part from them."""
+        if dist.is_initialized():
+            dist.barrier()
+            dist.destroy_process_group()

@@ -1,0 +1,191 @@
+"""Train the codec: python -m train.vqvae --data PATH… --valid PATH… --out DIR --steps N
+
+Several GPUs: torchrun --nproc-per-node N -m train.vqvae …
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from train.arguments import (
+    add_image_arguments,
+    add_loop_arguments,
+    loop_settings,
+    positive,
+    run_config,
+    run_script,
+)
+from train.checkpoint import load_checkpoint, load_weights
+from train.data import CropSampler, load_images, whole_images
+from train.errors import TrainError
+from train.loop import Trainer
+from train.place import Place
+from vqcodec.model.classical import ClassicalQuantizer
+from vqcodec.model.layers import QUALITIES
+from vqcodec.model.vqvae import VQVAE, Config
+
+VALIDATION_QUALITIES = (10, 30, 50, 70, 90)
+# At this lmbda a unit of loss is a bit per pixel.
+LMBDA_UNIT = 0.005
+INITIAL_BATCHES = 8
+RATE_SHARES = {"basis": 0.1, "take": 0.1, "put": 0.1, "words": 4.0, "logits": 4.0}
+
+
+class VQVAETask:
+    """Rate and distortion together, for all qualities at once.
+
+    The loss of an image is (bpp + lmbda 255² mse) / sqrt(lmbda / 0.005), with mse of pixels in
+    [0, 1]: the rate–distortion cost grows about as sqrt(lmbda), so every quality pulls equally.
+    Quality is uniform, so lmbda is log-uniform. What classical quantizers add counts as bits.
+    """
+
+    def __init__(self, valid: Sequence[Tensor], config: Config) -> None:
+        """`valid` is batches of whole images, uint8 [B, 3, H, W]."""
+        self._valid = valid
+        self._config = config
+
+    def loss(
+        self, model: nn.Module, batch: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return the loss and its parts for a batch of crops, uint8 [B, 3, H, W]."""
+        share = torch.rand(batch.shape[0], generator=generator, device=batch.device)
+        quality = 1 + (QUALITIES - 1) * share
+        out = model(batch.float() / 255.0, quality)
+        pixels = batch.shape[-2] * batch.shape[-1]
+        bpp = out.bits / pixels
+        own = (m.auxiliary_loss for m in model.modules() if isinstance(m, ClassicalQuantizer))
+        paid = torch.stack([out.bits, *own]).sum(0) / pixels
+        loss = rate_distortion(paid, out.mse, self._config.lmbda(quality))
+        return {"loss": loss.mean(), "bpp": bpp.mean(), "mse": out.mse.mean()}
+
+    def validate(self, model: nn.Module) -> list[dict[str, float]]:
+        """Return a row for each of a few qualities: means over images, and the worst loss.
+
+        The distortion is that of 8-bit pixels, so psnr is what a decoded file would have.
+        """
+        rows = []
+        device = next(model.parameters()).device
+        for quality in VALIDATION_QUALITIES:
+            points = [_measure(model, batch.to(device), quality) for batch in self._valid]
+            bpp, mse = (torch.cat(parts) for parts in zip(*points, strict=True))
+            lmbda = self._config.lmbda(torch.full_like(bpp, quality))
+            loss = rate_distortion(bpp, mse, lmbda)
+            rows.append(
+                {
+                    "quality": quality,
+                    "bpp": float(bpp.mean()),
+                    "psnr": float(-10.0 * mse.clamp(min=1e-10).log10().mean()),
+                    "loss": float(loss.mean()),
+                    "worst": float(loss.max()),
+                }
+            )
+        return rows
+
+
+def rate_distortion(bpp: Tensor, mse: Tensor, lmbda: Tensor) -> Tensor:
+    """Return the normalised cost of each image: bpp, mse on [0, 1] and lmbda are [B]."""
+    return (bpp + lmbda * 255.0**2 * mse) / (lmbda / LMBDA_UNIT).sqrt()
+
+
+def _measure(model: nn.Module, batch: Tensor, quality: float) -> tuple[Tensor, Tensor]:
+    """Return bpp [B] and mse [B] of uint8 [B, 3, H, W], one image at a time to bound memory."""
+    bpp, mse = [], []
+    for image in batch:
+        x = image[None].float() / 255.0
+        out = model(x, torch.full((1,), quality, device=batch.device))
+        x_hat = (out.x_hat.float().clamp(0.0, 1.0) * 255.0).round() / 255.0
+        bpp.append(out.bits.float() / (x.shape[-2] * x.shape[-1]))
+        mse.append((x_hat - x).square().mean(dim=(1, 2, 3)))
+    return torch.cat(bpp).cpu(), torch.cat(mse).cpu()
+
+
+def parameter_groups(model: VQVAE, lr: float) -> list[dict[str, Any]]:
+    """Return Adam's parameter groups: each kind of parameter at its own share of `lr`.
+
+    The linear transforms start near their optimum, where a full step is mostly noise; a word of a
+    codebook is seen rarely and has far to go.
+    """
+    groups: dict[float, list[nn.Parameter]] = {share: [] for share in (1.0, *RATE_SHARES.values())}
+    for name, parameter in model.named_parameters():
+        groups[RATE_SHARES.get(name.rsplit(".", 1)[-1], 1.0)].append(parameter)
+    return [
+        {"params": parameters, "lr": lr * share}
+        for share, parameters in groups.items()
+        if parameters
+    ]
+
+
+def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> VQVAE:
+    """Return the network that training starts from: --init, or one fitted to a few batches.
+
+    Raises CheckpointError, and TrainError if the classical quantizer has no codebooks to work on.
+    """
+    if arguments.init is None:
+        config, weights = Config(lmbda_min=arguments.lmbda_min, lmbda_max=arguments.lmbda_max), None
+    else:
+        initial = load_checkpoint(arguments.init, torch.device("cpu"))
+        config, weights = Config.from_dict(initial["config"]["model"]), initial["ema"]
+    classical = arguments.quantizer == "classical"
+    if classical and config.groups is None:
+        raise TrainError("--quantizer classical needs the --init of a network with codebooks")
+    model = VQVAE(dataclasses.replace(config, classical=classical))
+    if weights is None:
+        batches = [sampler.batch(step, 0) for step in range(INITIAL_BATCHES)]
+        model.initialise(torch.cat(batches).float() / 255)
+    else:
+        load_weights(model, weights, arguments.init)
+    return model
+
+
+def train(arguments: argparse.Namespace) -> bool:
+    """Train as told; return whether the last step was reached."""
+    place = Place.join(arguments.device)
+    memory = int(arguments.memory * 2**30)
+    images = load_images(arguments.data, memory)
+    valid = whole_images(load_images(arguments.valid, memory), arguments.valid_images)
+    torch.manual_seed(arguments.seed)
+    sampler = CropSampler(images, arguments.crop, arguments.batch, arguments.seed)
+    model = initial_model(arguments, sampler)
+    trainer = Trainer(
+        model,
+        VQVAETask(valid, model.config),
+        sampler,
+        torch.optim.Adam(parameter_groups(model, arguments.lr), betas=(0.9, 0.99), fused=True),
+        loop_settings(arguments),
+        arguments.out,
+        place,
+        run_config(arguments, dataclasses.asdict(model.config)),
+    )
+    if arguments.resume:
+        trainer.resume()
+    finished = trainer.run()
+    place.leave()
+    return finished
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="train.vqvae", description=__doc__.splitlines()[0])
+    add_image_arguments(parser)
+    add_loop_arguments(parser)
+    group = parser.add_argument_group("codec")
+    group.add_argument("--lmbda-min", type=positive(float), default=Config.lmbda_min)
+    group.add_argument("--lmbda-max", type=positive(float), default=Config.lmbda_max)
+    group.add_argument(
+        "--quantizer",
+        choices=("entropy", "classical"),
+        default="entropy",
+        help="how codebooks assign and learn: with the rate, or as the plain VQ-VAE",
+    )
+    return run_script(train, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

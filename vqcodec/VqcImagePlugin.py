@@ -1,0 +1,97 @@
+"""Pillow plugin: importing this module lets `Image.open` and `Image.save` handle .vqc files.
+
+Opening a file reads its header and chunks only and does not import torch; the model is loaded on
+the first access to the pixels. As in Pillow's own plugins, a damaged file is an OSError.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from PIL import Image, ImageFile
+
+from vqcodec.container import MAGIC, MAX_SIDE, ChunkTag, read_preamble, unpack
+from vqcodec.errors import VqcError
+from vqcodec.image import metadata
+
+_DEFAULT_QUALITY = 50
+# Pillow has a limit of its own (Image.MAX_IMAGE_PIXELS) and applies it after `_open`.
+_NO_LIMIT = MAX_SIDE * MAX_SIDE
+
+
+def _accept(prefix: bytes) -> bool:
+    return prefix.startswith(MAGIC)
+
+
+class VqcImageFile(ImageFile.ImageFile):
+    """A .vqc file that is decoded when its pixels are first asked for."""
+
+    format = "VQC"
+    format_description = "Vector-quantized image"
+    _pending = False  # of the class: a copy made by pickle has its pixels and runs no `_open`
+
+    def _open(self) -> None:
+        assert self.fp is not None
+        if not _accept(self.fp.read(len(MAGIC))):
+            raise SyntaxError("not a .vqc file")
+        try:
+            preamble = read_preamble(
+                self.fp, partial=ImageFile.LOAD_TRUNCATED_IMAGES, max_pixels=_NO_LIMIT
+            )
+        except VqcError as error:
+            raise OSError(str(error)) from error
+        header, chunks = preamble.header, preamble.chunks
+        self._size = header.width, header.height
+        self._mode = ("L" if header.gray else "RGB") + "A" * (ChunkTag.ALPHA in chunks)
+        self.info.update(metadata(chunks.get(ChunkTag.ICC), chunks.get(ChunkTag.EXIF)))
+        self.info["quality"] = header.quality
+        self._pending = True
+
+    def verify(self) -> None:
+        """Check the file against its checksums without decoding it; OSError if it is damaged."""
+        if self.fp is None:
+            raise OSError("verify must be called directly after open")
+        self.fp.seek(0)
+        try:
+            unpack(self.fp.read(), max_pixels=_NO_LIMIT)
+        except VqcError as error:
+            raise OSError(str(error)) from error
+        super().verify()
+
+    def load(self) -> Any:
+        """Decode the file; OSError if it is damaged or its model is not at hand."""
+        if self._pending:
+            if self.fp is None:
+                raise OSError("the file is closed")
+            from vqcodec.codec import decode
+
+            self.fp.seek(0)
+            try:
+                image = decode(self.fp.read(), partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+            except VqcError as error:
+                raise OSError(str(error)) from error
+            self.im = image.im
+            self._pending = False
+            if self._exclusive_fp:
+                self.fp.close()
+            self.fp = None
+        return super().load()
+
+
+def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
+    from vqcodec import encode
+
+    options: dict[str, Any] = im.encoderinfo
+    given = [key for key in ("icc_profile", "exif") if key in options]
+    if given:
+        im = im.copy()
+        for key in given:
+            value = options[key]
+            im.info[key] = value.tobytes() if isinstance(value, Image.Exif) else value or b""
+    fp.write(encode(im, quality=options.get("quality", _DEFAULT_QUALITY)))
+
+
+Image.register_open(VqcImageFile.format, VqcImageFile, _accept)
+Image.register_save(VqcImageFile.format, _save)
+Image.register_extension(VqcImageFile.format, ".vqc")
+Image.register_mime(VqcImageFile.format, "image/x-vqc")

@@ -1,0 +1,213 @@
+"""Many files through one piece of work: planning the outputs, running, reporting on stderr.
+
+These are the rules that `encode` and `decode` share: what goes where, nothing is overwritten
+unasked, one bad file does not stop the others. No torch and no Pillow here.
+"""
+
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import click
+
+from vqcodec.errors import VqcError
+from vqcodec.files import Source, atomic_write, check_writable, expand
+
+STREAM = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to read and one to write; None is standard input or output."""
+
+    source: Path | None
+    target: Path | None
+
+    @property
+    def name(self) -> str:
+        """The input as messages call it."""
+        return STREAM if self.source is None else str(self.source)
+
+    def read(self) -> bytes:
+        """The whole input."""
+        if self.source is None:
+            return sys.stdin.buffer.read()
+        return self.source.read_bytes()
+
+    def write(self, data: bytes, *, force: bool) -> None:
+        """The whole output, at once or not at all if it is a file."""
+        if self.target is None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            atomic_write(self.target, data, force=force)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a job did: bytes, pixels of the picture, bits of its .vqc file, notes for the user."""
+
+    bytes_in: int
+    bytes_out: int
+    pixels: int
+    bits: int
+    notes: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Plan:
+    """The jobs of a command line, and (name, reason) of every input that cannot become one."""
+
+    jobs: list[Job] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+def plan(
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    suffixes: Collection[str],
+    rename: Callable[[Path], Path],
+    force: bool,
+) -> Plan:
+    """Decide what every input is written to, before anything is read.
+
+    Without `output` a file goes to `rename(its path)`. `output` is the file to write if there is
+    one input file; it is a folder, made if need be, if it is one, ends in a slash, or if there are
+    several inputs or a folder among them. Folders are searched for `suffixes` and keep their
+    subfolders in the output. The same input given twice counts once; inputs that would share an
+    output are problems, all of them.
+
+    Raises:
+        click.UsageError: the arguments contradict each other.
+    """
+    if STREAM in inputs and len(inputs) > 1:
+        raise click.UsageError("'-' (standard input) must be the only input")
+    if list(inputs) == [STREAM]:
+        return Plan([Job(None, None if output in (None, STREAM) else Path(output))])
+    several = len(inputs) > 1 or Path(inputs[0]).is_dir()
+    if output == STREAM:
+        if several:
+            raise click.UsageError("'-o -' (standard output) takes one input file")
+        return Plan([Job(Path(inputs[0]), None)])
+    folder = None
+    if output is not None:
+        if several or output.endswith(("/", os.sep)) or Path(output).is_dir():
+            folder = Path(output)
+        if folder is not None and folder.is_file():
+            raise click.UsageError(f"{output} is a file; several outputs need a folder")
+
+    def target_of(source: Source) -> Path:
+        if output is None:
+            return rename(source.path)
+        return Path(output) if folder is None else folder / rename(source.relative)
+
+    result = Plan()
+    # What each output would be made from; the keys are real paths, so that twins are seen.
+    claims: dict[str, dict[str, tuple[Path, Path]]] = defaultdict(dict)
+    for name in inputs:
+        try:
+            for source in expand(Path(name), suffixes):
+                target = target_of(source)
+                claimants = claims[os.path.realpath(target)]
+                claimants[os.path.realpath(source.path)] = (source.path, target)
+        except OSError as error:
+            result.problems.append((name, describe(error)))
+    for real_target, claimants in claims.items():
+        for real_source, (path, target) in claimants.items():
+            others = [str(other) for other, _ in claimants.values() if other != path]
+            try:
+                if others:
+                    raise FileExistsError(f"{target} would be the output of {others[0]} too")
+                if real_source == real_target:
+                    raise FileExistsError("the output would replace the input")
+                check_writable(target, force=force)
+                result.jobs.append(Job(path, target))
+            except OSError as error:
+                result.problems.append((str(path), describe(error)))
+    return result
+
+
+def run(todo: Plan, work: Callable[[Job], Done], *, workers: int) -> bool:
+    """Do all jobs, `workers` at a time, and report on stderr; whether everything went well.
+
+    There is a line for every note and every input that failed, a progress bar if there are
+    several jobs and stderr is a terminal, and a summary at the end.
+    """
+    from tqdm import tqdm  # takes longer to import than `vqcodec info` to run
+
+    begin = time.perf_counter()
+    done: list[Done] = []
+    failed = len(todo.problems)
+
+    def say(name: str, text: str) -> None:
+        tqdm.write(f"{name}: {text}", file=sys.stderr)
+
+    for name, problem in todo.problems:
+        say(name, problem)
+    with ExitStack() as stack:
+        outcomes: Iterable[Done | str] = map(partial(_attempt, work), todo.jobs)
+        if workers > 1:
+            pool = ThreadPoolExecutor(workers)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            outcomes = pool.map(partial(_attempt, work), todo.jobs)
+        bar = tqdm(
+            outcomes,
+            total=len(todo.jobs),
+            unit="file",
+            file=sys.stderr,
+            leave=False,
+            disable=None if len(todo.jobs) > 1 else True,  # None: unless stderr is no terminal
+        )
+        for job, outcome in zip(todo.jobs, bar, strict=True):
+            if isinstance(outcome, str):
+                failed += 1
+                say(job.name, outcome)
+                continue
+            done.append(outcome)
+            for note in outcome.notes:
+                say(job.name, note)
+    click.echo(_summary(done, failed, time.perf_counter() - begin), err=True)
+    return not failed
+
+
+def describe(error: Exception) -> str:
+    """One line for the user."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    message = " ".join(str(error).split())
+    if isinstance(error, (VqcError, OSError)):
+        return message
+    return f"{type(error).__name__}: {message}"
+
+
+def _attempt(work: Callable[[Job], Done], job: Job) -> Done | str:
+    """What the work gave, or in one line why it failed."""
+    try:
+        return work(job)
+    except BrokenPipeError:
+        raise  # nobody reads any more: the end of the program, not a fault of this file
+    except Exception as error:
+        # Pillow and torch raise nearly anything on a bad file or a lack of memory; whatever it
+        # is, the other files must not suffer.
+        return describe(error)
+
+
+def _summary(done: Sequence[Done], failed: int, seconds: float) -> str:
+    pixels = sum(each.pixels for each in done)
+    parts = [
+        f"{sum(each.bytes_in for each in done):,} bytes in",
+        f"{sum(each.bytes_out for each in done):,} bytes out",
+        f"{sum(each.bits for each in done) / pixels:.3f} bpp" if pixels else "",
+        f"{seconds:.2f} s",
+    ]
+    files = f"{len(done)} file{'' if len(done) == 1 else 's'}"
+    fault = f", {failed} failed" if failed else ""
+    return f"{files}{fault}: {', '.join(part for part in parts if part)}"

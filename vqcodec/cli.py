@@ -1,0 +1,285 @@
+"""The command line: `vqcodec encode`, `decode`, `info`, `models`.
+
+Everything heavy is imported inside the command that needs it, so that `--help`, `--version`,
+`info` and `models` answer at once. Exit codes: 0 all went well, 1 something failed, 2 the
+arguments make no sense, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vqcodec import __version__, weights
+from vqcodec.batch import STREAM, Done, Job, describe, plan, run
+from vqcodec.container import VERSION, read_header, read_preamble, unpack
+from vqcodec.errors import ImageError, VqcError
+from vqcodec.files import IMAGE_SUFFIXES, VQC_SUFFIX, decoded_name, encoded_name, spared_name
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from vqcodec.codec import Codec
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+# Pillow's defaults for the formats that lose something throw away more than the codec did.
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "AVIF": {"quality": 95},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+}
+
+
+class _Commands(click.Group):
+    """Turns what a user can run into, wherever it is raised, into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # click ends the program without a word
+        except (VqcError, OSError) as error:
+            raise click.ClickException(describe(error)) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="vqcodec", message="%(prog)s %(version)s")
+def cli() -> None:
+    """A learned image codec: photographs to small .vqc files and back."""
+    # What Pillow and torch warn of becomes an error or a note, or is not for the user.
+    for category in (UserWarning, RuntimeWarning):
+        warnings.simplefilter("ignore", category)
+
+
+def _batch_options(command: _Command) -> _Command:
+    """The arguments that `encode` and `decode` have in common."""
+    for decorate in (
+        click.option(
+            "-j", "--jobs", type=click.IntRange(min=1), default=1, metavar="N", show_default=True,
+            help="Files to work on at the same time.",
+        ),
+        click.option("-f", "--force", is_flag=True, help="Overwrite existing files."),
+        click.option(
+            "--model", metavar="NAME|PATH", help="One of `vqcodec models`, or a .safetensors file."
+        ),
+        click.option(
+            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+            show_default=True, help="Where the network runs; auto takes a GPU if there is one.",
+        ),
+        click.argument("inputs", metavar="IN...", nargs=-1, required=True),
+    ):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+@cli.command()
+@_batch_options
+@click.option(
+    "-q", "--quality", type=click.IntRange(1, 100), default=50, show_default=True,
+    help="1 is the smallest file, 100 the best picture.",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", metavar="OUT",
+    help="File or folder to write, or - for stdout; photo.vqc beside photo.png if not given.",
+)  # fmt: skip
+def encode(
+    inputs: tuple[str, ...],
+    output: str | None,
+    quality: int,
+    device: str,
+    model: str | None,
+    force: bool,
+    jobs: int,
+) -> None:
+    """Encode images, and all images in folders; - is stdin."""
+    todo = plan(inputs, output, suffixes=IMAGE_SUFFIXES, rename=encoded_name, force=force)
+    _refuse_terminal(todo.jobs)
+    chosen = weights.find(model).path if model else weights.DEFAULT
+    codecs = _Codecs(device, jobs)
+
+    def work(job: Job) -> Done:
+        data = job.read()
+        image = _open(data)
+        pixels = image.width * image.height
+        encoded, notes = codecs.get(chosen).encode_with_notes(image, quality)
+        job.write(encoded, force=force)
+        return Done(len(data), len(encoded), pixels, 8 * len(encoded), notes)
+
+    sys.exit(0 if run(todo, work, workers=jobs) else 1)
+
+
+@cli.command()
+@_batch_options
+@click.option(
+    "-o", "--output", metavar="OUT",
+    help="File, whose suffix says the format, or folder to write PNG to, or - for PNG on stdout; "
+    "photo.png beside photo.vqc if not given, or photo.decoded.png if there is a photo.png.",
+)  # fmt: skip
+def decode(
+    inputs: tuple[str, ...],
+    output: str | None,
+    device: str,
+    model: str | None,
+    force: bool,
+    jobs: int,
+) -> None:
+    """Decode .vqc files, and all of them in folders; - is stdin."""
+    rename = spared_name if output is None else decoded_name
+    todo = plan(inputs, output, suffixes=(VQC_SUFFIX,), rename=rename, force=force)
+    _refuse_terminal(todo.jobs)
+    formats = {job: _format_for(job.target) for job in todo.jobs}
+    chosen = weights.find(model).path if model else None
+    codecs = _Codecs(device, jobs)
+
+    def work(job: Job) -> Done:
+        data = job.read()
+        named = chosen or weights.find_id(read_header(data)[0].model_id).path
+        image = codecs.get(named).decode(data)
+        saved = _save(image, formats[job])
+        job.write(saved, force=force)
+        notes = []
+        if output is None and job.source and job.target != decoded_name(job.source):
+            notes.append(f"{decoded_name(job.source)} is there already; wrote {job.target}")
+        return Done(len(data), len(saved), image.width * image.height, 8 * len(data), notes)
+
+    sys.exit(0 if run(todo, work, workers=jobs) else 1)
+
+
+@cli.command()
+@click.argument("file", metavar="FILE")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def info(file: str, as_json: bool) -> None:
+    """Tell what a .vqc file holds without decoding it; - is stdin.
+
+    The exit code is 1 if the file is damaged.
+    """
+    try:
+        data = Job(None if file == STREAM else Path(file), None).read()
+        preamble = read_preamble(io.BytesIO(data), partial=True)
+    except (VqcError, OSError) as error:
+        raise click.ClickException(f"{file}: {describe(error)}") from error
+    damage = None
+    try:
+        unpack(data)
+    except VqcError as error:
+        damage = str(error)
+    header = preamble.header
+    names = [each.name for each in weights.available() if each.model_id == header.model_id]
+    facts = {
+        "file": file,
+        "bytes": len(data),
+        "version": VERSION,
+        "model_id": header.model_id.hex(),
+        "model": names[0] if names else None,
+        "width": header.width,
+        "height": header.height,
+        "gray": header.gray,
+        "quality": header.quality,
+        "chunks": {tag.name.lower(): len(chunk) for tag, chunk in preamble.chunks.items()},
+        "stream_bytes": preamble.stream_size,
+        "bpp": round(8 * len(data) / (header.width * header.height), 4),
+        "sound": damage is None,
+        "damage": damage,
+    }
+    click.echo(json.dumps(facts) if as_json else _info_text(facts))
+    sys.exit(1 if damage else 0)
+
+
+@cli.command()
+def models() -> None:
+    """List the models that came with this program."""
+    for each in weights.available():
+        size = each.path.stat().st_size / 1e6
+        click.echo(f"{each.name}  {each.model_id.hex()}  {size:.1f} MB")
+        for key, value in each.card.items():
+            if isinstance(value, (str, int, float)):
+                click.echo(f"  {key}: {value}")
+
+
+class _Codecs(threading.local):
+    """The loaded models: every thread has its own, since a codec serves one thread at a time."""
+
+    def __init__(self, device: str, jobs: int) -> None:
+        self._device = device
+        self._jobs = jobs
+        self._loaded: dict[str | Path, Codec] = {}
+
+    def get(self, model: str | Path) -> Codec:
+        """The codec for a model's name or path, with its share of the processor's cores."""
+        if model not in self._loaded:
+            import torch
+
+            from vqcodec.codec import Codec
+
+            if self._jobs > 1:
+                torch.set_num_threads(max(1, (os.cpu_count() or 1) // self._jobs))
+            self._loaded[model] = Codec.load(model, self._device)
+        return self._loaded[model]
+
+
+def _open(data: bytes) -> Image.Image:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise ImageError("not an image that Pillow can read") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(str(error)) from error
+
+
+def _save(image: Image.Image, image_format: str) -> bytes:
+    """The image as a file of a format that Pillow writes, with its ICC profile and EXIF."""
+    metadata = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
+    out = io.BytesIO()
+    try:
+        image.save(out, image_format, **metadata, **_SAVE_OPTIONS.get(image_format, {}))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{image_format} cannot hold this image: {error}") from error
+    return out.getvalue()
+
+
+def _format_for(path: Path | None) -> str:
+    """Pillow's name of the format that the suffix stands for; PNG for standard output."""
+    if path is None or path.suffix.lower() == ".png":
+        return "PNG"
+    from PIL import Image
+
+    image_format = Image.registered_extensions().get(path.suffix.lower())
+    if image_format not in Image.SAVE:
+        raise click.UsageError(f"{path}: cannot tell an image format from the suffix of this name")
+    return image_format
+
+
+def _refuse_terminal(jobs: list[Job]) -> None:
+    """Keep bytes that are no text from a terminal's screen."""
+    if any(job.target is None for job in jobs) and sys.stdout.isatty():
+        raise click.UsageError("stdout is a terminal: redirect it, or name a file with -o")
+
+
+def _info_text(facts: dict[str, Any]) -> str:
+    chunks = ", ".join(f"{name} {size:,} bytes" for name, size in facts["chunks"].items())
+    rows = {
+        "file": facts["file"],
+        "format": f"vqc version {facts['version']}",
+        "model": f"{facts['model'] or 'not one of `vqcodec models`'} ({facts['model_id']})",
+        "image": f"{facts['width']}x{facts['height']} {'gray' if facts['gray'] else 'colour'}",
+        "quality": facts["quality"],
+        "bytes": f"{facts['bytes']:,} ({facts['bpp']} bpp)",
+        "stream": f"{facts['stream_bytes']:,} bytes",
+        "chunks": chunks or "none",
+        "checksum": facts["damage"] or "right",
+    }
+    return "\n".join(f"{label:<9} {value}" for label, value in rows.items())

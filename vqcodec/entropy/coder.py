@@ -1,0 +1,102 @@
+"""The range coder: symbols with classes <-> bytes, each class one shipped frequency table.
+
+A queue, so that a stream can be cut anywhere and read up to the cut. Symbols of a codebook are
+coded class by class (one call of the coder a class), in raster order within a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from vqcodec.entropy.network import CLASSES
+from vqcodec.errors import ModelError
+
+FREQUENCY_BITS = 24
+
+
+class FrequencyTables:
+    """Frequencies of the words of every codebook of one part, one row a class.
+
+    `counts` is uint32 `[codebooks, CLASSES, words]`; each row is positive and sums to 2^24.
+    Raises ModelError otherwise.
+    """
+
+    def __init__(self, counts: NDArray[np.uint32]) -> None:
+        rows = counts.astype(np.int64)
+        if rows.ndim != 3 or rows.shape[1] != CLASSES:
+            raise ModelError("the frequency tables have the wrong shape")
+        if (rows < 1).any() or (rows.sum(-1) != 1 << FREQUENCY_BITS).any():
+            raise ModelError("a frequency table does not sum to 2^24")
+        self._counts = counts
+        self._models: dict[tuple[int, int], constriction.stream.model.Categorical] = {}
+
+    def model(self, codebook: int, class_: int) -> constriction.stream.model.Categorical:
+        """Return the coder's model of a row; built once, then kept."""
+        key = codebook, class_
+        if key not in self._models:
+            # Exact: the counts are integers below 2^24, and only divided by a power of two.
+            row = self._counts[key].astype(np.float64) / (1 << FREQUENCY_BITS)
+            self._models[key] = constriction.stream.model.Categorical(row, perfect=False)
+        return self._models[key]
+
+    def bits(self, classes: NDArray[np.uint8], indices: NDArray[np.uint8]) -> float:
+        """Return the information content of `indices` `[codebooks, N]`, in bits."""
+        codebooks = np.arange(len(classes))[:, None]
+        return float((FREQUENCY_BITS - np.log2(self._counts[codebooks, classes, indices])).sum())
+
+
+class Encoder:
+    """Collects symbols; `finish` returns the stream."""
+
+    def __init__(self) -> None:
+        self._coder = constriction.stream.queue.RangeEncoder()
+
+    def put(
+        self,
+        tables: FrequencyTables,
+        classes: NDArray[np.uint8],
+        indices: NDArray[np.uint8],
+    ) -> None:
+        """Append `indices` `[codebooks, N]` whose classes are `classes`."""
+        for codebook, (own, symbols) in enumerate(zip(classes, indices, strict=True)):
+            order = np.argsort(own, kind="stable")
+            ordered = symbols[order].astype(np.int32)
+            for class_, start, stop in _runs(own):
+                self._coder.encode(ordered[start:stop], tables.model(codebook, class_))
+
+    def finish(self) -> bytes:
+        """Return the stream: little-endian 32-bit words without the zero bytes at their end."""
+        stream: bytes = self._coder.get_compressed().astype("<u4").tobytes()
+        return stream.rstrip(b"\0")
+
+
+class Decoder:
+    """Reads the symbols of a stream in the order in which they were put."""
+
+    def __init__(self, stream: bytes) -> None:
+        words = np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").astype(np.uint32)
+        self._coder = constriction.stream.queue.RangeDecoder(words)
+
+    def get(self, tables: FrequencyTables, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the next indices, `[codebooks, N]` like `classes`."""
+        indices = np.empty_like(classes)
+        for codebook, own in enumerate(classes):
+            order = np.argsort(own, kind="stable")
+            ordered = np.empty(len(own), np.uint8)
+            for class_, start, stop in _runs(own):
+                model = tables.model(codebook, class_)
+                ordered[start:stop] = self._coder.decode(model, stop - start)
+            indices[codebook, order] = ordered
+        return indices
+
+
+def _runs(classes: NDArray[np.uint8]) -> Sequence[tuple[int, int, int]]:
+    """Return (class, start, stop) of each class that occurs, once the symbols are sorted."""
+    counts = np.bincount(classes, minlength=CLASSES)
+    stops = np.cumsum(counts)
+    used = np.flatnonzero(counts)
+    return [(int(k), int(stops[k] - counts[k]), int(stops[k])) for k in used]

@@ -1,0 +1,86 @@
+"""Small layers shared by analysis and synthesis: quality-conditioned gains and residual blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+QUALITIES = 100
+KNOTS = 9
+
+M = TypeVar("M")
+
+
+def module_list(modules: Iterable[M]) -> Sequence[M]:
+    """Return an `nn.ModuleList` as the typed sequence that it is."""
+    return cast("Sequence[M]", nn.ModuleList(cast("Iterable[nn.Module]", modules)))
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that is known to have a bias."""
+
+    bias: Tensor
+
+
+class QualityTable(nn.Module):
+    """A vector per channel that varies piecewise linearly with quality.
+
+    `forward` maps the hat-function weights `[B, KNOTS]` of :func:`quality_weights` to
+    `[B, channels, 1, 1]`.
+    """
+
+    def __init__(self, init: Tensor) -> None:
+        super().__init__()
+        self.table = nn.Parameter(init.clone())
+
+    def forward(self, weights: Tensor) -> Tensor:
+        return (weights @ self.table)[:, :, None, None]
+
+
+def quality_weights(quality: Tensor) -> Tensor:
+    """Return the interpolation weights `[B, KNOTS]` of qualities 1..100, given as `[B]`."""
+    position = (quality.float() - 1) / (QUALITIES - 1) * (KNOTS - 1)
+    knots = torch.arange(KNOTS, device=quality.device)
+    return (1 - (position[:, None] - knots).abs()).clamp(min=0)
+
+
+def log_step_gain(lmbda_min: float, lmbda_max: float) -> Tensor:
+    """Return the natural log of the gain that high-rate theory gives at each knot, `[KNOTS]`.
+
+    Minimising R + lmbda * 255^2 * MSE with a uniform step D on unit-norm coefficients of an
+    image scaled to [-2, 2] gives 1/D = 12.5 * sqrt(lmbda).
+    """
+    log_lmbda = torch.linspace(math.log(lmbda_min), math.log(lmbda_max), KNOTS)
+    return math.log(12.5) + 0.5 * log_lmbda
+
+
+class Block(nn.Module):
+    """Residual block that works in units of the quantisation step.
+
+    Its branch grows like the square root of a large input, so that the closed loop of encoder and
+    decoder stays a contraction on images unlike the training set.
+    """
+
+    def __init__(self, channels: int, hidden: int, log_gain: Tensor) -> None:
+        super().__init__()
+        self.log_gain = QualityTable(log_gain[:, None].expand(KNOTS, channels))
+        self.scale = QualityTable(torch.zeros(KNOTS, hidden))
+        self.shift = QualityTable(torch.zeros(KNOTS, hidden))
+        self.mix = Conv2d(channels, hidden, 3, padding=1)
+        self.out = Conv2d(hidden, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        gain: Tensor = self.log_gain(weights).exp()
+        hidden: Tensor = self.mix(x * gain)
+        hidden = hidden * (1 + self.scale(weights)) + self.shift(weights)
+        power = hidden.square().mean(dim=1, keepdim=True)
+        hidden = functional.leaky_relu(hidden * (1 + power / 4).pow(-0.25), 0.1)
+        change: Tensor = self.out(hidden) / gain
+        return x + change

@@ -1,0 +1,118 @@
+"""The prior over code indices: how wide each symbol's distribution is, given what is decoded.
+
+This is the training view, in floating point, of a network that runs on integers when files are
+coded (`vqcodec.entropy.network`): activations are multiples of 1/16 from 0 to 127/16, weights
+multiples of 1/512. It sees only decoded codewords, never the synthesis state. For each symbol it
+gives a class, a position on a logarithmic scale of widths; the classes select rows of the shipped
+frequency tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vqcodec.model.lapped import BLOCK
+from vqcodec.model.layers import QUALITIES, Conv2d, module_list
+
+ACTIVATION_MAX = 127
+ACTIVATION_UNIT = 1 / 16
+WEIGHT_UNIT = 1 / 512
+UPSAMPLED = 16  # channels handed from one scale to the next
+QUALITY_CHANNELS = 3
+
+_TOP = ACTIVATION_MAX * ACTIVATION_UNIT
+
+
+def relu(x: Tensor) -> Tensor:
+    """Return `x` clamped to what an integer activation can hold."""
+    return x.clamp(0, _TOP)
+
+
+def magnitude(z_q: Tensor) -> Tensor:
+    """Return the logarithmic magnitude that the prior sees of decoded values."""
+    return relu(torch.log2(1 + z_q.abs()))
+
+
+def quality_channels(quality: Tensor) -> Tensor:
+    """Return constant planes `[B, QUALITY_CHANNELS, 1, 1]` that tell the quality, `[B]`."""
+    position = (quality.float() - 1) / (QUALITIES - 1) * (QUALITY_CHANNELS - 1)
+    knots = torch.arange(QUALITY_CHANNELS, device=quality.device)
+    return (1 - (position[:, None] - knots).abs()).clamp(min=0)[:, :, None, None] * _TOP
+
+
+@dataclass(frozen=True)
+class PriorState:
+    """What the prior knows before a level is decoded: its features, and all values of the scale."""
+
+    features: Tensor
+    seen: tuple[Tensor, ...] = ()
+
+
+class PriorLevel(nn.Module):
+    """The part of the prior that belongs to one level: features -> hidden state -> classes."""
+
+    def __init__(self, inputs: int, width: int, head: int, symbols: int) -> None:
+        super().__init__()
+        self.update = Conv2d(inputs, width, 3, padding=1)
+        self.hidden = Conv2d(width, head, 1)
+        self.head = Conv2d(head, symbols, 1)
+        nn.init.zeros_(self.head.weight)
+        self.slope = nn.Parameter(torch.zeros(symbols))
+
+    def forward(self, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the hidden state and the widths `[B, symbols, H, W]`, 0..127/16."""
+        state = relu(self.update(features))
+        width = self.head(relu(self.hidden(state))).float()
+        slope = self.slope[:, None, None] * (quality.float() / QUALITIES)[:, None, None, None]
+        return state, relu(width + slope)
+
+
+class Prior(nn.Module):
+    """The prior of all levels.
+
+    `channels[scale][i]` and `symbols[scale][i]` count the values and the symbols of level i of a
+    scale, coarse to fine. One hidden state runs through the levels of a scale; between scales it is
+    brought to the finer grid.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[Sequence[int]],
+        symbols: Sequence[Sequence[int]],
+        width: int,
+        head: int,
+    ) -> None:
+        super().__init__()
+        levels = []
+        for scale, (values, counts) in enumerate(zip(channels, symbols, strict=True)):
+            inputs = QUALITY_CHANNELS + (UPSAMPLED if scale else 0)
+            for value_count, symbol_count in zip(values, counts, strict=True):
+                levels.append(PriorLevel(inputs, width, head, symbol_count))
+                inputs = width + value_count
+        self.levels = module_list(levels)
+        self.upsample = Conv2d(width + 2 * sum(channels[0]), UPSAMPLED * BLOCK**2, 1)
+
+    def start(self, quality: Tensor, height: int, width: int) -> PriorState:
+        """Return the state before the coarsest level, whose grid is `height` x `width`."""
+        planes = quality_channels(quality)
+        return PriorState(planes.expand(*planes.shape[:2], height, width))
+
+    def observe(self, state: PriorState, hidden: Tensor, z_q: Tensor) -> PriorState:
+        """Return the state after a level whose values are `z_q` `[B, channels, H, W]`."""
+        seen = z_q.detach()
+        return PriorState(torch.cat([hidden, magnitude(seen)], 1), (*state.seen, seen))
+
+    def refine(self, state: PriorState, quality: Tensor) -> PriorState:
+        """Return the state before the first level of the next finer scale."""
+        limit = ACTIVATION_MAX
+        signed = [z_q.clamp(-limit, limit) * ACTIVATION_UNIT for z_q in state.seen]
+        magnitudes = [magnitude(z_q) for z_q in state.seen[:-1]]
+        fine = self.upsample(torch.cat([state.features, *magnitudes, *signed], 1))
+        fine = relu(functional.pixel_shuffle(fine, BLOCK).float())
+        planes = quality_channels(quality).expand(-1, -1, *fine.shape[2:])
+        return PriorState(torch.cat([planes, fine], 1))

@@ -1,0 +1,83 @@
+"""The weights that ship with the package, and how they are found: by name, path or model id."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from vqcodec.errors import ModelError, UnknownModelError
+
+DEFAULT = "photo-1"
+MODEL_ID_BYTES = 4
+MAX_BYTES = 64 << 20
+SUFFIX = ".safetensors"
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A weights file and the card (JSON) beside it."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The name that `--model` takes."""
+        return self.path.stem
+
+    @cached_property
+    def data(self) -> bytes:
+        """The file's bytes; raises ModelError if it cannot be read or is absurdly large."""
+        try:
+            if self.path.stat().st_size > MAX_BYTES:
+                raise ModelError(f"{self.path}: larger than {MAX_BYTES >> 20} MiB, not loaded")
+            return self.path.read_bytes()
+        except OSError as error:
+            raise ModelError(f"{self.path}: {error.strerror}") from error
+
+    @cached_property
+    def model_id(self) -> bytes:
+        """The first four bytes of the file's SHA-256, which every file coded with it carries."""
+        return hashlib.sha256(self.data).digest()[:MODEL_ID_BYTES]
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The model card; empty if there is none."""
+        path = self.path.with_suffix(".json")
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+@lru_cache
+def available() -> tuple[ModelInfo, ...]:
+    """Return the shipped models, the default first."""
+    paths = sorted(_FOLDER.glob(f"*{SUFFIX}"), key=lambda path: (path.stem != DEFAULT, path.stem))
+    return tuple(ModelInfo(path) for path in paths)
+
+
+def find(model: str | Path) -> ModelInfo:
+    """Return the model of a name or path; raises ModelError if there is none."""
+    for info in available():
+        if info.name == str(model):
+            return info
+    path = Path(model)
+    if path.suffix == SUFFIX and path.is_file():
+        return ModelInfo(path)
+    names = ", ".join(info.name for info in available())
+    raise ModelError(f"no model called {model!s}: give a path to a {SUFFIX} file or one of {names}")
+
+
+def find_id(model_id: bytes) -> ModelInfo:
+    """Return the shipped model with this id; raises UnknownModelError if there is none."""
+    for info in available():
+        if info.model_id == model_id:
+            return info
+    raise UnknownModelError(
+        f"coded with model {model_id.hex()}, which this version does not ship: "
+        "give its weights file with --model"
+    )

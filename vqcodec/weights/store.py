@@ -1,0 +1,78 @@
+"""What is in a weights file: the network in half precision, the prior and its tables in integers.
+
+safetensors only. `network.*` arrays are float16 parameters of `vqcodec.model.vqvae.VQVAE`;
+`prior.*` and `tables.*` are integers, all that decoding a file to its indices needs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from vqcodec.entropy.coder import FrequencyTables
+from vqcodec.entropy.network import PriorNetwork
+from vqcodec.errors import ModelError
+from vqcodec.weights import ModelInfo
+
+if TYPE_CHECKING:
+    from vqcodec.model.vqvae import VQVAE
+
+CONFIG_KEY = "vqcodec_config"
+NETWORK, TABLES = "network.", "tables."
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weights file in memory. `tables` holds the frequency tables, `[level][part]`."""
+
+    model_id: bytes
+    config: dict[str, Any]
+    prior: PriorNetwork
+    tables: list[list[FrequencyTables]]
+    arrays: dict[str, NDArray[np.float16]]
+
+    def network(self) -> VQVAE:
+        """Return the analysis and synthesis network in float32; raises ModelError if damaged."""
+        import torch
+
+        from vqcodec.model.vqvae import VQVAE, Config
+
+        try:
+            with torch.device("meta"):
+                network = VQVAE(Config.from_dict(self.config))
+            del network.prior
+            parameters = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
+            network.load_state_dict(parameters, assign=True)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ModelError(f"the weights do not fit the network: {error}") from error
+        return network.float()
+
+
+def load(info: ModelInfo) -> Weights:
+    """Read a weights file; raises ModelError if it is damaged or not one of ours."""
+    try:
+        with safe_open(info.path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{info.path}: not a safetensors file: {error}") from error
+    if CONFIG_KEY not in metadata:
+        raise ModelError(f"{info.path}: not the weights of a vqcodec model")
+    config = json.loads(metadata[CONFIG_KEY])
+    scales = [scale for scale, levels in enumerate(config["channels"]) for _ in levels]
+    prior = PriorNetwork.from_arrays(arrays, scales)
+    tables = [
+        [FrequencyTables(arrays[f"{TABLES}{number}.{part}"]) for part in range(len(level.parts))]
+        for number, level in enumerate(prior.levels)
+    ]
+    network = {
+        name.removeprefix(NETWORK): array
+        for name, array in arrays.items()
+        if name.startswith(NETWORK)
+    }
+    return Weights(info.model_id, config, prior, tables, network)
