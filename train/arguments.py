@@ -14,6 +14,7 @@ from typing import Any
 
 from train.errors import TrainError
 from train.loop import Settings
+from vqcodec.errors import VqcError
 
 # EX_TEMPFAIL of sysexits.h: so that a script does not go on with half-trained weights.
 STOPPED_EARLY = 75
@@ -102,7 +103,7 @@ def run_script(train: Callable[[argparse.Namespace], bool], arguments: argparse.
     logging.getLogger("train").setLevel(logging.INFO)
     try:
         finished = train(arguments)
-    except (TrainError, OSError) as error:
+    except (TrainError, VqcError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if not finished:

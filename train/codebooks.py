@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from train.arguments import run_script
 from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from train.data import CropSampler, load_images
+from train.errors import CheckpointError
 from vqcodec.model.prior import PriorLevel
 from vqcodec.model.quantizer import (
     CLASS_KNOTS,
@@ -151,7 +152,7 @@ def run(arguments: argparse.Namespace) -> bool:
     state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
     model = VQVAE(Config.from_dict(state["config"]["model"]))
     if not isinstance(model.levels[0][0].quantizer, IntegerQuantizer):
-        raise ValueError(f"{arguments.checkpoint} has codebooks already")
+        raise CheckpointError(f"{arguments.checkpoint} has codebooks already")
     load_weights(model, state["ema"], arguments.checkpoint)
     sampler = CropSampler(load_images(arguments.data, arguments.memory << 30), 192, 8, seed=1)
     batches = torch.stack([sampler.batch(step, 0) for step in range(MEASURED_BATCHES)])

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.entropy.network import CLASSES
-from vqcodec.errors import ModelError
+from vqcodec.errors import CorruptError, ModelError
 
 FREQUENCY_BITS = 24
 
@@ -82,14 +82,20 @@ class Decoder:
         self._coder = constriction.stream.queue.RangeDecoder(words)
 
     def get(self, tables: FrequencyTables, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the next indices, `[codebooks, N]` like `classes`."""
+        """Return the next indices, `[codebooks, N]` like `classes`.
+
+        Raises CorruptError for a stream that no encoder makes.
+        """
         indices = np.empty_like(classes)
         for codebook, own in enumerate(classes):
             order = np.argsort(own, kind="stable")
             ordered = np.empty(len(own), np.uint8)
             for class_, start, stop in _runs(own):
                 model = tables.model(codebook, class_)
-                ordered[start:stop] = self._coder.decode(model, stop - start)
+                try:
+                    ordered[start:stop] = self._coder.decode(model, stop - start)
+                except AssertionError as error:  # how constriction reports invalid data
+                    raise CorruptError("the index stream is not valid") from error
             indices[codebook, order] = ordered
         return indices
 

@@ -39,7 +39,7 @@ def magnitude(z_q: Tensor) -> Tensor:
 
 
 def quality_channels(quality: Tensor) -> Tensor:
-    """Return constant planes `[B, QUALITY_CHANNELS, 1, 1]` that tell the quality, `[B]`."""
+    """Return constant planes `[B, QUALITY_CHANNELS, 1, 1]` that tell `quality`, `[B]`."""
     position = (quality.float() - 1) / (QUALITIES - 1) * (QUALITY_CHANNELS - 1)
     knots = torch.arange(QUALITY_CHANNELS, device=quality.device)
     return (1 - (position[:, None] - knots).abs()).clamp(min=0)[:, :, None, None] * _TOP

@@ -175,7 +175,7 @@ class VQVAE(nn.Module):
         return [level for scale in self.levels for level in scale]
 
     def analyse(self, x: Tensor, weights: Tensor) -> list[Tensor]:
-        """Return the encoder's features, float32 `[B, 192, H, W]` a scale, coarse to fine."""
+        """Return the encoder's features `[B, 192, H, W]` a scale, typed like `x`, coarse to fine."""
         h: list[Tensor] = []
         source = (x - 0.5) * 4
         for analysis, blocks in zip(reversed(self.analysis), reversed(self.encoder), strict=True):
@@ -183,25 +183,25 @@ class VQVAE(nn.Module):
                 features = analysis(source)
             for block in blocks:
                 features = block(features, weights)
-            h.insert(0, features.float())
+            h.insert(0, features.to(x.dtype))
             source = h[0][:, :PLANES]
         return h
 
     def enter_fine(self, t: Tensor, weights: Tensor) -> Tensor:
-        """Return the decoder's state on the 1/8 grid, before its first level, from the 1/64 grid's."""
+        """Return the decoder's state before the first level on the 1/8 grid, from the 1/64 one."""
         with _float32(t):
             means: Tensor = self.synthesis[0](t)
         rest = means.new_zeros(means.shape[0], CHANNELS - PLANES, *means.shape[2:])
         t = torch.cat([means, rest], 1).contiguous(memory_format=torch.channels_last)
         fine: Tensor = self.expand(t, weights)
-        return fine.float()
+        return fine.to(weights.dtype)
 
     def synthesise(self, t: Tensor, weights: Tensor) -> Tensor:
-        """Return the picture of the finest state, float32 `[B, 3, H, W]`, unclamped."""
+        """Return the picture of the finest state, `[B, 3, H, W]`, unclamped."""
         for block in self.decoder:
             t = block(t, weights)
         with _float32(t):
-            x: Tensor = self.synthesis[1](t.float())
+            x: Tensor = self.synthesis[1](t.to(weights.dtype))
             return x / 4 + 0.5
 
     def forward(self, x: Tensor, quality: Tensor) -> Output:

@@ -1,0 +1,317 @@
+"""The codec: files hold the indices, on every kind of arithmetic, and give the image back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+import vqcodec
+from vqcodec import weights
+from vqcodec.codec import Codec
+from vqcodec.container import pack, unpack
+from vqcodec.entropy.network import Indices
+from vqcodec.errors import (
+    CorruptError,
+    ImageError,
+    ModelError,
+    TooLargeError,
+    TruncatedError,
+    UnknownModelError,
+)
+from vqcodec.weights import ModelInfo
+from vqcodec.weights.store import load
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "photo.png"
+SIZES = [(1, 1), (7, 5), (64, 64), (130, 70)]
+
+
+@pytest.fixture(scope="module")
+def picture(scenes: Tensor) -> Image.Image:
+    """RGB, 130x70: three by two blocks of 64."""
+    pixels = scenes[1, 0].permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels).crop((40, 20, 170, 90))
+
+
+@pytest.fixture(scope="module")
+def file(tiny_codec: Codec, picture: Image.Image) -> bytes:
+    return tiny_codec.encode(picture, 70)
+
+
+@pytest.fixture(scope="module")
+def sample() -> Image.Image:
+    with Image.open(SAMPLE) as image:
+        return image.convert("RGB")
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
+def assert_same(indices: Indices, others: Indices) -> None:
+    assert len(indices) == len(others)
+    for level, other in zip(indices, others, strict=True):
+        for part, other_part in zip(level, other, strict=True):
+            assert part.dtype == other_part.dtype == np.uint8
+            np.testing.assert_array_equal(part, other_part)
+
+
+def values(image: Image.Image) -> NDArray[np.int16]:
+    return np.asarray(image).astype(np.int16)
+
+
+def psnr(x: Image.Image, x_hat: Image.Image) -> float:
+    return float(10 * np.log10(255**2 / np.square(values(x) - values(x_hat), dtype=float).mean()))
+
+
+def ideal_bytes(model: Path, quality: int, size: tuple[int, int], indices: Indices) -> float:
+    """The cross-entropy of known indices under the shipped prior and tables."""
+    loaded = load(ModelInfo(model))
+    bits = 0.0
+
+    def code(number: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        nonlocal bits
+        for tables, own, part in zip(loaded.tables[number], classes, indices[number], strict=True):
+            bits += tables.bits(own, part)
+        return indices[number]
+
+    width, height = (-(-side // 64) for side in size)
+    loaded.prior.walk(quality, height, width, code)
+    return bits / 8
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA"])
+def test_there_and_back(
+    tiny_codec: Codec, picture: Image.Image, size: tuple[int, int], mode: str
+) -> None:
+    image = picture.crop((0, 0, *size))
+    if mode.endswith("A"):
+        image.putalpha(picture.getchannel("G").crop((0, 0, *size)))
+    image = image.convert(mode)
+    data = tiny_codec.encode(image, 60)
+    assert_same(tiny_codec.file_indices(data), tiny_codec.encode_indices(image, 60))
+    decoded = tiny_codec.decode(data)
+    assert (decoded.size, decoded.mode) == (size, mode)
+    if mode.endswith("A"):
+        assert decoded.getchannel("A").tobytes() == image.getchannel("A").tobytes()
+
+
+def test_the_indices_are_the_image(tiny_codec: Codec, picture: Image.Image, file: bytes) -> None:
+    indices = tiny_codec.encode_indices(picture, 70)
+    decoded = tiny_codec.decode_indices(indices, picture.size, 70)
+    np.testing.assert_array_equal(values(decoded), values(tiny_codec.decode(file)))
+    assert [part.shape[1] for level in indices for part in level[:1]] == [6, 6, 384, 384]
+
+
+def test_the_decoded_image_is_like_the_original(
+    tiny_codec: Codec, picture: Image.Image, file: bytes
+) -> None:
+    blind = Image.new("RGB", picture.size, tuple(int(v) for v in values(picture).mean((0, 1))))
+    assert psnr(picture, tiny_codec.decode(file)) > psnr(picture, blind) + 3
+
+
+def test_qualities_differ_in_bytes(tiny_codec: Codec, picture: Image.Image) -> None:
+    sizes = [len(tiny_codec.encode(picture, quality)) for quality in (1, 50, 100)]
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_the_stream_is_as_short_as_the_tables_allow(
+    tiny_weights: Path, tiny_codec: Codec, picture: Image.Image
+) -> None:
+    data = tiny_codec.encode(picture, 100)
+    ideal = ideal_bytes(tiny_weights, 100, picture.size, tiny_codec.file_indices(data))
+    assert ideal > 500
+    assert ideal - 1 < len(unpack(data).payload) < 1.01 * ideal + 8
+
+
+# The same file everywhere
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("onednn", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_arithmetic_has_no_part_in_what_a_file_holds(
+    tiny_weights: Path,
+    tiny_codec: Codec,
+    picture: Image.Image,
+    file: bytes,
+    count: int,
+    onednn: bool,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", onednn)
+    with threads(count):
+        codec = Codec.load(tiny_weights, "cpu", dtype)
+        assert_same(codec.file_indices(file), tiny_codec.encode_indices(picture, 70))
+        decoded = codec.decode(file)
+    difference = values(decoded) - values(tiny_codec.decode(file))
+    assert np.abs(difference).max() <= 1
+    assert np.count_nonzero(difference) < difference.size / 100
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_file_made_in_another_precision_is_decodable(
+    tiny_weights: Path,
+    tiny_codec: Codec,
+    picture: Image.Image,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.backends.mkldnn, "enabled", False)
+        other = Codec.load(tiny_weights, "cpu", dtype)
+        data, indices = other.encode(picture, 70), other.encode_indices(picture, 70)
+    assert_same(tiny_codec.file_indices(data), indices)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("quality", [0, 101, -5])
+def test_a_quality_out_of_range_is_refused(
+    tiny_codec: Codec, picture: Image.Image, quality: int
+) -> None:
+    with pytest.raises(ValueError, match="1..100"):
+        tiny_codec.encode(picture, quality)
+    with pytest.raises(ValueError, match="1..100"):
+        tiny_codec.encode_indices(picture, quality)
+
+
+def test_an_image_beyond_the_limits_is_refused(tiny_codec: Codec) -> None:
+    with pytest.raises(TooLargeError):
+        tiny_codec.encode(Image.new("1", (65537, 1)))
+    with pytest.raises(ImageError):
+        tiny_codec.encode(Image.new("RGB", (0, 5)))
+
+
+def test_a_file_of_another_model_is_refused(tiny_codec: Codec, file: bytes) -> None:
+    container = unpack(file)
+    header = replace(container.header, model_id=b"\1\2\3\4")
+    data = pack(replace(container, header=header))
+    with pytest.raises(UnknownModelError, match="01020304"):
+        tiny_codec.decode(data)
+    with pytest.raises(UnknownModelError, match="01020304"):
+        tiny_codec.file_indices(data)
+    with pytest.raises(UnknownModelError, match="01020304"):
+        vqcodec.decode(data)
+
+
+def test_every_damaged_byte_of_the_stream_is_noticed(tiny_codec: Codec, file: bytes) -> None:
+    start = file.index(unpack(file).payload)
+    for position in range(start, len(file), 7):
+        damaged = bytearray(file)
+        damaged[position] ^= 0x10
+        with pytest.raises(CorruptError, match="checksum"):
+            tiny_codec.decode(bytes(damaged))
+
+
+def test_a_truncated_file_is_refused(tiny_codec: Codec, file: bytes) -> None:
+    with pytest.raises(TruncatedError):
+        tiny_codec.decode(file[:-20])
+
+
+def test_a_forged_stream_gives_an_image_or_an_error(
+    tiny_codec: Codec, picture: Image.Image, file: bytes
+) -> None:
+    container, rng = unpack(file), np.random.default_rng(0)
+    for _ in range(8):
+        data = pack(replace(container, payload=rng.bytes(200)))
+        try:
+            assert tiny_codec.decode(data).size == picture.size
+        except CorruptError:
+            pass
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8])
+def test_a_truncated_file_gives_an_image_if_that_is_asked_for(
+    tiny_codec: Codec, picture: Image.Image, share: float
+) -> None:
+    data = tiny_codec.encode(picture, 100)
+    start = data.index(unpack(data).payload)
+    part = data[: start + int(share * (len(data) - start))]
+    assert tiny_codec.decode(part, partial=True).size == picture.size
+
+
+# The package
+
+
+def test_the_functions_take_a_model_by_path(
+    tiny_weights: Path, tiny_codec: Codec, picture: Image.Image, file: bytes
+) -> None:
+    assert vqcodec.encode(picture, 70, model=tiny_weights, device="cpu") == file
+    decoded = vqcodec.decode(file, model=tiny_weights, device="cpu")
+    assert decoded.tobytes() == tiny_codec.decode(file).tobytes()
+
+
+def test_a_model_that_does_not_exist() -> None:
+    with pytest.raises(ModelError, match="no model called nobody"):
+        Codec.load("nobody")
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    script = "import sys, vqcodec; vqcodec.register(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_everything_in_all_exists_and_nothing_else() -> None:
+    for name in vqcodec.__all__:
+        assert callable(getattr(vqcodec, name))
+    assert vqcodec.Codec is Codec
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = vqcodec.nonsense
+
+
+# The shipped model
+
+
+def test_shipped_file_size_is_the_cross_entropy(codec: Codec, sample: Image.Image) -> None:
+    data = codec.encode(sample, 50)
+    path = weights.find(weights.DEFAULT).path
+    ideal = ideal_bytes(path, 50, sample.size, codec.file_indices(data))
+    assert ideal < len(data) < 1.01 * ideal
+
+
+def test_shipped_qualities_rise(codec: Codec, sample: Image.Image) -> None:
+    files = [codec.encode(sample, quality) for quality in (10, 30, 50, 70, 90)]
+    assert (np.diff([len(data) for data in files]) > 0).all()
+    distances = [psnr(sample, codec.decode(data)) for data in files]
+    assert (np.diff(distances) >= 0).all(), distances
+
+
+def test_shipped_model_decodes_what_it_encodes(codec: Codec, sample: Image.Image) -> None:
+    data = codec.encode(sample, 50)
+    assert_same(codec.file_indices(data), codec.encode_indices(sample, 50))
+    assert len(data) < sample.width * sample.height / 8
+    assert psnr(sample, codec.decode(data)) > 30
+    assert vqcodec.decode(data, device="cpu").tobytes() == codec.decode(data).tobytes()
+
+
+def test_shipped_model_keeps_gray_gray_and_alpha_exact(codec: Codec, sample: Image.Image) -> None:
+    small = sample.resize((150, 100))
+    gray = codec.decode(codec.encode(small.convert("L")))
+    assert gray.mode == "L"
+    assert psnr(small.convert("L"), gray) > 25
+    alpha = small.getchannel("B")
+    small.putalpha(alpha)
+    decoded = codec.decode(codec.encode(small))
+    assert decoded.mode == "RGBA"
+    assert decoded.getchannel("A").tobytes() == alpha.tobytes()
