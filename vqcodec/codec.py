@@ -159,7 +159,7 @@ class Codec:
             raise UnknownModelError(
                 f"coded with model {header.model_id.hex()}, not {self.model_id.hex()}"
             )
-        stream = Decoder(container.payload)
+        stream = Decoder(container.payload, partial=not container.complete)
 
         def code(number: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
             parts = zip(self._tables[number], classes, strict=True)

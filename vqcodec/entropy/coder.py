@@ -75,11 +75,15 @@ class Encoder:
 
 
 class Decoder:
-    """Reads the symbols of a stream in the order in which they were put."""
+    """Reads the symbols of a stream in the order in which they were put.
 
-    def __init__(self, stream: bytes) -> None:
+    A stream with `partial` may have been cut: the indices past its end are 0.
+    """
+
+    def __init__(self, stream: bytes, *, partial: bool = False) -> None:
         words = np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").astype(np.uint32)
         self._coder = constriction.stream.queue.RangeDecoder(words)
+        self._partial = partial
 
     def get(self, tables: FrequencyTables, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the next indices, `[codebooks, N]` like `classes`.
@@ -92,12 +96,20 @@ class Decoder:
             ordered = np.empty(len(own), np.uint8)
             for class_, start, stop in _runs(own):
                 model = tables.model(codebook, class_)
-                try:
-                    ordered[start:stop] = self._coder.decode(model, stop - start)
-                except AssertionError as error:  # how constriction reports invalid data
-                    raise CorruptError("the index stream is not valid") from error
+                ordered[start:stop] = self._next(model, stop - start)
             indices[codebook, order] = ordered
         return indices
+
+    def _next(self, model: constriction.stream.model.Categorical, count: int) -> NDArray[np.int32]:
+        if self._partial and self._coder.maybe_exhausted():
+            return np.zeros(count, np.int32)
+        try:
+            symbols: NDArray[np.int32] = self._coder.decode(model, count)
+            return symbols
+        except AssertionError as error:  # how constriction reports invalid data
+            if self._partial:
+                return np.zeros(count, np.int32)
+            raise CorruptError("the index stream is not valid") from error
 
 
 def _runs(classes: NDArray[np.uint8]) -> Sequence[tuple[int, int, int]]:

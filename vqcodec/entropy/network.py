@@ -82,6 +82,10 @@ class PriorLevel:
     magnitudes: Sequence[NDArray[np.uint8]]
     values: Sequence[NDArray[np.int8]]
 
+    def __post_init__(self) -> None:
+        # At any quality the slope adds to the head's bias: together, too, they must stay exact.
+        Layer(self.head.weight, np.abs(self.head.bias) + 100 * np.abs(self.slope))
+
     @property
     def parts(self) -> list[int]:
         """The number of codebooks of each part."""
@@ -97,7 +101,7 @@ class PriorNetwork:
 
     def __init__(self, levels: Sequence[PriorLevel], upsample: Layer) -> None:
         self.levels = levels
-        self._upsample = upsample
+        self.upsample = upsample
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], scales: Sequence[int]) -> PriorNetwork:
@@ -143,7 +147,7 @@ class PriorNetwork:
 
     def _finer(self, x: Activations, planes: Activations) -> Activations:
         """Return the features of the next grid, eight times finer."""
-        fine = self._upsample(x)
+        fine = self.upsample(x)
         height, width, channels = fine.shape
         fine = fine.reshape(height, width, channels // BLOCK**2, BLOCK, BLOCK)
         fine = fine.transpose(0, 3, 1, 4, 2).reshape(height * BLOCK, width * BLOCK, -1)

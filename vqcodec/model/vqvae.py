@@ -175,7 +175,7 @@ class VQVAE(nn.Module):
         return [level for scale in self.levels for level in scale]
 
     def analyse(self, x: Tensor, weights: Tensor) -> list[Tensor]:
-        """Return the encoder's features `[B, 192, H, W]` a scale, typed like `x`, coarse to fine."""
+        """Return the features `[B, 192, H, W]` of each scale, typed like `x`, coarse to fine."""
         h: list[Tensor] = []
         source = (x - 0.5) * 4
         for analysis, blocks in zip(reversed(self.analysis), reversed(self.encoder), strict=True):
@@ -261,8 +261,10 @@ class VQVAE(nn.Module):
         rise = (table[-1] - table[0]) / 1.5
         # 0.45: a logistic distribution's scale is 0.55 of its deviation, and detail is sparse.
         middle = (torch.log2(0.45 * std) + table.mean(0) + 4.5) / 1.5
-        prior.slope.copy_(rise)
-        prior.head.bias.copy_(middle - rise / 2)
+        # At zero or below a class would be stuck: the prior's activations are clamped there.
+        lowest = (middle - rise / 2).clamp(min=0.25)
+        prior.head.bias.copy_(lowest)
+        prior.slope.copy_((middle + rise / 2).clamp(min=0.25) - lowest)
 
 
 def _float32(x: Tensor) -> torch.autocast:

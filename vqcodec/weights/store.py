@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 CONFIG_KEY = "vqcodec_config"
 NETWORK, TABLES = "network.", "tables."
+WORDS = 256
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Weights:
 
 
 def load(info: ModelInfo) -> Weights:
-    """Read a weights file; raises ModelError if it is damaged or not one of ours."""
+    """Read a weights file; raises ModelError if it is damaged, too large or not one of ours."""
+    model_id = info.model_id  # refuses what is too large
     try:
         with safe_open(info.path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -63,16 +65,32 @@ def load(info: ModelInfo) -> Weights:
         raise ModelError(f"{info.path}: not a safetensors file: {error}") from error
     if CONFIG_KEY not in metadata:
         raise ModelError(f"{info.path}: not the weights of a vqcodec model")
-    config = json.loads(metadata[CONFIG_KEY])
-    scales = [scale for scale, levels in enumerate(config["channels"]) for _ in levels]
-    prior = PriorNetwork.from_arrays(arrays, scales)
-    tables = [
-        [FrequencyTables(arrays[f"{TABLES}{number}.{part}"]) for part in range(len(level.parts))]
-        for number, level in enumerate(prior.levels)
-    ]
+    try:
+        config = json.loads(metadata[CONFIG_KEY])
+        scales = [scale for scale, levels in enumerate(config["channels"]) for _ in levels]
+        prior = PriorNetwork.from_arrays(arrays, scales)
+        tables = [
+            [FrequencyTables(arrays[f"{TABLES}{number}.{part}"]) for part in range(parts)]
+            for number, parts in enumerate(len(level.parts) for level in prior.levels)
+        ]
+        _try_out(prior, tables)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ModelError(f"{info.path}: damaged weights: {error}") from error
     network = {
         name.removeprefix(NETWORK): array
         for name, array in arrays.items()
         if name.startswith(NETWORK)
     }
-    return Weights(info.model_id, config, prior, tables, network)
+    return Weights(model_id, config, prior, tables, network)
+
+
+def _try_out(prior: PriorNetwork, tables: list[list[FrequencyTables]]) -> None:
+    """Walk the smallest grid, which fails if the shapes of prior and tables do not fit together."""
+
+    def code(number: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        last = [np.full_like(own, WORDS - 1) for own in classes]
+        for part, own, indices in zip(tables[number], classes, last, strict=True):
+            part.bits(own, indices)
+        return last
+
+    prior.walk(1, 1, 1, code)

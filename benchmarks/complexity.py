@@ -1,0 +1,120 @@
+"""Count the multiply-accumulates (MAC) a pixel of encoding and decoding a 768x512 image.
+
+    python -m benchmarks.complexity [--model NAME|PATH]
+
+Those of the network are counted while it codes an image, those of the integer prior follow from the
+shapes of its layers. They depend on the architecture alone, not on the picture or the quality.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import tables
+from vqcodec import weights
+from vqcodec.codec import Codec
+from vqcodec.entropy.network import BLOCK, Layer, PriorNetwork
+from vqcodec.errors import ModelError
+from vqcodec.model.layers import quality_weights
+from vqcodec.model.vqvae import STRIDE
+from vqcodec.weights import ModelInfo
+from vqcodec.weights.store import load
+
+SIZE = (768, 512)
+QUALITY = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Complexity:
+    """Thousands of MAC a pixel; `closed_loop` is all that the encoder does after analysis."""
+
+    analysis: float
+    closed_loop: float
+    synthesis: float
+    prior: float
+
+
+def network_macs(call: Callable[[], object]) -> int:
+    """Return the MAC of the convolutions and matrix products that PyTorch does in a call."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    flops: int = counter.get_total_flops()
+    return flops // 2
+
+
+def prior_macs(prior: PriorNetwork, height: int, width: int) -> int:
+    """Return the MAC of walking through the levels; the coarsest grid is `height` x `width`."""
+
+    def at_each_position(*layers: Layer) -> int:
+        return sum(layer.weight.size for layer in layers)
+
+    macs = at_each_position(prior.upsample)
+    for level in prior.levels:
+        positions = BLOCK ** (2 * level.scale)
+        macs += positions * at_each_position(level.update, level.hidden, level.head)
+    return height * width * macs
+
+
+def measure(info: ModelInfo, width: int, height: int) -> Complexity:
+    """Count for an image whose sides are multiples of 64, which is padded to no other size.
+
+    Raises ModelError if the weights cannot be loaded.
+    """
+    loaded = load(info)
+    codec = Codec(loaded, torch.device("cpu"), torch.float32)
+    network, knots = loaded.network(), quality_weights(torch.tensor([QUALITY]))
+    image = Image.new("RGB", (width, height))
+    indices = codec.encode_indices(image, QUALITY)
+    thousands = 1000 * width * height
+
+    analysis = network_macs(lambda: network.analyse(torch.zeros(1, 3, height, width), knots))
+    encoding = network_macs(lambda: codec.encode_indices(image, QUALITY))
+    decoding = network_macs(lambda: codec.decode_indices(indices, (width, height), QUALITY))
+    prior = prior_macs(loaded.prior, height // STRIDE, width // STRIDE)
+    return Complexity(
+        analysis / thousands,
+        (encoding - analysis) / thousands,
+        decoding / thousands,
+        prior / thousands,
+    )
+
+
+def complexity_table(counted: Complexity) -> str:
+    """Lay out kMAC a pixel, one column for encoding and one for decoding."""
+    analysis, closed_loop, synthesis, prior = (
+        f"{kmac:.1f}"
+        for kmac in (counted.analysis, counted.closed_loop, counted.synthesis, counted.prior)
+    )
+    encoding = counted.analysis + counted.closed_loop + counted.prior
+    decoding = counted.synthesis + counted.prior
+    return tables.markdown(
+        ["kMAC per pixel", "encoding", "decoding"],
+        [
+            ["analysis", analysis, ""],
+            ["closed loop", closed_loop, ""],
+            ["synthesis", "", synthesis],
+            ["integer prior", prior, prior],
+            ["together", f"{encoding:.1f}", f"{decoding:.1f}"],
+        ],
+    )
+
+
+@click.command()
+@click.option("--model", default=weights.DEFAULT, show_default=True, help="A name or a path.")
+def main(model: str) -> None:
+    """Print a Markdown table of the multiply-accumulates a pixel of a model."""
+    try:
+        info = weights.find(model)
+        table = complexity_table(measure(info, *SIZE))
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(table)
+    click.echo(f"\n{info.name}, {SIZE[0]}×{SIZE[1]} pixels; table look-ups count nothing.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Multiply-accumulates a pixel, against a count by hand of the tiny network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmarks import complexity
+from benchmarks.complexity import Complexity, complexity_table, measure, network_macs, prior_macs
+from vqcodec.entropy.network import Layer, PriorLevel, PriorNetwork
+from vqcodec.model.vqvae import VQVAE
+from vqcodec.weights import ModelInfo
+
+WIDTH, HEIGHT = 192, 128
+COARSE, FINE = 3 * 2, 24 * 16  # positions of the two grids
+
+BASIS = 192 * 192  # a lapped transform, a position
+BLOCK = 192 * 16 * 9 + 16 * 192  # a residual block of 16 hidden channels, a position
+# 8x8 matrices across the block boundaries inside three planes, along rows and along columns.
+COARSE_FILTERS = 3 * 64 * (16 * (3 - 1) + 24 * (2 - 1))
+FINE_FILTERS = 3 * 64 * (128 * (24 - 1) + 192 * (16 - 1))
+
+
+def layer(taps: int, inputs: int, outputs: int) -> Layer:
+    return Layer(np.zeros((taps, inputs, outputs), np.float32), np.zeros(outputs, np.float32))
+
+
+@pytest.fixture(scope="module")
+def counted(tiny_weights: Path) -> Complexity:
+    return measure(ModelInfo(tiny_weights), WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_convolution_and_a_product_worked_out_by_hand(inference: bool) -> None:
+    def call() -> None:
+        with torch.inference_mode(inference):
+            torch.nn.functional.conv2d(torch.ones(1, 3, 10, 12), torch.ones(4, 3, 3, 3), padding=1)
+            torch.ones(2, 5, 8) @ torch.ones(2, 8, 7)
+
+    assert network_macs(call) == 10 * 12 * 4 * 3 * 9 + 2 * 5 * 8 * 7
+
+
+def test_each_level_of_the_prior_counts_on_its_own_grid() -> None:
+    levels = [
+        PriorLevel(
+            scale, layer(9, 3, 5), layer(1, 5, 7), layer(1, 7, 2), np.zeros(2, np.float32), [], []
+        )
+        for scale in (0, 1, 1)
+    ]
+    prior = PriorNetwork(levels, layer(1, 11, 64))
+    level = 9 * 3 * 5 + 5 * 7 + 7 * 2
+    assert prior_macs(prior, 2, 3) == 6 * (level + 11 * 64) + 384 * 2 * level
+
+
+def test_the_prior_of_a_weights_file(counted: Complexity, tiny_model: VQVAE) -> None:
+    symbols = [level.codebooks.symbols for level in tiny_model.all_levels()]
+    inputs = [3, 16 + 6, 3 + 16, 16 + 4]
+    macs = COARSE * (16 + 2 * (6 + 8)) * 16 * 64
+    for positions, read, heads in zip([COARSE, COARSE, FINE, FINE], inputs, symbols, strict=True):
+        macs += positions * (9 * read * 16 + 16 * 16 + 16 * heads)
+    assert counted.prior == pytest.approx(macs / (1000 * WIDTH * HEIGHT))
+
+
+# The tables over quality, which are read once an image, are left out: hence the tolerance.
+
+
+def decoder_steps() -> int:
+    """What encoder and decoder both do: add a level's words, refine, go to the finer grid."""
+    coarse = 192 * (6 + 8) + 2 * BLOCK + BASIS
+    fine = BLOCK + 192 * (4 + 8) + 2 * BLOCK
+    return COARSE * coarse + COARSE_FILTERS + FINE * fine
+
+
+def test_synthesis_is_what_the_decoder_runs(counted: Complexity) -> None:
+    macs = decoder_steps() + FINE * (2 * BLOCK + BASIS) + FINE_FILTERS
+    assert counted.synthesis == pytest.approx(macs / (1000 * WIDTH * HEIGHT), rel=2e-3)
+
+
+def test_analysis_is_both_transforms_and_their_blocks(counted: Complexity) -> None:
+    macs = COARSE * (BASIS + BLOCK) + COARSE_FILTERS + FINE * (BASIS + 2 * BLOCK) + FINE_FILTERS
+    assert counted.analysis == pytest.approx(macs / (1000 * WIDTH * HEIGHT), rel=2e-3)
+
+
+def test_the_closed_loop_scores_all_words_and_follows_the_decoder(
+    counted: Complexity, tiny_model: VQVAE
+) -> None:
+    macs = decoder_steps()
+    for positions, levels in zip([COARSE, FINE], tiny_model.levels, strict=True):
+        for level in levels:
+            macs += positions * 192 * len(level.take)
+            for dim, count in level.codebooks.groups:
+                macs += positions * count * 256 * (2 * dim + 17)
+    assert counted.closed_loop == pytest.approx(macs / (1000 * WIDTH * HEIGHT), rel=2e-3)
+
+
+def test_the_prior_counts_on_both_sides() -> None:
+    assert complexity_table(Complexity(1, 2, 4, 0.5)).splitlines()[2:] == [
+        "| analysis | 1.0 |  |",
+        "| closed loop | 2.0 |  |",
+        "| synthesis |  | 4.0 |",
+        "| integer prior | 0.5 | 0.5 |",
+        "| together | 3.5 | 4.5 |",
+    ]
+
+
+def test_the_command_prints_the_table_of_a_model(tiny_weights: Path) -> None:
+    result = CliRunner().invoke(complexity.main, ["--model", str(tiny_weights)])
+    assert result.exit_code == 0, result.output
+    assert "| together | " in result.output
+    assert "tiny, 768×512 pixels" in result.output
+
+
+def test_a_model_that_is_not_there_is_named() -> None:
+    result = CliRunner().invoke(complexity.main, ["--model", "nowhere"])
+    assert result.exit_code == 1
+    assert "no model called nowhere" in result.output
