@@ -141,3 +141,23 @@ def test_script_refuses_the_classical_quantizer_without_codebooks(
     assert main([*arguments, "--quantizer", "classical"]) == 1
     error = capsys.readouterr().err
     assert "error: --quantizer classical needs the --init of a network with codebooks" in error
+
+
+@pytest.mark.parametrize("option", [[], ["--train-encoder"]])
+def test_with_codebooks_the_encoder_rests_unless_told_otherwise(
+    arguments: list[str], option: list[str], tmp_path: Path
+) -> None:
+    weights = VQVAE(TINY).state_dict()
+    for name, value in weights.items():
+        if name.endswith((".take", ".put", ".out.weight")):  # at rest in an untrained network
+            torch.nn.init.normal_(value, std=0.1)
+    initial = {"model": weights, "ema": weights, "step": 0}
+    config = dataclasses.asdict(TINY)
+    save_checkpoint(tmp_path / "initial.pt", {**initial, "config": {"model": config}})
+    assert main([*arguments, "--warmup", "0", "--init", str(tmp_path / "initial.pt"), *option]) == 0
+    trained = load_checkpoint(tmp_path / "out" / CHECKPOINT, torch.device("cpu"))["model"]
+    moved = {name for name, value in trained.items() if not torch.equal(value, weights[name])}
+    encoder = {name for name in moved if name.startswith(("analysis.", "encoder."))}
+    assert bool(encoder) is bool(option)
+    assert any(name.startswith(("synthesis.", "decoder.")) for name in moved)
+    assert any(name.endswith(".words") for name in moved)

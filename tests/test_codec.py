@@ -319,3 +319,17 @@ def test_shipped_model_keeps_gray_gray_and_alpha_exact(codec: Codec, sample: Ima
     decoded = codec.decode(codec.encode(small))
     assert decoded.mode == "RGBA"
     assert decoded.getchannel("A").tobytes() == alpha.tobytes()
+
+
+def test_tokens_of_the_package_are_those_of_the_codec(codec: Codec, photo: Image.Image) -> None:
+    tokens = vqcodec.encode_indices(photo, 40, device="cpu")
+    assert_same(tokens, codec.file_indices(codec.encode(photo, 40)))
+    picture = vqcodec.decode_indices(tokens, photo.size, 40, device="cpu")
+    assert picture.tobytes() == codec.decode(codec.encode(photo, 40)).tobytes()
+
+
+def test_a_batch_is_its_images_one_by_one(tiny_codec: Codec, photo: Image.Image) -> None:
+    images = [photo, photo.convert("L"), photo.crop((0, 0, 20, 70))]
+    files = tiny_codec.encode_batch(images, 30)
+    assert files == [tiny_codec.encode(image, 30) for image in images]
+    assert [image.size for image in tiny_codec.decode_batch(files)] == [i.size for i in images]

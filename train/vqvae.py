@@ -38,9 +38,9 @@ INITIAL_BATCHES = 8
 # Each kind of parameter learns at its own share of the learning rate. The linear transforms start
 # near their optimum, where a full step is mostly noise; a word is seen rarely and has far to go.
 RATE_SHARES = {"basis": 0.1, "take": 0.1, "put": 0.1, "words": 4.0, "logits": 4.0}
-# With codebooks the encoder only follows: the gradient of a hard choice is biased, and at full
-# rate it undoes what the encoder learned from rounding with noise.
-FOLLOWING, FOLLOWING_SHARE = ("analysis", "encoder", "take", "log_gain"), 0.1
+# What shapes the values to be quantised. The gradient of a hard rate-distortion choice is biased
+# for these (docs/design.md): with codebooks they rest unless told otherwise.
+ENCODER = ("analysis", "encoder", "take", "log_gain")
 
 
 class VQVAETask:
@@ -112,16 +112,25 @@ def _measure(model: nn.Module, batch: Tensor, quality: float) -> tuple[Tensor, T
 
 
 def parameter_groups(model: VQVAE, lr: float) -> list[dict[str, Any]]:
-    """Return Adam's parameter groups: each kind of parameter at its own share of `lr`."""
+    """Return Adam's parameter groups; the first has the full `lr`, which is what is logged."""
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        share = RATE_SHARES.get(name.rsplit(".", 1)[-1], 1.0)
-        if model.config.groups is not None and not set(FOLLOWING).isdisjoint(name.split(".")):
-            share *= FOLLOWING_SHARE
-        groups.setdefault(share, []).append(parameter)
+        if parameter.requires_grad:
+            share = RATE_SHARES.get(name.rsplit(".", 1)[-1], 1.0)
+            groups.setdefault(share, []).append(parameter)
     return [
-        {"params": parameters, "lr": lr * share} for share, parameters in sorted(groups.items())
+        {"params": groups[share], "lr": lr * share}
+        for share in sorted(groups, key=lambda share: share != 1.0)
     ]
+
+
+def rest_encoder(model: VQVAE) -> None:
+    """Train only what a decoder needs: synthesis, words and the prior, on hard indices."""
+    for name, parameter in model.named_parameters():
+        if not set(ENCODER).isdisjoint(name.split(".")):
+            parameter.requires_grad_(False)
+    for level in model.all_levels():
+        level.codebooks.soft = False
 
 
 def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> VQVAE:
@@ -143,6 +152,8 @@ def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> VQVAE:
         model.initialise(torch.cat(batches).float() / 255)
     else:
         load_weights(model, weights, arguments.init)
+    if config.groups is not None and not (arguments.train_encoder or classical):
+        rest_encoder(model)
     return model
 
 
@@ -180,6 +191,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     group = parser.add_argument_group("codec")
     group.add_argument("--lmbda-min", type=positive(float), default=Config.lmbda_min)
     group.add_argument("--lmbda-max", type=positive(float), default=Config.lmbda_max)
+    group.add_argument(
+        "--train-encoder",
+        action="store_true",
+        help="with codebooks, train the encoder too, on the soft index posterior",
+    )
     group.add_argument(
         "--quantizer",
         choices=("entropy", "classical"),

@@ -9,17 +9,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vqcodec.codec import Codec, decode, encode
+    from vqcodec.codec import Codec, decode, decode_indices, encode, encode_indices
     from vqcodec.model.vector_quantizer import VectorQuantizer
 
 __version__ = "0.1.0"
 
-__all__ = ["Codec", "VectorQuantizer", "decode", "encode", "register"]
+__all__ = [
+    "Codec",
+    "VectorQuantizer",
+    "decode",
+    "decode_indices",
+    "encode",
+    "encode_indices",
+    "register",
+]
 
 _HOMES = {
     "Codec": "vqcodec.codec",
     "decode": "vqcodec.codec",
+    "decode_indices": "vqcodec.codec",
     "encode": "vqcodec.codec",
+    "encode_indices": "vqcodec.codec",
     "VectorQuantizer": "vqcodec.model.vector_quantizer",
 }
 

@@ -104,6 +104,16 @@ class Codec:
             exif=chunks.get(ChunkTag.EXIF),
         )
 
+    def encode_batch(
+        self, images: Sequence[Image.Image], quality: int = DEFAULT_QUALITY
+    ) -> list[bytes]:
+        """Return several images, of any sizes, as the bytes of .vqc files: one after another."""
+        return [self.encode(image, quality) for image in images]
+
+    def decode_batch(self, files: Sequence[bytes]) -> list[Image.Image]:
+        """Return the images of several .vqc files; see :meth:`decode`."""
+        return [self.decode(data) for data in files]
+
     def encode_indices(self, image: Image.Image, quality: int = DEFAULT_QUALITY) -> Indices:
         """Return the code indices of `image`: uint8 `[codebooks, positions]`, `[level][part]`.
 
@@ -281,3 +291,26 @@ def decode(
     if model is None:
         model = weights.find_id(unpack(data, partial=partial).header.model_id).path
     return load_codec(model, device).decode(data, partial=partial)
+
+
+def encode_indices(
+    image: Image.Image,
+    quality: int = DEFAULT_QUALITY,
+    *,
+    model: str | Path = weights.DEFAULT,
+    device: str = "auto",
+) -> Indices:
+    """Return the code indices of `image`; see :meth:`Codec.encode_indices`."""
+    return load_codec(model, device).encode_indices(image, quality)
+
+
+def decode_indices(
+    indices: Indices,
+    size: tuple[int, int],
+    quality: int = DEFAULT_QUALITY,
+    *,
+    model: str | Path = weights.DEFAULT,
+    device: str = "auto",
+) -> Image.Image:
+    """Return the image that code indices stand for; see :meth:`Codec.decode_indices`."""
+    return load_codec(model, device).decode_indices(indices, size, quality)

@@ -144,8 +144,11 @@ def class_weights(width: Tensor) -> Tensor:
 class CodebookQuantizer(nn.Module):
     """Product vector quantisation: channels in groups, a codebook and a class of the prior a group.
 
-    `groups` gives (dimension, number of codebooks) pairs; the channels are taken in order.
+    `groups` gives (dimension, number of codebooks) pairs; the channels are taken in order. With
+    `soft` false the encoder gets no gradient, and words and tables learn from hard indices alone.
     """
+
+    soft = True
 
     def __init__(self, groups: Sequence[tuple[int, int]]) -> None:
         super().__init__()
@@ -177,7 +180,11 @@ class CodebookQuantizer(nn.Module):
         values, nats = [], []
         inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(width))
         for codebooks, part, cost, classes in zip(self.parts, *inputs, strict=True):
-            z_q, rate = _quantize(codebooks, part, cost, classes)
+            z_q, rate = _assign(codebooks, part, cost, classes)
+            if self.soft and y.requires_grad:
+                soft_value, soft_nats = _soften(codebooks, part, cost, classes)
+                z_q = z_q + (soft_value - soft_value.detach())
+                rate = rate + (soft_nats - soft_nats.detach())
             values.append(z_q)
             nats.append(rate)
         per_image = torch.unflatten(torch.cat(nats), 1, (y.shape[0], -1)).sum(dim=(0, 2))
@@ -212,42 +219,39 @@ def _words_at(words: Tensor, index: Tensor) -> Tensor:
     return words.gather(1, index[..., None].expand(-1, -1, words.shape[-1]))
 
 
-def _quantize(
+def _assign(
     codebooks: Codebooks, y: Tensor, weight: Tensor, width: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return codewords `[count, N, dim]` and nats `[count, N]`, with the posterior's gradient."""
+    """Return the best codewords `[count, N, dim]` and their nats `[count, N]`.
+
+    The gradient goes to the words and to the prior, not to `y`.
+    """
     with torch.no_grad():
         index = codebooks.scores(y, weight, width).argmax(-1)
     logits = codebooks.bounded_logits()
-    knots = class_weights(width)
-
-    # The hard rate, for the prior: log-probabilities of few classes, then of the chosen words.
+    rows = logits.transpose(1, 2).gather(1, index[..., None].expand(-1, -1, CLASS_KNOTS))
+    chosen = (class_weights(width) * rows).sum(-1)
     normaliser = torch.logsumexp(_dense_classes(logits), -1)
-    chosen = (
-        knots * logits.transpose(1, 2).gather(1, index[..., None].expand(-1, -1, CLASS_KNOTS))
-    ).sum(-1)
-    hard_nats = _interpolate(normaliser, width) - chosen
+    return _words_at(codebooks.words, index), _interpolate(normaliser, width) - chosen
 
-    # The soft rate and value, for the encoder; both are linear in q.
-    q = torch.softmax(
-        torch.cat([2 * weight * SOFTNESS * y, weight * SOFTNESS, knots.detach()], -1)
-        @ torch.cat(
-            [
-                codebooks.words.detach().transpose(1, 2),
-                -codebooks.words.detach().square().transpose(1, 2),
-                logits.detach(),
-            ],
-            1,
-        ),
-        dim=-1,
-    )
-    soft = q @ torch.cat([codebooks.words.detach(), logits.detach().transpose(1, 2)], -1)
-    soft_value, soft_logits = torch.split(soft, [codebooks.dim, CLASS_KNOTS], -1)
-    soft_nats = -(soft_logits * knots.detach()).sum(-1)
 
-    words = _words_at(codebooks.words, index)
-    value = words + soft_value - soft_value.detach()
-    return value, hard_nats + soft_nats - soft_nats.detach()
+def _soften(
+    codebooks: Codebooks, y: Tensor, weight: Tensor, width: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return value `[count, N, dim]` and nats `[count, N]` expected under the soft posterior.
+
+    The gradient goes to `y` alone. Both are linear in the posterior, so that two matrix products
+    do for all words; the nats lack the normaliser, which does not depend on `y`.
+    """
+    words, logits = codebooks.words.detach(), codebooks.bounded_logits().detach()
+    knots = class_weights(width.detach())
+    softer = SOFTNESS * weight
+    features = torch.cat([2 * softer * y, softer, knots], -1)
+    transposed = words.transpose(1, 2)
+    q = torch.softmax(features @ torch.cat([transposed, -transposed.square(), logits], 1), dim=-1)
+    expected = q @ torch.cat([words, logits.transpose(1, 2)], -1)
+    value, expected_logits = expected.split([codebooks.dim, CLASS_KNOTS], -1)
+    return value, -(expected_logits * knots).sum(-1)
 
 
 _DENSE = 4  # normalisers per knot interval
