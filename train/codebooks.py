@@ -31,10 +31,10 @@ from vqcodec.model.quantizer import (
 from vqcodec.model.vqvae import VQVAE, Config, Groups, Level
 
 # A channel whose 99.9 % range, in steps, exceeds the bound gets codebooks of that dimension.
-DIMENSION_BOUNDS = ((1, 8.0), (2, 3.0), (4, 1.3), (8, 0.0))
+DIMENSION_BOUNDS = ((1, 6.0), (2, 2.5), (4, 1.3), (8, 0.0))
 # Ranges are measured here: above it the rarest values saturate and later levels mend them.
-RANGE_QUALITY = 80.0
-QUANTILE = 0.999
+RANGE_QUALITY = 100.0
+QUANTILE = 0.9999
 MEASURED_BATCHES = 12
 
 
