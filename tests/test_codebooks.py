@@ -134,7 +134,8 @@ def test_sharing_words_costs_little(tiny_integers: VQVAE, scenes: Tensor, x: Ten
     for module in model.modules():
         if isinstance(module, PriorLevel):
             torch.nn.init.zeros_(module.head.weight)
-    converted = with_codebooks(model, measure_ranges(model, scenes)).eval()
+    ranges = [0.5 * r for r in measure_ranges(model, scenes)]  # so that many channels share words
+    converted = with_codebooks(model, ranges).eval()
     groups = itertools.chain.from_iterable(converted.config.groups or ())
     assert len({dim for dim, _ in groups}) > 2
     before, after = code(model, x, 60), code(converted, x, 60)

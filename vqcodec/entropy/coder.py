@@ -77,13 +77,20 @@ class Encoder:
 class Decoder:
     """Reads the symbols of a stream in the order in which they were put.
 
-    A stream with `partial` may have been cut: the indices past its end are 0.
+    A stream with `partial` may have been cut: it is read with the lowest and the highest possible
+    continuation, and the indices from where these two part are 0.
     """
 
     def __init__(self, stream: bytes, *, partial: bool = False) -> None:
-        words = np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").astype(np.uint32)
-        self._coder = constriction.stream.queue.RangeDecoder(words)
+        if partial:
+            words = np.frombuffer(stream[: len(stream) // 4 * 4], "<u4").astype(np.uint32)
+            tails = [np.full(4, value, np.uint32) for value in (0, 0xFFFFFFFF)]
+            streams = [np.concatenate([words, tail]) for tail in tails]
+        else:
+            streams = [np.frombuffer(stream + bytes(-len(stream) % 4), "<u4").astype(np.uint32)]
+        self._coders = [constriction.stream.queue.RangeDecoder(words) for words in streams]
         self._partial = partial
+        self._ended = False
 
     def get(self, tables: FrequencyTables, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return the next indices, `[codebooks, N]` like `classes`.
@@ -101,15 +108,21 @@ class Decoder:
         return indices
 
     def _next(self, model: constriction.stream.model.Categorical, count: int) -> NDArray[np.int32]:
-        if self._partial and self._coder.maybe_exhausted():
+        if self._ended:
             return np.zeros(count, np.int32)
         try:
-            symbols: NDArray[np.int32] = self._coder.decode(model, count)
-            return symbols
+            symbols, *others = [coder.decode(model, count) for coder in self._coders]
         except AssertionError as error:  # how constriction reports invalid data
             if self._partial:
+                self._ended = True
                 return np.zeros(count, np.int32)
             raise CorruptError("the index stream is not valid") from error
+        for other in others:
+            differs = np.flatnonzero(symbols != other)
+            if differs.size:
+                self._ended = True
+                symbols[differs[0] :] = 0
+        return np.asarray(symbols, np.int32)
 
 
 def _runs(classes: NDArray[np.uint8]) -> Sequence[tuple[int, int, int]]:

@@ -250,7 +250,7 @@ def _soften(
     transposed = words.transpose(1, 2)
     q = torch.softmax(features @ torch.cat([transposed, -transposed.square(), logits], 1), dim=-1)
     expected = q @ torch.cat([words, logits.transpose(1, 2)], -1)
-    value, expected_logits = expected.split([codebooks.dim, CLASS_KNOTS], -1)
+    value, expected_logits = expected[..., : codebooks.dim], expected[..., codebooks.dim :]
     return value, -(expected_logits * knots).sum(-1)
 
 
