@@ -29,7 +29,7 @@ SOFTNESS = 1 / 3
 WIDTH_SLOPE, WIDTH_OFFSET = 1.5, -4.5
 CLASS_KNOTS = 17
 # Positions whose words are scored together: what fits a processor's cache.
-SCORED_AT_ONCE = 1024
+SCORED_AT_ONCE = 128
 # The tail of a table is cut this many nats below its mode: a pure model would send an outlier to
 # the wrong word, and the closed loop would carry the error on.
 TAIL = 12.0
