@@ -30,9 +30,9 @@ from vqcodec.model.quantizer import (
 )
 from vqcodec.model.vqvae import VQVAE, Config, Groups, Level
 
-# A channel whose 99.9 % range, in steps, exceeds the bound gets codebooks of that dimension.
+# A channel whose range, in steps, exceeds the bound gets codebooks of that dimension.
 DIMENSION_BOUNDS = ((1, 6.0), (2, 2.5), (4, 1.3), (8, 0.0))
-# Ranges are measured here: above it the rarest values saturate and later levels mend them.
+# Measured where steps are finest, and nearly to the last value: what no word reaches is lost.
 RANGE_QUALITY = 100.0
 QUANTILE = 0.9999
 MEASURED_BATCHES = 12
@@ -55,7 +55,7 @@ def choose_groups(ranges: Tensor) -> Groups:
 
 @torch.no_grad()
 def measure_ranges(model: VQVAE, batches: Tensor) -> list[Tensor]:
-    """Return each level's 99.9 % range of |y| in steps, `[C]`, over uint8 `[N, B, 3, H, W]`."""
+    """Return the `QUANTILE` of |y| in steps, a level `[C]`, over uint8 `[N, B, 3, H, W]`."""
     seen: dict[nn.Module, list[Tensor]] = {}
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:

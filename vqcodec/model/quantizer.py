@@ -130,9 +130,14 @@ class Codebooks(nn.Module):
 
         `y` and `weight` are `[count, N, dim]`, `width` is `[count, N]`.
         """
-        words = self.words.transpose(1, 2)
-        features = torch.cat([2 * weight * y, weight, class_weights(width)], -1)
-        return features @ torch.cat([words, -words.square(), self.bounded_logits()], 1)
+        return _scores(self.words, self.bounded_logits(), y, weight, class_weights(width))
+
+
+def _scores(words: Tensor, logits: Tensor, y: Tensor, weight: Tensor, knots: Tensor) -> Tensor:
+    """Return the scores of :meth:`Codebooks.scores` as one matrix product."""
+    features = torch.cat([2 * weight * y, weight, knots], -1)
+    transposed = words.transpose(1, 2)
+    return features @ torch.cat([transposed, -transposed.square(), logits], 1)
 
 
 def class_weights(width: Tensor) -> Tensor:
@@ -245,10 +250,7 @@ def _soften(
     """
     words, logits = codebooks.words.detach(), codebooks.bounded_logits().detach()
     knots = class_weights(width.detach())
-    softer = SOFTNESS * weight
-    features = torch.cat([2 * softer * y, softer, knots], -1)
-    transposed = words.transpose(1, 2)
-    q = torch.softmax(features @ torch.cat([transposed, -transposed.square(), logits], 1), dim=-1)
+    q = torch.softmax(_scores(words, logits, y, SOFTNESS * weight, knots), dim=-1)
     expected = q @ torch.cat([words, logits.transpose(1, 2)], -1)
     value, expected_logits = expected[..., : codebooks.dim], expected[..., codebooks.dim :]
     return value, -(expected_logits * knots).sum(-1)

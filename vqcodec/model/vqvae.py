@@ -36,7 +36,12 @@ from vqcodec.model.layers import (
     quality_weights,
 )
 from vqcodec.model.prior import Prior, PriorLevel
-from vqcodec.model.quantizer import CodebookQuantizer, IntegerQuantizer
+from vqcodec.model.quantizer import (
+    WIDTH_OFFSET,
+    WIDTH_SLOPE,
+    CodebookQuantizer,
+    IntegerQuantizer,
+)
 
 STRIDE = BLOCK * BLOCK
 PLANES = 3
@@ -258,9 +263,9 @@ class VQVAE(nn.Module):
 
     def _initialise_classes(self, prior: PriorLevel, level: Level, std: Tensor) -> None:
         table = level.log_gain.table / math.log(2)
-        rise = (table[-1] - table[0]) / 1.5
+        rise = (table[-1] - table[0]) / WIDTH_SLOPE
         # 0.45: a logistic distribution's scale is 0.55 of its deviation, and detail is sparse.
-        middle = (torch.log2(0.45 * std) + table.mean(0) + 4.5) / 1.5
+        middle = (torch.log2(0.45 * std) + table.mean(0) - WIDTH_OFFSET) / WIDTH_SLOPE
         # At zero or below a class would be stuck: the prior's activations are clamped there.
         lowest = (middle - rise / 2).clamp(min=0.25)
         prior.head.bias.copy_(lowest)
