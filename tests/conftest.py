@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +14,7 @@ from hypothesis import settings
 from PIL import Image
 
 if TYPE_CHECKING:
+    from chromium import Chromium
     from torch import Tensor
 
     from vqcodec.codec import Codec
@@ -119,3 +123,16 @@ def tiny_codec(tiny_weights: Path) -> Codec:
     from vqcodec.codec import Codec
 
     return Codec.load(tiny_weights, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """A headless browser; the test is skipped where there is none."""
+    program = shutil.which("chromium")
+    if program is None or sys.platform == "win32":
+        pytest.skip("no program called chromium (a package of Debian) to show pages in")
+    from chromium import Chromium
+
+    chromium = Chromium(program, tmp_path_factory.mktemp("chromium"))
+    yield chromium
+    chromium.close()

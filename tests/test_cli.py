@@ -63,12 +63,15 @@ def psnr(first: Image.Image, second: Image.Image) -> float:
 
 def test_version_and_help() -> None:
     assert run_ok("--version").stdout == f"vqcodec {vqcodec.__version__}\n"
-    for command in ("encode", "decode", "info", "models"):
+    for command in ("encode", "decode", "compare", "info", "models"):
         assert command in run_ok("--help").stdout
         assert "Usage:" in run_ok(command, "-h").stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["info", "x.vqc"], ["models"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["info", "x.vqc"], ["models"], ["compare", "--help"]],
+)
 def test_quick_commands_import_nothing_slow(arguments: list[str]) -> None:
     Path("x.vqc").write_bytes(FOREIGN)
     program = (

@@ -16,6 +16,7 @@ from vqcodec.files import (
     decoded_name,
     encoded_name,
     expand,
+    page_name,
     spared_name,
 )
 
@@ -59,6 +60,7 @@ def test_names_replace_the_last_suffix_only() -> None:
     assert encoded_name(Path("a/my.photo.png")) == Path("a/my.photo.vqc")
     assert encoded_name(Path("photo")) == Path("photo.vqc")
     assert decoded_name(Path("a/my.photo.vqc")) == Path("a/my.photo.png")
+    assert page_name(Path("a/my.photo.png")) == Path("a/my.photo.html")
 
 
 def test_spared_name_keeps_clear_of_the_original(tmp_path: Path) -> None:

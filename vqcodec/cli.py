@@ -1,4 +1,4 @@
-"""The command line: `vqcodec encode`, `decode`, `info`, `models`.
+"""The command line: `vqcodec encode`, `decode`, `compare`, `info`, `models`.
 
 Everything heavy is imported inside the command that needs it, so that `--help`, `--version`,
 `info` and `models` answer at once. Exit codes: 0 all went well, 1 something failed, 2 the
@@ -23,7 +23,14 @@ from vqcodec import __version__, weights
 from vqcodec.batch import STREAM, Done, Job, describe, plan, run
 from vqcodec.container import VERSION, read_header, read_preamble, unpack
 from vqcodec.errors import ImageError, VqcError
-from vqcodec.files import IMAGE_SUFFIXES, VQC_SUFFIX, decoded_name, encoded_name, spared_name
+from vqcodec.files import (
+    IMAGE_SUFFIXES,
+    VQC_SUFFIX,
+    decoded_name,
+    encoded_name,
+    page_name,
+    spared_name,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -64,7 +71,7 @@ def cli() -> None:
 
 
 def _batch_options(command: _Command) -> _Command:
-    """The arguments that `encode` and `decode` have in common."""
+    """The arguments that `encode`, `decode` and `compare` have in common."""
     for decorate in (
         click.option(
             "-j", "--jobs", type=click.IntRange(min=1), default=1, metavar="N", show_default=True,
@@ -153,6 +160,58 @@ def decode(
         if output is None and job.source and job.target != decoded_name(job.source):
             notes.append(f"{decoded_name(job.source)} is there already; wrote {job.target}")
         return Done(len(data), len(saved), image.width * image.height, 8 * len(data), notes)
+
+    sys.exit(0 if run(todo, work, workers=jobs) else 1)
+
+
+@cli.command()
+@_batch_options
+@click.option(
+    "--bpp", type=click.FloatRange(0, 24, min_open=True), default=0.25, show_default=True,
+    help="Bits for each pixel of the photograph, which every codec gets.",
+)  # fmt: skip
+@click.option(
+    "--with", "rivals", default="webp,avif,jpeg", show_default=True, metavar="CODEC,...",
+    help="The codecs that vqcodec is compared with.",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", metavar="OUT",
+    help="Page or folder to write, or - for stdout; photo.html beside photo.png if not given.",
+)  # fmt: skip
+def compare(
+    inputs: tuple[str, ...],
+    output: str | None,
+    rivals: str,
+    bpp: float,
+    device: str,
+    model: str | None,
+    force: bool,
+    jobs: int,
+) -> None:
+    """Show images beside what other codecs make of them in as many bytes, as a web page.
+
+    The page is one file with a table and a slider; it needs no network.
+    """
+    from vqcodec.compare import own_contender, photo_page, pillow_contenders
+    from vqcodec.image import prepare
+
+    try:
+        others, absent = pillow_contenders(rivals.split(","))
+    except KeyError as error:
+        raise click.BadParameter(error.args[0], param_hint="--with") from error
+    todo = plan(inputs, output, suffixes=IMAGE_SUFFIXES, rename=page_name, force=force)
+    _refuse_terminal(todo.jobs)
+    chosen = weights.find(model).path if model else weights.DEFAULT
+    codecs = _Codecs(device, jobs)
+
+    def work(job: Job) -> Done:
+        data = job.read()
+        prepared = prepare(_open(data))
+        name = "Photograph" if job.source is None else job.source.name
+        contenders = [own_contender(codecs.get(chosen)), *others]
+        written, notes = photo_page(name, prepared, contenders, bpp, absent)
+        job.write(written, force=force)
+        return Done(len(data), len(written), 0, 0, notes)
 
     sys.exit(0 if run(todo, work, workers=jobs) else 1)
 

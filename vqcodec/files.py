@@ -68,6 +68,11 @@ def spared_name(path: Path) -> Path:
     return path.with_suffix(".decoded.png") if decoded_name(path).exists() else decoded_name(path)
 
 
+def page_name(path: Path) -> Path:
+    """Where `compare` puts the page about `path`: `photo.png` -> `photo.html`."""
+    return path.with_suffix(".html")
+
+
 def check_writable(path: Path, *, force: bool) -> None:
     """Refuse what `atomic_write` would refuse, so that no work is spent on it first.
 
