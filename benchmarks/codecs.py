@@ -11,6 +11,8 @@ from typing import Any
 
 from PIL import Image, features
 
+from vqcodec.compare import OPTIONS
+
 
 class CodecUnavailableError(Exception):
     """This codec cannot run here; the message says what is missing."""
@@ -101,19 +103,17 @@ def _quality(setting: float) -> dict[str, Any]:
 def _jpeg() -> BenchCodec:
     feature = "libjpeg_turbo" if features.check("libjpeg_turbo") else "jpg"
     settings = (1, 4, 7, 11, 16, 23, 32, 42, 54, 66, 77)
-    fixed = {"optimize": True, "progressive": True}
-    return _pillow("jpeg", _library(feature), settings, "JPEG", _quality, fixed)
+    return _pillow("jpeg", _library(feature), settings, "JPEG", _quality, OPTIONS["jpeg"])
 
 
 def _webp() -> BenchCodec:
     settings = (0, 1, 3, 7, 13, 21, 31, 43, 56, 69, 81)
-    return _pillow("webp", _library("webp"), settings, "WEBP", _quality, {"method": 6})
+    return _pillow("webp", _library("webp"), settings, "WEBP", _quality, OPTIONS["webp"])
 
 
 def _avif(name: str, speed: int) -> BenchCodec:
     settings = (3, 9, 16, 24, 32, 40, 48, 56, 64, 71)
-    # One thread: with --jobs the images run side by side, and the others have one thread too.
-    fixed = {"speed": speed, "max_threads": 1}
+    fixed = OPTIONS["avif"] | {"speed": speed}
     return _pillow(name, _library("avif"), settings, "AVIF", _quality, fixed)
 
 
@@ -140,7 +140,7 @@ def _jpeg2000() -> BenchCodec:
 _PILLOW: dict[str, Callable[[], BenchCodec]] = {
     "jpeg": _jpeg,
     "webp": _webp,
-    "avif": lambda: _avif("avif", speed=6),  # Pillow's default
+    "avif": lambda: _avif("avif", speed=OPTIONS["avif"]["speed"]),
     "avif-speed4": lambda: _avif("avif-speed4", speed=4),
     "jxl": _jxl,
     "jpeg2000": _jpeg2000,

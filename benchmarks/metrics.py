@@ -4,10 +4,11 @@ Every function takes two Pillow images of mode RGB and the same size, 8 bits a c
 """
 
 import io
-import math
 
 import numpy as np
 from PIL import Image
+
+from vqcodec import compare
 
 MS_SSIM_MIN_SIDE = 161  # five scales of an 11-tap window: 10 * 2**4 + 1
 
@@ -20,9 +21,7 @@ def bits_per_pixel(num_bytes: int, width: int, height: int) -> float:
 def psnr(x: Image.Image, x_hat: Image.Image) -> float:
     """PSNR in dB over all three channels together, peak 255; infinite for identical images."""
     _check(x, x_hat)
-    difference = np.asarray(x, dtype=np.float64) - np.asarray(x_hat, dtype=np.float64)
-    mse = float(np.mean(difference**2))
-    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
+    return compare.psnr(x, x_hat)
 
 
 def ms_ssim(x: Image.Image, x_hat: Image.Image) -> float | None:

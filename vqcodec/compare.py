@@ -23,13 +23,14 @@ from vqcodec.page import Picture, Table, listing, page, slider, table
 if TYPE_CHECKING:
     from vqcodec.codec import Codec
 
-# Pillow's name of the feature and of the format, and what is not Pillow's default. The benchmarks
-# measure with the same options.
-PILLOW: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "jpeg": ("jpg", "JPEG", {"optimize": True, "progressive": True}),
-    "webp": ("webp", "WEBP", {"method": 6}),
-    "avif": ("avif", "AVIF", {"speed": 6, "max_threads": 1}),
+# What the encoders of Pillow are told beside the quality; the benchmarks measure with the same.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "jpeg": {"optimize": True, "progressive": True},
+    "webp": {"method": 6},
+    # The speed is Pillow's default. One thread: files side by side have one each, as the others.
+    "avif": {"speed": 6, "max_threads": 1},
 }
+_FEATURES = {"jpeg": "jpg", "webp": "webp", "avif": "avif"}  # as Pillow calls them
 _QUALITIES = range(1, 101)
 _ORIGINAL = "original"
 _WEBP_MAX_SIDE = 16383
@@ -73,13 +74,13 @@ def pillow_contenders(names: Sequence[str]) -> tuple[list[Contender], list[str]]
     """Return Pillow's codecs of those names, and a note on each that this Pillow lacks.
 
     Raises:
-        KeyError: a name that is not in `PILLOW`; the message says so.
+        KeyError: a name that is not in `OPTIONS`; the message says so.
     """
     found, notes = [], []
     for name in dict.fromkeys(names):
-        if name not in PILLOW:
-            raise KeyError(f"no codec named {name!r}; there are {', '.join(PILLOW)}")
-        if features.check(PILLOW[name][0]):
+        if name not in OPTIONS:
+            raise KeyError(f"no codec named {name!r}; there are {', '.join(OPTIONS)}")
+        if features.check(_FEATURES[name]):
             found.append(_pillow_contender(name))
         else:
             notes.append(f"{name} left out: this Pillow was built without it")
@@ -87,11 +88,9 @@ def pillow_contenders(names: Sequence[str]) -> tuple[list[Contender], list[str]]
 
 
 def _pillow_contender(name: str) -> Contender:
-    _, image_format, options = PILLOW[name]
-
     def encode(image: Image.Image, setting: float) -> bytes:
         stream = io.BytesIO()
-        image.save(stream, image_format, quality=round(setting), **options)
+        image.save(stream, name.upper(), quality=round(setting), **OPTIONS[name])
         return stream.getvalue()
 
     def decode(data: bytes) -> Image.Image:
