@@ -30,6 +30,8 @@ class Curve:
     name: str
     bpp: tuple[float, ...]
     value: tuple[float, ...]
+    source: str = ""
+    """Where a published curve comes from."""
 
     def clip(self, min_bpp: float, max_bpp: float) -> "Curve":
         """Cut the curve to a range of rates, with interpolated points at the cuts.
@@ -62,10 +64,10 @@ class Curve:
         return list(zip(self.bpp, self.value, strict=True))
 
 
-def curve(name: str, points: Sequence[tuple[float, float]]) -> Curve:
+def curve(name: str, points: Sequence[tuple[float, float]], source: str = "") -> Curve:
     """Make a curve of points (bits per pixel, metric) in any order."""
     bpp, value = zip(*sorted(points), strict=True)
-    return Curve(name, tuple(bpp), tuple(value))
+    return Curve(name, tuple(bpp), tuple(value), source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ def read_published(path: Path) -> dict[str, dict[str, Curve]]:
                         (float(bpp), to_unit(metric, float(raw)))
                         for bpp, raw in zip(entry["bpp"], entry[metric], strict=True)
                     ],
+                    str(entry.get("source", "")),
                 )
                 for metric in METRICS
                 if entry.get(metric)

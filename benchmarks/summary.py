@@ -23,6 +23,41 @@ SUMMARY_FIELDS = (
 CURVE_FIELDS = ("dataset", "images", "codec", "setting", "bpp", *METRICS)
 
 
+def curves(
+    metric: str,
+    measured: Mapping[str, CodecPoints],
+    published: Mapping[str, Mapping[str, Curve]],
+) -> dict[str, Curve]:
+    """Return the curves that have the metric: means over the images, and published ones."""
+    found = {name: points.mean(metric) for name, points in measured.items() if points.has(metric)}
+    return found | {name: of[metric] for name, of in published.items() if metric in of}
+
+
+def compare_all(
+    measured: Mapping[str, CodecPoints],
+    published: Mapping[str, Mapping[str, Curve]],
+    anchors: Sequence[str],
+    *,
+    min_bpp: float,
+    max_bpp: float,
+) -> list[tables.Row]:
+    """Compare by every metric that was measured and with every anchor that has it."""
+    result: list[tables.Row] = []
+    for metric in METRICS:
+        if not any(points.has(metric) for points in measured.values()):
+            continue
+        for anchor in anchors:
+            try:
+                compared = list(
+                    compare(anchor, metric, measured, published, min_bpp=min_bpp, max_bpp=max_bpp)
+                )
+            except KeyError:
+                click.echo(f"no curve of {anchor} in {metric}: not compared", err=True)
+                continue
+            result += compared
+    return result
+
+
 def compare(
     anchor: str,
     metric: str,
@@ -37,10 +72,9 @@ def compare(
     Raises:
         KeyError: no curve has the anchor's name, or it lacks the metric.
     """
-    curves = {name: points.mean(metric) for name, points in measured.items() if points.has(metric)}
-    curves |= {name: of[metric] for name, of in published.items() if metric in of}
-    reference = curves[anchor]
-    for name, test in curves.items():
+    of_all = curves(metric, measured, published)
+    reference = of_all[anchor]
+    for name, test in of_all.items():
         if name == anchor:
             continue
         row = {"metric": metric, "anchor": anchor, "codec": name, "unit": METRICS[metric]}
@@ -129,30 +163,20 @@ def main(
         public = read_published(published) if published else {}
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    about = _about(rows)
-    result: list[tables.Row] = []
-    for metric in METRICS:
-        if not any(points.has(metric) for points in measured.values()):
-            continue
-        for anchor in anchors:
-            try:
-                compared = list(
-                    compare(anchor, metric, measured, public, min_bpp=min_bpp, max_bpp=max_bpp)
-                )
-            except KeyError:
-                click.echo(f"no curve of {anchor} in {metric}: not compared", err=True)
-                continue
-            result += [about | row for row in compared]
+    named = about(rows)
+    compared = compare_all(measured, public, anchors, min_bpp=min_bpp, max_bpp=max_bpp)
+    result = [named | row for row in compared]
     for line in monotonicity(measured):
         click.echo(f"- {line}")
     click.echo("\n" + tables.bd_rate_details(result))
     if csv_path:
         tables.write_csv(csv_path, SUMMARY_FIELDS, result)
     if curves_path:
-        tables.write_csv(curves_path, CURVE_FIELDS, [about | row for row in mean_curves(measured)])
+        tables.write_csv(curves_path, CURVE_FIELDS, [named | row for row in mean_curves(measured)])
 
 
-def _about(rows: Sequence[Measurement]) -> tables.Row:
+def about(rows: Sequence[Measurement]) -> tables.Row:
+    """Return the columns that name the set of images, which must be one."""
     datasets = {row.dataset for row in rows}
     if len(datasets) > 1:
         raise click.ClickException(f"several sets of images in one CSV: {', '.join(datasets)}")

@@ -1,4 +1,4 @@
-"""Small CSV files in, Markdown tables out; shared by the benchmarks and the README's tables.
+"""Small CSV files in, tables out, as Markdown or for a page; shared by all benchmarks.
 
 Every table says underneath what it shows: anchor, average, colour space, processor.
 """
@@ -6,6 +6,8 @@ Every table says underneath what it shows: anchor, average, colour space, proces
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+
+from vqcodec.page import Table
 
 Row = dict[str, str]
 METRIC_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
@@ -38,11 +40,11 @@ def bd_rate_table(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(row[key] for row in rows for key in ("anchor", "codec")))
     cells = {(row["codec"], row["metric"], row["anchor"]): row for row in rows}
     body = [
-        [_codec(name), *(_bd_cell(name, anchor, cells.get((name, metric, anchor)))
-                         for metric, anchor in columns)]
+        [codec_name(name), *(_bd_cell(name, anchor, cells.get((name, metric, anchor)))
+                             for metric, anchor in columns)]
         for name in names
     ]  # fmt: skip
-    header = ["codec", *(f"{METRIC_NAMES[m]} against {_codec(a)}" for m, a in columns)]
+    header = ["codec", *(f"{METRIC_NAMES[m]} against {codec_name(a)}" for m, a in columns)]
     refused = [f"- {row['note']}" for row in rows if row["note"]]
     return "\n".join(
         [
@@ -56,12 +58,19 @@ def bd_rate_table(rows: Sequence[Row]) -> str:
 
 def bd_rate_details(rows: Sequence[Row]) -> str:
     """Lay out one table a metric and anchor, with overlaps and single images."""
-    parts = []
+    return "\n\n".join(
+        f"### {each.title}\n\n{_with_caption(each)}" for each in bd_rate_tables(rows)
+    )
+
+
+def bd_rate_tables(rows: Sequence[Row]) -> list[Table]:
+    """Make the tables of `bd_rate_details`."""
+    result = []
     for metric, anchor in dict.fromkeys((row["metric"], row["anchor"]) for row in rows):
         chosen = [row for row in rows if (row["metric"], row["anchor"]) == (metric, anchor)]
         body = [
             [
-                _codec(row["codec"]),
+                codec_name(row["codec"]),
                 _percent(row.get("bd_rate")) if row.get("bd_rate") else row["note"],
                 f"{row['low']}–{row['high']} {row['unit']}" if row.get("low") else "–",
                 _percent(row.get("image_mean")),
@@ -72,12 +81,9 @@ def bd_rate_details(rows: Sequence[Row]) -> str:
             for row in chosen
         ]
         header = ["codec", "BD-rate", "overlap", "mean of images", "worst", "image", "images"]
-        parts += [
-            f"### {METRIC_NAMES[metric]} against {_codec(anchor)}",
-            markdown(header, body),
-            _bd_caption(chosen[0]),
-        ]
-    return "\n\n".join(parts)
+        title = f"{METRIC_NAMES[metric]} against {codec_name(anchor)}"
+        result.append(Table(title, header, body, f"{title}: {_bd_caption(chosen[0])}"))
+    return result
 
 
 def quality_table(rows: Sequence[Row]) -> str:
@@ -103,6 +109,11 @@ def quality_table(rows: Sequence[Row]) -> str:
 
 def speed_table(rows: Sequence[Row]) -> str:
     """Lay out medians in milliseconds, from a CSV of `speed`."""
+    return _with_caption(speed(rows))
+
+
+def speed(rows: Sequence[Row]) -> Table:
+    """Make the table of `speed_table`."""
     body = [
         [
             row["what"],
@@ -114,20 +125,24 @@ def speed_table(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     first = rows[0]
-    return "\n".join(
-        [
-            markdown(["", "codec", "median (ms)", "range (ms)", "share"], body),
-            "",
-            f"{first['width']}×{first['height']} pixels on {first['machine']}, {first['threads']} "
-            f"threads, model loaded, {first['rounds']} rounds interleaved; {first['versions']}. "
-            "Start-up is a fresh process each time.",
-        ]
+    return Table(
+        "Speed",
+        ["", "codec", "median (ms)", "range (ms)", "share"],
+        body,
+        f"{first['width']}×{first['height']} pixels on {first['machine']}, {first['threads']} "
+        f"threads, model loaded, {first['rounds']} rounds interleaved; {first['versions']}. "
+        "Start-up is a fresh process each time.",
     )
 
 
-def _codec(name: str) -> str:
+def codec_name(name: str) -> str:
+    """Call a codec by its name, a published curve as published."""
     published = name.removeprefix("published/")
     return name if published == name else f"{published} (published)"
+
+
+def _with_caption(table: Table) -> str:
+    return f"{markdown(table.header, table.rows)}\n\n{table.caption}"
 
 
 def _percent(text: str | None) -> str:

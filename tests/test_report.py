@@ -1,0 +1,204 @@
+"""The report of the benchmarks: what stands on the page, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import xml.etree.ElementTree as ET
+from html import unescape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from benchmarks import plots, rd, report, tables
+from benchmarks.curves import curve
+
+if TYPE_CHECKING:
+    from chromium import Chromium
+
+RATES = (0.08, 0.12, 0.2, 0.35, 0.6, 1.0)
+
+
+def write_rd(
+    path: Path, factors: dict[str, float], *, dataset: str = "made <set>", ms_ssim: bool = False
+) -> Path:
+    """A CSV of `rd` with two images: codecs at 10 dB a decade, rates times each one's factor."""
+    rows = []
+    for codec, factor in factors.items():
+        for image in ("1.png", "2.png"):
+            for setting, rate in enumerate(RATES):
+                size = round(rate * factor * 125_000)
+                rows.append(
+                    dict.fromkeys(rd.FIELDS, "")
+                    | {"dataset": dataset, "image": image, "width": "1000", "height": "1000"}
+                    | {"codec": codec, "setting": str(setting), "codec_version": "1"}
+                    | {"bytes": str(size), "bpp": f"{size / 125_000:.6f}"}
+                    | {"psnr": f"{30 + 10 * math.log10(rate / 0.1):.6f}"}
+                    | ({"ms_ssim": f"{1 - 0.02 / (1 + setting):.6f}"} if ms_ssim else {})
+                )
+    tables.write_csv(path, rd.FIELDS, rows)
+    return path
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    """jpeg, and webp at four fifths of its rate."""
+    return write_rd(tmp_path / "rd.csv", {"jpeg": 1.0, "webp": 0.8}, ms_ssim=True)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with one picture that has some detail."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    noise = np.random.default_rng(1).integers(0, 256, (22, 22, 3), dtype=np.uint8)
+    Image.fromarray(noise).resize((176, 168)).save(folder / "1.png")
+    return folder
+
+
+def run(*arguments: object) -> Result:
+    result = CliRunner().invoke(report.main, [str(each) for each in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def made(*arguments: object) -> str:
+    """The page for these arguments; they begin with a CSV, beside which it is written."""
+    out = Path(str(arguments[0])).with_name("report.html")
+    result = run(*arguments, "-o", out)
+    assert result.exit_code == 0, result.output
+    return out.read_text(encoding="utf-8")
+
+
+def test_every_bd_rate_table_names_anchor_average_and_colour_space(measured: Path) -> None:
+    page = made(measured)
+    found = re.findall(r"<caption>([^<]*)</caption>", page)
+    captions = [unescape(text) for text in found if "BD-rate" in text]
+    assert [text.split(":")[0] for text in captions] == [
+        "PSNR against jpeg", "PSNR against webp", "MS-SSIM against jpeg", "MS-SSIM against webp",
+    ]  # fmt: skip
+    for text in captions:
+        assert "made <set> (2 images), RGB, bytes of whole files" in text
+        assert "curves of the means over the images" in text
+    assert re.search(r"webp</th><td>−20.0 %</td>", page)
+
+
+def test_there_is_a_plot_for_each_metric_that_was_measured(measured: Path, tmp_path: Path) -> None:
+    def titles(page: str) -> list[str]:
+        return re.findall(r'aria-label="([^"]*) over bits per pixel"', page)
+
+    assert titles(made(measured)) == ["PSNR (dB)", "MS-SSIM (dB)"]
+    assert titles(made(write_rd(tmp_path / "plain.csv", {"jpeg": 1.0}), "-f")) == ["PSNR (dB)"]
+
+
+def test_published_curves_are_marked_and_their_source_is_named(measured: Path) -> None:
+    public = measured.with_name("public.json")
+    psnr = [30 + 10 * math.log10(rate / 0.1) for rate in RATES]
+    entry = {"source": "a paper & more", "bpp": [0.5 * rate for rate in RATES], "psnr": psnr}
+    public.write_text(json.dumps({"vtm": entry}))
+    page = made(measured, "--published", public, "--anchor", "published/vtm")
+    assert page.count('class="curve published"') == 2  # in the plot of PSNR and in the legend
+    assert "<li>vtm (published): a paper &amp; more</li>" in page
+    assert "PSNR against vtm (published)" in page
+    assert re.search(r"jpeg</th><td>\+100.0 %</td>", page)
+
+
+def test_pictures_come_at_equal_bytes(measured: Path, photos: Path) -> None:
+    page = made(measured, "--images", photos, "--image", "1.png", "--bpp", "1.5")
+    sizes = re.findall(r"<p>(\w+), ([\d,]+) bytes", page)
+    assert [name for name, _ in sizes] == ["jpeg", "webp"]
+    budget = 176 * 168 * 1.5 / 8
+    for _, size in sizes:
+        assert 0.8 * budget < int(size.replace(",", "")) <= budget
+    assert re.search(r"<li>webp: pillow [\d.]+ webp [\d.]+ method=6</li>", page)
+
+
+def test_a_codec_that_is_not_here_is_left_out_of_the_pictures(photos: Path, tmp_path: Path) -> None:
+    source = write_rd(tmp_path / "rd.csv", {"vqcodec": 1.0, "jpeg": 1.0, "other": 1.0})
+    arguments = ("--images", photos, "--image", "1.png", "--model", "missing", "--bpp", "1.5")
+    page = made(source, *arguments)
+    assert "<li>vqcodec left out: no model called missing" in page
+    assert "<li>other left out: no codec has this name here</li>" in page
+    assert re.findall(r'data-name="(\w+)"', page) == ["original", "jpeg"]
+
+
+def test_times_are_drawn_to_scale(measured: Path) -> None:
+    medians = np.array([float(row["median_s"]) for row in tables.read_csv(report.SPEED)])
+    found = re.findall(r'class="bar" y="\d+" width="([\d.]+)"', made(measured))
+    widths = np.array([float(width) for width in found])
+    assert widths / widths.max() == pytest.approx(medians / medians.max(), abs=1e-3)
+
+
+def test_several_sets_of_images_are_sections_of_their_own(measured: Path) -> None:
+    other = write_rd(measured.with_name("other.csv"), {"jpeg": 1.0}, dataset="other")
+    page = made(measured, other)
+    headings = [unescape(text) for text in re.findall(r"<h2>(.*?)</h2>", page)]
+    assert headings == ["made <set> (2 images)", "other (2 images)", "Speed"]
+
+
+def test_points_lie_where_the_axes_say() -> None:
+    points = [(0.2, 30.0), (0.4, 34.0), (0.6, math.inf), (2.0, 50.0)]
+    look = plots.looks(["a"])
+    figure = plots.rate_plot("PSNR", {"a": curve("a", points)}, look, min_bpp=0.1, max_bpp=0.8)
+    tree = ET.fromstring(figure)
+    (line,) = tree.iter("polyline")
+    drawn = [[float(part) for part in pair.split(",")] for pair in line.attrib["points"].split()]
+    left, below = {}, {}
+    for text in tree.iter("text"):
+        if text.text != "bits per pixel":
+            x, y = float(text.attrib["x"]), float(text.attrib["y"])
+            if x < 0:
+                left[float(text.text or "")] = y - 5  # the foot of a text, not its middle
+            else:
+                below[float(text.text or "")] = x
+    assert drawn[:2] == [[below[0.2], left[30]], [below[0.4], left[34]]]
+    assert len(drawn) == 3  # the infinite one is left out
+    assert max(left) < 50  # what lies beyond the axis does not stretch the other one
+
+
+def test_an_existing_page_is_kept_and_a_csv_never_replaced(measured: Path) -> None:
+    made(measured)
+    out = measured.with_name("report.html")
+    out.write_text("mine")
+    result = run(measured, "-o", out)
+    assert (result.exit_code, out.read_text()) == (1, "mine")
+    before = measured.read_bytes()
+    assert run(measured, "-o", measured, "-f").exit_code == 2
+    assert measured.read_bytes() == before
+
+
+def test_what_makes_no_sense_is_one_line(measured: Path, photos: Path) -> None:
+    twin = measured.with_name("twin.csv")
+    twin.write_bytes(measured.read_bytes())
+    other = write_rd(measured.with_name("other.csv"), {"jpeg": 1.0}, dataset="other")
+    public = measured.with_name("public.json")
+    public.write_text("{}")
+    cases: list[tuple[list[object], str]] = [
+        ([report.SPEED], "speed.csv, line 2"),
+        ([measured, twin], "jpeg on made <set> is in"),
+        ([measured, "--speed", measured], "not a CSV of benchmarks.speed"),
+        ([measured, other, "--published", public], "--published is for one set of images"),
+        ([measured, "--image", "1.png"], "--image needs --images"),
+        ([measured, "--images", photos, "--image", "9.png"], "no image 9.png"),
+        ([measured, "--images", photos, "--image", "1.png", "--bpp", "0.001"], "nothing to show"),
+    ]
+    for arguments, reason in cases:
+        result = run(*arguments, "-o", measured.with_name("none.html"))
+        assert result.exit_code in (1, 2)
+        assert reason in result.stderr.splitlines()[-1]
+    assert not measured.with_name("none.html").exists()
+
+
+@pytest.mark.slow
+def test_the_report_fits_a_phone_and_asks_for_nothing(
+    browser: Chromium, measured: Path, photos: Path
+) -> None:
+    made(measured, "--images", photos, "--image", "1.png", "--bpp", "1.5")
+    browser.open(measured.with_name("report.html"), phone=True)
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+    assert browser.complaints() == []
