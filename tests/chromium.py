@@ -29,7 +29,7 @@ _LAUNCH = (
 )
 _FLAGS = (
     "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu",
-    "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
+    "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", "--force-color-profile=srgb",
 )  # fmt: skip
 _KEYS = {"Tab": 9, "End": 35, "Home": 36, "ArrowRight": 39}
 _SECONDS = 60.0
@@ -59,6 +59,7 @@ class Chromium:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
         self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def close(self) -> None:
@@ -79,12 +80,20 @@ class Chromium:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
-        self.call("Page.navigate", url=page.as_uri())
-        self._receive(lambda message: message.get("method") == "Page.loadEventFired")
+        loader = self.call("Page.navigate", url=page.as_uri())["loaderId"]
+
+        def loaded(message: dict[str, Any]) -> bool:
+            params = message.get("params", {})
+            return (params.get("name"), params.get("loaderId")) == ("load", loader)
+
+        if not any(map(loaded, self.events)):
+            self._receive(loaded)
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """The value of a JavaScript expression, or what it promises."""
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
@@ -110,7 +119,9 @@ class Chromium:
             )  # fmt: skip
 
     def screenshot(self) -> Image.Image:
-        """What the screen shows, mode RGB."""
+        """What the screen shows once all events are dealt with, mode RGB."""
+        frame = "requestAnimationFrame"
+        self.evaluate(f"new Promise(done => {frame}(() => {frame}(() => done())))")
         data = self.call("Page.captureScreenshot", format="png")["data"]
         return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
 

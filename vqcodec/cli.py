@@ -196,7 +196,7 @@ def compare(
     from vqcodec.image import prepare
 
     try:
-        others, absent = pillow_contenders(rivals.split(","))
+        others, absent = pillow_contenders([name.strip() for name in rivals.split(",")])
     except KeyError as error:
         raise click.BadParameter(error.args[0], param_hint="--with") from error
     todo = plan(inputs, output, suffixes=IMAGE_SUFFIXES, rename=page_name, force=force)
