@@ -309,9 +309,10 @@ def test_everything_in_all_exists_and_nothing_else() -> None:
 
 
 def test_shipped_file_size_is_the_cross_entropy(codec: Codec, sample: Image.Image) -> None:
-    data = codec.encode(sample, 50)
+    data = codec.encode(sample, 70)
+    assert 8 * len(data) > 0.2 * sample.width * sample.height  # below, the header counts for more
     path = weights.find(weights.DEFAULT).path
-    ideal = ideal_bytes(path, 50, sample.size, codec.file_indices(data))
+    ideal = ideal_bytes(path, 70, sample.size, codec.file_indices(data))
     assert 0.95 * ideal < len(data) < 1.01 * ideal
 
 

@@ -28,6 +28,8 @@ SOFTNESS = 1 / 3
 # A class of 0..127/16 stands for a width of 2^-4.5 to 2^7.4 steps.
 WIDTH_SLOPE, WIDTH_OFFSET = 1.5, -4.5
 CLASS_KNOTS = 17
+# What is tried of a codebook of one dimension: words around the value by rank, and the zero word.
+NEIGHBOURS = (-2, -1, 0, 1, None)
 # Scores of words that are computed together: what fits a processor's cache.
 SCORES_AT_ONCE = 1 << 20
 # The tail of a table is cut this many nats below its mode: a pure model would send an outlier to
@@ -90,8 +92,8 @@ class IntegerQuantizer(nn.Module):
 def small_words(dim: int, count: int) -> Tensor:
     """Return `count` integer points, float32 `[count, dim]`, zero first: a codebook to start from.
 
-    Most are the points of smallest length. An eighth lies far out on the axes, so that the rare
-    value beyond the others is coded coarsely and not lost.
+    Most are the points of smallest length. An eighth (but four a dimension at least) lies far out
+    on the axes, so that the rare value beyond the others is coded coarsely and not lost.
     """
     reach = {1: count // 2, 2: 10, 4: 3, 8: 2}[dim]
     axis = range(-reach, reach + 1)
@@ -150,8 +152,39 @@ class Codebooks(nn.Module):
 
     def chunks(self, inputs: Sequence[Tensor]) -> Iterable[tuple[Tensor, ...]]:
         """Cut tensors `[count, N, …]` into pieces whose words can be scored at once."""
-        rows = max(1, SCORES_AT_ONCE // (self.count * self.words.shape[1]))
+        words = self.words.shape[1] if self.dim > 1 else len(NEIGHBOURS)
+        rows = max(1, SCORES_AT_ONCE // (self.count * words))
         return zip(*(torch.split(x, rows, 1) for x in inputs), strict=True)
+
+    @torch.no_grad()
+    def search(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
+        """Return the index of the highest score, int64 `[count, N]`; arguments as for `scores`.
+
+        In one dimension only the words around `y` and the one nearest zero are tried: with
+        probabilities that fall from zero outwards no other is the best.
+        """
+        if self.dim > 1:
+            return self.scores(y, weight, width).argmax(-1)
+        order = self.words[..., 0].argsort(1)
+        words = self.words[..., 0].gather(1, order)
+        logits = self.bounded_logits().gather(2, order[:, None].expand_as(self.logits))
+        rows, size = logits.flatten(1), words.shape[1]
+        knot = width * ((CLASS_KNOTS - 1) / 8)
+        low = knot.floor().clamp(max=CLASS_KNOTS - 2)
+        share, start = knot - low, low.long() * size
+        y, weight = y[..., 0].contiguous(), weight[..., 0]
+        rank = torch.searchsorted(words, y)
+        zero = words.abs().argmin(1, keepdim=True)
+        best, best_score = rank, torch.full_like(y, -math.inf)
+        for offset in NEIGHBOURS:
+            tried = zero.expand_as(rank) if offset is None else (rank + offset).clamp(0, size - 1)
+            log_p = torch.lerp(
+                rows.gather(1, start + tried), rows.gather(1, start + size + tried), share
+            )
+            score = log_p - weight * (y - words.gather(1, tried)).square()
+            best = torch.where(score > best_score, tried, best)
+            best_score = torch.maximum(score, best_score)
+        return order.gather(1, best)
 
     def scores(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
         """Return log p(k) - weight * |y - e_k|^2 up to a constant per row, `[count, N, size]`.
@@ -228,7 +261,7 @@ class CodebookQuantizer(nn.Module):
         """Return the best indices, int64 `[count, B*H*W]`, one tensor a part."""
         inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(width))
         return [
-            torch.cat([codebooks.scores(*rows).argmax(-1) for rows in codebooks.chunks(own)], dim=1)
+            torch.cat([codebooks.search(*rows) for rows in codebooks.chunks(own)], dim=1)
             for codebooks, *own in zip(self.parts, *inputs, strict=True)
         ]
 
@@ -253,8 +286,7 @@ def _assign(
 
     The gradient goes to the words and to the prior, not to `y`.
     """
-    with torch.no_grad():
-        index = codebooks.scores(y, weight, width).argmax(-1)
+    index = codebooks.search(y, weight, width)
     logits = codebooks.bounded_logits()
     rows = logits.transpose(1, 2).gather(1, index[..., None].expand(-1, -1, CLASS_KNOTS))
     chosen = (class_weights(width) * rows).sum(-1)
