@@ -51,3 +51,8 @@ def commit() -> str:
     if head is None:
         return "none"
     return f"{head}+" if git("status", "--porcelain", "--untracked-files=no") else head
+
+
+def about() -> dict[str, str]:
+    """The columns of a CSV that say all this."""
+    return {"machine": processor(), "versions": versions(), "commit": commit()}

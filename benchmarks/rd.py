@@ -155,13 +155,7 @@ def main(
     wanted = {name: settings[name] or codec.settings for name, codec in built.items()}
     keys = {(row["image"], row["codec"], row["setting"]) for row in done}
     tasks = plan(refs, wanted, keys, model=model, with_ssimulacra2=ssimulacra2)
-    common = {
-        "dataset": dataset or source.stem,
-        "jobs": str(jobs),
-        "machine": machine.processor(),
-        "versions": machine.versions(),
-        "commit": machine.commit(),
-    }
+    common = {"dataset": dataset or source.stem, "jobs": str(jobs)} | machine.about()
     total = sum(task.num_rows for task in tasks)
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
     click.echo(f"{out}: {len(done)} rows were there, {total} to measure, {failures} tasks failed")

@@ -158,10 +158,7 @@ def main(
         "width": str(image.width),
         "height": str(image.height),
         "threads": str(threads),
-        "machine": machine.processor(),
-        "versions": machine.versions(),
-        "commit": machine.commit(),
-    }
+    } | machine.about()
     rows = [dict.fromkeys(FIELDS, "") | row | about for row in make_rows(seconds, sizes)]
     click.echo(tables.speed_table(rows))
     if csv_path:

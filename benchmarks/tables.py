@@ -101,6 +101,35 @@ def quality_table(rows: Sequence[Row]) -> str:
     )
 
 
+def preview_table(rows: Sequence[Row]) -> str:
+    """Lay out one table a metric: a line a codec, a column a budget, from a CSV of means."""
+    budgets = sorted({int(row["budget"]) for row in rows if row["budget"]})
+    columns = ["", *(str(budget) for budget in budgets)]  # the first for the hashes
+    names = list(dict.fromkeys(row["codec"] for row in rows))
+    cells = {(row["codec"], row["budget"]): row for row in rows}
+    parts = []
+    for metric, digits in (("psnr", 2), ("ms_ssim", 3)):
+        if not any(row[metric] for row in rows):
+            continue
+        body = [
+            [
+                name,
+                *(_preview_cell(cells.get((name, column)), metric, digits) for column in columns),
+            ]
+            for name in names
+        ]
+        header = [METRIC_NAMES[metric], "own size", *(f"{budget} bytes" for budget in budgets)]
+        parts.append(markdown(header, body))
+    return "\n\n".join(
+        [
+            *parts,
+            f"{_dataset(rows[0])}, shown at 256 pixels (longer side), RGB, bytes of whole files; "
+            "means over the images. Scale and quality are searched for each image and budget, for "
+            "the best PSNR. Without a figure where not all images fit: then the number that do.",
+        ]
+    )
+
+
 def speed_table(rows: Sequence[Row]) -> str:
     """Lay out medians in milliseconds, from a CSV of `speed`."""
     body = [
@@ -146,6 +175,15 @@ def _bd_cell(codec: str, anchor: str, row: Row | None) -> str:
     count, images = row["images_compared"], row["images"]
     fewer = f", {count} of {images} images" if count != images else ""
     return f"{_percent(row['bd_rate'])} ({_percent(row['image_worst'])}{fewer})"
+
+
+def _preview_cell(row: Row | None, metric: str, digits: int) -> str:
+    if row is None:
+        return ""
+    if not row[metric]:
+        return f"– ({row['images_fitted']})"
+    figure = f"{float(row[metric]):.{digits}f}"
+    return figure if row["budget"] else f"{figure} ({float(row['bytes']):.0f} bytes)"
 
 
 def _bd_caption(row: Row) -> str:
