@@ -56,3 +56,17 @@ def commit() -> str:
 def about() -> dict[str, str]:
     """The columns of a CSV that say all this."""
     return {"machine": processor(), "versions": versions(), "commit": commit()}
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process ever had in memory; None where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux's getrusage would begin with the peak of the process that started this one.
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        return 1024 * int(found[1]) if found else None
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS

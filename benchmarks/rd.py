@@ -118,6 +118,18 @@ def parse_codec(text: str) -> tuple[str, tuple[float, ...] | None]:
         raise click.BadParameter(f"{text}: settings are numbers") from error
 
 
+def parse_one(text: str) -> tuple[str, float]:
+    """Split `NAME:SETTING`.
+
+    Raises:
+        click.BadParameter: as `parse_codec`, or not exactly one setting.
+    """
+    name, settings = parse_codec(text)
+    if settings is None or len(settings) != 1:
+        raise click.BadParameter(f"{text}: one setting is needed, as in jpeg:66")
+    return name, settings[0]
+
+
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend.")
