@@ -8,7 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 @functools.cache
@@ -41,7 +41,7 @@ def commit() -> str:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, check=True
+                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
             )
         except (OSError, subprocess.CalledProcessError):
             return None

@@ -17,7 +17,6 @@ from PIL import Image
 from benchmarks import codecs, machine
 from benchmarks.rd import parse_one
 
-_ROOT = Path(__file__).parent.parent
 Peaks = dict[str, int | None]
 
 
@@ -33,7 +32,7 @@ def measure(
     command += ["--threads", str(threads), "--device", device]
     if model is not None:
         command += ["--model", str(Path(model).resolve()) if Path(model).exists() else model]
-    done = subprocess.run(command, check=True, capture_output=True, cwd=_ROOT)
+    done = subprocess.run(command, check=True, capture_output=True, cwd=machine.ROOT)
     peaks: Peaks = json.loads(done.stdout)
     return peaks
 

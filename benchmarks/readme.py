@@ -20,6 +20,7 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[tables.Row]], str]]] = {
     "photos": ("photos-summary.csv", tables.bd_rate_table),
     "preview": ("preview.csv", tables.preview_table),
     "speed": ("speed.csv", tables.speed_table),
+    "sweep": ("sweep.csv", tables.sweep_tables),
 }
 _MARKED = re.compile(r"(<!-- table:(\S+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 

@@ -8,6 +8,7 @@ taken within each round, and the median of the rounds is given. Peak memory is t
 process for each call, and the start of the command line stands apart.
 """
 
+import io
 import math
 import statistics
 import subprocess
@@ -75,12 +76,19 @@ def time_files(image: Image.Image, photo: Path, encoded: bytes, rounds: int) -> 
 
     `photo` is the PNG of the image; the files that are written go beside it.
     """
+    from vqcodec.files import atomic_write
+
+    def write_png() -> None:
+        stream = io.BytesIO()
+        image.save(stream, "PNG")
+        atomic_write(photo.with_suffix(".written.png"), stream.getvalue(), force=True)
+
     vqc = photo.with_suffix(".vqc")
     calls: dict[str, Callable[[], object]] = {
         "encode: read": lambda: Image.open(photo).convert("RGB"),
-        "encode: write": lambda: vqc.write_bytes(encoded),
+        "encode: write": lambda: atomic_write(vqc, encoded, force=True),
         "decode: read": vqc.read_bytes,
-        "decode: write": lambda: image.save(photo.with_suffix(".written.png")),
+        "decode: write": write_png,
     }
     seconds: Seconds = defaultdict(list)
     for _ in range(rounds):
