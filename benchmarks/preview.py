@@ -3,9 +3,9 @@
     python -m benchmarks.preview IMAGES -o preview.csv [-c CODEC]... [--budget 200]... [--jobs N]
 
 The photograph is scaled to 256 pixels on its longer side; that is what is to be shown. For every
-budget each codec codes it at many scales, at each with the best quality whose file still fits, and
-the file that shows it best after scaling up again, by PSNR, is the codec's. BlurHash and ThumbHash
-are what they are: one file an image, whatever the budget.
+budget each codec codes it at many scales, at each with the highest qualities whose files still
+fit, and the file that shows it best after scaling up again, by PSNR, is the codec's. BlurHash and
+ThumbHash are what they are: one file an image, whatever the budget.
 
 Rows that the CSV already holds are not measured again, so a run can be stopped and continued.
 """
@@ -25,6 +25,9 @@ from benchmarks.tables import Row
 SHOWN_SIDE = 256  # longer side, in pixels
 BUDGETS = (50, 75, 100, 150, 200, 300, 500, 700, 1000)  # bytes
 QUALITIES = 100
+# Tried below the highest quality that fits: in a picture of a few blocks a higher quality is not
+# always a better one.
+STEPS_DOWN = (0, 1, 2, 4, 8)
 SCALES = tuple(
     side / SHOWN_SIDE  # mostly whole blocks of a transform
     for side in (256, 192, 160, 128, 96, 80, 64, 48, 40, 32, 24, 20, 16, 12, 10, 8)
@@ -101,13 +104,14 @@ def _at_scale(
 ) -> Iterator[Preview]:
     small = _scaled(image, scale)
     encoded = functools.cache(lambda quality: codec.encode(small, quality))
-    for quality in sorted({best_quality(encoded, budget) for budget in budgets} - {0}):
+    highest = {highest_quality(encoded, budget) for budget in budgets}
+    for quality in sorted({top - step for top in highest for step in STEPS_DOWN if top > step}):
         data = encoded(quality)
         picture = codec.decode(data).resize(image.size, Image.Resampling.LANCZOS)
         yield Preview(len(data), picture, metrics.psnr(image, picture), scale, quality)
 
 
-def best_quality(encoded: Callable[[int], bytes], budget: int) -> int:
+def highest_quality(encoded: Callable[[int], bytes], budget: int) -> int:
     """Return the highest quality whose file fits into the budget; 0 if that of quality 1 does not.
 
     Takes for granted that a higher quality needs more bytes, which holds but for a few bytes.
