@@ -87,7 +87,10 @@ def shown(photo: Image.Image) -> Image.Image:
 def search(
     codec: codecs.BenchCodec, image: Image.Image, budgets: Sequence[int]
 ) -> dict[int, Preview | None]:
-    """Return for each budget, in bytes, the file that shows `image` best; None where none fits."""
+    """Return for each budget, in bytes, the file that shows `image` best; None where none fits.
+
+    What is found within a smaller budget counts for the larger ones too.
+    """
     found = [preview for scale in SCALES for preview in _at_scale(codec, image, scale, budgets)]
     return {
         budget: max(
