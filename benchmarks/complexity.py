@@ -21,6 +21,7 @@ from vqcodec.entropy.network import BLOCK, Layer, PriorNetwork
 from vqcodec.errors import ModelError
 from vqcodec.model.layers import quality_weights
 from vqcodec.model.vqvae import STRIDE
+from vqcodec.phases import phase_positions
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load
 
@@ -54,8 +55,12 @@ def prior_macs(prior: PriorNetwork, height: int, width: int) -> int:
 
     macs = at_each_position(prior.upsample)
     for level in prior.levels:
-        positions = BLOCK ** (2 * level.scale)
-        macs += positions * at_each_position(level.update, level.hidden, level.head)
+        side = BLOCK**level.scale
+        for number, phase in enumerate(level.phases):
+            coded = len(phase_positions(len(level.phases), number, side, side))
+            updated = coded if number else side * side
+            macs += updated * at_each_position(phase.update)
+            macs += coded * at_each_position(phase.hidden, phase.head)
     return height * width * macs
 
 

@@ -67,17 +67,20 @@ def scenes() -> Tensor:
 def tiny_integers(scenes: Tensor) -> VQVAE:
     """A small network with integers for words, as it is after a few steps of training.
 
-    Its refinement does something, and its prior depends on what is decoded.
+    Its refinement does something, its gain follows the state, and its prior depends on what is
+    decoded.
     """
     import torch
 
     from vqcodec.model.layers import Block
-    from vqcodec.model.prior import PriorLevel
-    from vqcodec.model.vqvae import VQVAE, Config
+    from vqcodec.model.prior import PriorPhase
+    from vqcodec.model.vqvae import VQVAE, Config, Level
 
     config = Config(
-        channels=((6, 8), (4, 8)),
-        hidden=(16, 16),
+        channels=((6, 8), (4, 12)),
+        phases=((1, 1), (3, 2)),
+        hidden=((12, 16), (8, 16)),
+        hidden_between_phases=6,
         prior_width=16,
         prior_head=16,
     )
@@ -86,9 +89,11 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
         model = VQVAE(config)
         model.initialise(scenes[0].float() / 255)
         for module in model.modules():
-            if isinstance(module, PriorLevel):
+            if isinstance(module, PriorPhase):
                 module.update.weight.mul_(2)
                 torch.nn.init.normal_(module.head.weight, std=0.3)
+            if isinstance(module, Level):
+                torch.nn.init.normal_(module.adapt.weight, std=0.02)
             if isinstance(module, Block):
                 torch.nn.init.normal_(module.out.weight, std=0.01)
         model.prior.upsample.weight.mul_(3)
@@ -97,10 +102,11 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_integers: VQVAE, scenes: Tensor) -> VQVAE:
-    """The small network with codebooks."""
+    """The small network with codebooks: of every size, and one that channels share."""
     from train.codebooks import measure_ranges, with_codebooks
 
-    return with_codebooks(tiny_integers, measure_ranges(tiny_integers, scenes)).eval()
+    *ranges, last = measure_ranges(tiny_integers, scenes)
+    return with_codebooks(tiny_integers, [*ranges, 0.4 * last]).eval()
 
 
 @pytest.fixture(scope="session")

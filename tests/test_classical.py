@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.loop import CHECKPOINT
@@ -20,12 +21,14 @@ from vqcodec.model.vqvae import VQVAE, Config
 
 TINY = Config(
     channels=((4,), (6,)),
-    hidden=(4, 4),
+    phases=((1,), (2,)),
+    hidden=((4,), (4,)),
+    hidden_between_phases=4,
     analysis_blocks=1,
     synthesis_blocks=1,
     prior_width=4,
     prior_head=4,
-    groups=(((1, 2), (2, 1)), ((2, 1), (4, 1))),
+    groups=(((1, 256, 2), (2, 256, 1)), ((2, 256, 1), (4, 256, 1))),
 )
 
 
@@ -36,7 +39,7 @@ def _seed() -> None:
 
 def one_codebook(words: list[list[float]]) -> ClassicalQuantizer:
     """A quantizer of one codebook with these words; the others are far away."""
-    quantizer = ClassicalQuantizer([(len(words[0]), 1)])
+    quantizer = ClassicalQuantizer([(len(words[0]), 256, 1)])
     codebooks = quantizer.parts[0]
     assert isinstance(codebooks, Codebooks)
     with torch.no_grad():
@@ -47,7 +50,7 @@ def one_codebook(words: list[list[float]]) -> ClassicalQuantizer:
 
 @torch.no_grad()
 def test_index_is_the_nearest_word_whatever_it_costs() -> None:
-    quantizer = ClassicalQuantizer([(2, 3)])
+    quantizer = ClassicalQuantizer([(2, 256, 3)])
     codebooks = quantizer.parts[0]
     assert isinstance(codebooks, Codebooks)
     codebooks.words.add_(0.3 * torch.randn_like(codebooks.words))
@@ -61,7 +64,7 @@ def test_index_is_the_nearest_word_whatever_it_costs() -> None:
 
 
 def test_gradient_is_straight_through_and_knows_no_rate() -> None:
-    quantizer = ClassicalQuantizer([(1, 2), (2, 1)])
+    quantizer = ClassicalQuantizer([(1, 256, 2), (2, 256, 1)])
     y = torch.randn(2, 4, 3, 3, requires_grad=True)
     z_q, bits = quantizer(y, torch.ones(2, 4, 1, 1), 8 * torch.rand(2, 3, 3, 3))
     gradient = torch.randn_like(y)
@@ -76,7 +79,7 @@ def test_auxiliary_loss_is_priced_squared_error_of_words_and_values() -> None:
     y = torch.tensor([[1.0, 2.0], [3.0, 0.0]])[:, :, None, None].requires_grad_()
     weight = torch.tensor([[2.0, 3.0], [5.0, 7.0]])[:, :, None, None]
     quantizer(y, weight, torch.ones(2, 1, 1, 1))
-    nats = quantizer.auxiliary_loss * math.log(2)
+    nats = quantizer.take_auxiliary_loss() * math.log(2)
     torch.testing.assert_close(nats, 1.25 * torch.tensor([2.0 * 1 + 3 * 4, 5.0 * 1]))
     codebooks = quantizer.parts[0]
     assert isinstance(codebooks, Codebooks)
@@ -95,19 +98,26 @@ def test_config_chooses_the_quantizer_and_both_hold_the_same_weights() -> None:
     classical.load_state_dict(plain.state_dict())
 
 
-def test_training_loss_includes_the_auxiliary_loss() -> None:
+def test_training_loss_includes_the_auxiliary_loss_of_every_phase() -> None:
     config = dataclasses.replace(TINY, classical=True)
     model = VQVAE(config)
     batch = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    terms = VQVAETask([], config).loss(model, batch, torch.Generator().manual_seed(3))
+    bits: list[Tensor] = []
+
+    def note(_: object, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
+        error = inputs[1] * (inputs[0] - output[0]).square()
+        bits.append(1.25 * error.sum() / math.log(2))
+
+    for level in model.all_levels():
+        level.quantizer.register_forward_hook(note)
+    terms = VQVAETask([], config, 0.0).loss(model, batch, torch.Generator().manual_seed(3))
     share = torch.rand(1, generator=torch.Generator().manual_seed(3))
     lmbda = config.lmbda(1 + (QUALITIES - 1) * share)
-    bits = [m.auxiliary_loss for m in model.modules() if isinstance(m, ClassicalQuantizer)]
-    assert len(bits) == 2
-    own = sum(bits[1:], bits[0]) / 64**2
+    assert len(bits) == 3
+    own = torch.stack(bits).sum() / 64**2
     assert float(own.detach()) > 0.01
     expected = terms["bpp"] + own + lmbda * 255**2 * terms["mse"]
     torch.testing.assert_close(terms["loss"], (expected / (lmbda / LMBDA_UNIT).sqrt())[0])
@@ -157,7 +167,9 @@ def test_with_codebooks_the_encoder_rests_unless_told_otherwise(
     assert main([*arguments, "--warmup", "0", "--init", str(tmp_path / "initial.pt"), *option]) == 0
     trained = load_checkpoint(tmp_path / "out" / CHECKPOINT, torch.device("cpu"))["model"]
     moved = {name for name, value in trained.items() if not torch.equal(value, weights[name])}
-    encoder = {name for name in moved if name.startswith(("analysis.", "encoder."))}
-    assert bool(encoder) is bool(option)
+    kinds = ("analysis.", "encoder.", ".take", ".log_gain.", ".adapt.")
+    assert {kind for kind in kinds if any(kind in name for name in moved)} == (
+        set(kinds) if option else set()
+    )
     assert any(name.startswith(("synthesis.", "decoder.")) for name in moved)
     assert any(name.endswith(".words") for name in moved)

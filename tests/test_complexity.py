@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from benchmarks import complexity
 from benchmarks.complexity import Complexity, complexity_table, measure, network_macs, prior_macs
-from vqcodec.entropy.network import Layer, PriorLevel, PriorNetwork
+from vqcodec.entropy.network import Layer, PriorLevel, PriorNetwork, PriorPhase
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.weights import ModelInfo
 
@@ -19,7 +19,8 @@ WIDTH, HEIGHT = 192, 128
 COARSE, FINE = 3 * 2, 24 * 16  # positions of the two grids
 
 BASIS = 192 * 192  # a lapped transform, a position
-BLOCK = 192 * 16 * 9 + 16 * 192  # a residual block of 16 hidden channels, a position
+HIDDEN = 192 * 9 + 192  # each hidden channel of a residual block, a position
+BLOCK = 16 * HIDDEN
 # 8x8 matrices across the block boundaries inside three planes, along rows and along columns.
 COARSE_FILTERS = 3 * 64 * (16 * (3 - 1) + 24 * (2 - 1))
 FINE_FILTERS = 3 * 64 * (128 * (24 - 1) + 192 * (16 - 1))
@@ -45,20 +46,19 @@ def test_a_convolution_and_a_product_worked_out_by_hand(inference: bool) -> None
 
 
 def test_each_level_of_the_prior_counts_on_its_own_grid() -> None:
-    levels = [
-        PriorLevel(
-            scale, layer(9, 3, 5), layer(1, 5, 7), layer(1, 7, 2), np.zeros(2, np.float32), [], []
-        )
-        for scale in (0, 1, 1)
-    ]
+    phase = PriorPhase(layer(9, 3, 5), layer(1, 5, 7), layer(1, 7, 2), np.zeros(2, np.float32))
+    levels = [PriorLevel(scale, [phase] * phases, [], []) for scale, phases in ((0, 1), (1, 2))]
     prior = PriorNetwork(levels, layer(1, 11, 64))
-    level = 9 * 3 * 5 + 5 * 7 + 7 * 2
-    assert prior_macs(prior, 2, 3) == 6 * (level + 11 * 64) + 384 * 2 * level
+    update, head = 9 * 3 * 5, 5 * 7 + 7 * 2
+    # Of the two phases on the fine grid, the first updates all positions and the second its own.
+    fine = 384 * (update + head) + 192 * update
+    assert prior_macs(prior, 2, 3) == 6 * (update + head + 11 * 64) + fine
 
 
 def test_the_prior_of_a_weights_file(counted: Complexity, tiny_model: VQVAE) -> None:
     symbols = [level.codebooks.symbols for level in tiny_model.all_levels()]
-    inputs = [3, 16 + 6, 3 + 16, 16 + 4]
+    # What the phases of each level read, times the share of the positions that they update.
+    inputs = [3, 16 + 6, 3 + 16 + (16 + 4) * 3 // 4, 16 + 4 + (16 + 12) // 2]
     macs = COARSE * (16 + 2 * (6 + 8)) * 16 * 64
     for positions, read, heads in zip([COARSE, COARSE, FINE, FINE], inputs, symbols, strict=True):
         macs += positions * (9 * read * 16 + 16 * 16 + 16 * heads)
@@ -69,10 +69,11 @@ def test_the_prior_of_a_weights_file(counted: Complexity, tiny_model: VQVAE) -> 
 
 
 def decoder_steps() -> int:
-    """What encoder and decoder both do: add a level's words, refine, go to the finer grid."""
-    coarse = 192 * (6 + 8) + 2 * BLOCK + BASIS
-    fine = BLOCK + 192 * (4 + 8) + 2 * BLOCK
-    return COARSE * coarse + COARSE_FILTERS + FINE * fine
+    """What encoder and decoder both do: gain, a phase's words, refine, go to the finer grid."""
+    coarse = 2 * 192 * (6 + 8) + (12 + 16) * HIDDEN + BASIS
+    three = 3 * 2 * 192 * 4 + (6 + 6 + 8) * HIDDEN
+    two = 2 * 2 * 192 * 12 + (6 + 16) * HIDDEN
+    return COARSE * coarse + COARSE_FILTERS + FINE * (BLOCK + three + two)
 
 
 def test_synthesis_is_what_the_decoder_runs(counted: Complexity) -> None:
@@ -85,15 +86,17 @@ def test_analysis_is_both_transforms_and_their_blocks(counted: Complexity) -> No
     assert counted.analysis == pytest.approx(macs / (1000 * WIDTH * HEIGHT), rel=2e-3)
 
 
-def test_the_closed_loop_scores_all_words_and_follows_the_decoder(
+def test_the_closed_loop_scores_words_of_many_dimensions_and_follows_the_decoder(
     counted: Complexity, tiny_model: VQVAE
 ) -> None:
     macs = decoder_steps()
     for positions, levels in zip([COARSE, FINE], tiny_model.levels, strict=True):
         for level in levels:
-            macs += positions * 192 * len(level.take)
-            for dim, count in level.codebooks.groups:
-                macs += positions * count * 256 * (2 * dim + 17)
+            macs += positions * 192 * len(level.take) * len(level.refine)
+            for codebooks in level.codebooks.parts:
+                count, words, dim = codebooks.words.shape
+                if dim > 1:  # in one, a few words are looked up
+                    macs += positions * count * words * (2 * dim + 17)
     assert counted.closed_loop == pytest.approx(macs / (1000 * WIDTH * HEIGHT), rel=2e-3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 from argparse import Namespace
@@ -26,7 +27,7 @@ from vqcodec.entropy.coder import FREQUENCY_BITS
 from vqcodec.entropy.network import CLASSES
 from vqcodec.errors import ModelError
 from vqcodec.model.prior import magnitude
-from vqcodec.model.quantizer import WORDS, Codebooks
+from vqcodec.model.quantizer import Codebooks
 from vqcodec.model.vqvae import VQVAE, Config
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import CONFIG_KEY, NETWORK, TABLES, load
@@ -67,18 +68,22 @@ def test_tables_are_positive_and_sum_to_a_power_of_two(
     tiny_weights: Path, tiny_model: VQVAE
 ) -> None:
     arrays, _ = stored(tiny_weights)
-    tables = [array for name, array in arrays.items() if name.startswith(TABLES)]
-    assert len(tables) == sum(len(level.codebooks.parts) for level in tiny_model.all_levels())
-    for table in tables:
+    tables = {name: array for name, array in arrays.items() if name.startswith(TABLES)}
+    groups = tiny_model.config.groups or ()
+    assert {name: table.shape for name, table in tables.items()} == {
+        f"{TABLES}{number}.{part}": (count, CLASSES, words)
+        for number, level in enumerate(groups)
+        for part, (_, words, count) in enumerate(level)
+    }
+    for table in tables.values():
         assert table.dtype == np.uint32
-        assert table.shape[1:] == (CLASSES, WORDS)
         assert (table > 0).all()
         assert (table.sum(-1, dtype=np.int64) == 1 << FREQUENCY_BITS).all()
 
 
 @pytest.mark.parametrize("sharpness", [0.0, 1.0, 50.0])
 def test_frequencies_are_the_model_s_probabilities(sharpness: float) -> None:
-    codebooks = Codebooks(2, 3)
+    codebooks = Codebooks(2, 256, 3)
     with torch.no_grad():
         noise = torch.randn(codebooks.logits.shape, generator=torch.Generator().manual_seed(0))
         codebooks.logits.copy_(sharpness * noise)
@@ -108,15 +113,14 @@ def test_the_prior_is_in_integers(tiny_weights: Path, tiny_model: VQVAE) -> None
     arrays, _ = stored(tiny_weights)
     prior = {name: array for name, array in arrays.items() if name.startswith("prior.")}
     assert all(np.issubdtype(array.dtype, np.integer) for array in prior.values())
-    update = tiny_model.prior.levels[1].update
-    weight = prior["prior.1.update.weight"]
+    update = tiny_model.prior.levels[2][1].update
+    weight = prior["prior.2.1.update.weight"]
     assert weight.dtype == np.int16
     assert weight.shape == (9, update.in_channels, 16)
     by_hand = update.weight.detach()[5, 3, 2, 0] * 512  # output, input, row, column
     assert abs(weight[2 * 3 + 0, 3, 5] - float(by_hand)) <= 0.5
-    bias = tiny_model.prior.levels[1].update.bias
-    assert bias is not None
-    np.testing.assert_allclose(prior["prior.1.update.bias"], bias.detach() * 16 * 512, atol=0.51)
+    bias = prior["prior.2.1.update.bias"]
+    np.testing.assert_allclose(bias, update.bias.detach() * 16 * 512, atol=0.51)
 
 
 def test_words_as_the_prior_sees_them(tiny_model: VQVAE) -> None:
@@ -136,8 +140,8 @@ def test_the_config_comes_back(tiny_weights: Path, tiny_model: VQVAE) -> None:
 
 def test_the_file_holds_little_more_than_its_arrays(tiny_weights: Path, tiny_model: VQVAE) -> None:
     network = sum(v.numel() for n, v in tiny_model.state_dict().items() if "prior." not in n)
-    symbols = sum(level.codebooks.symbols for level in tiny_model.all_levels())
-    expected = 2 * network + 4 * symbols * CLASSES * WORDS
+    groups = itertools.chain.from_iterable(tiny_model.config.groups or ())
+    expected = 2 * network + 4 * CLASSES * sum(words * count for _, words, count in groups)
     assert expected < tiny_weights.stat().st_size < 1.2 * expected + 100_000
 
 
@@ -202,25 +206,37 @@ def configured(text: str) -> Callable[[Arrays, dict[str, str]], None]:
     return damage
 
 
+def reconfigured(**changes: Any) -> Callable[[Arrays, dict[str, str]], None]:
+    def damage(arrays: Arrays, metadata: dict[str, str]) -> None:
+        config = {**json.loads(metadata[CONFIG_KEY]), **changes}
+        metadata[CONFIG_KEY] = json.dumps(config)
+
+    return damage
+
+
 DAMAGES = {
     "no network array": without("network.decoder.0.mix.weight"),
-    "no prior array": without("prior.1.head.weight"),
+    "no prior array": without("prior.1.0.head.weight"),
     "no upsample": without("prior.upsample.weight"),
     "no values": without("prior.0.values.0"),
     "no words": without("prior.0.magnitudes.0"),
     "no table": without("tables.1.0"),
-    "no level": without("prior.3.update.weight"),
+    "no phase": without("prior.2.2.update.weight"),
+    "no level": without("prior.3.0.update.weight"),
     "network of another shape": replaced("network.decoder.0.mix.weight", lambda a: a[:-1]),
-    "prior of another shape": replaced("prior.1.head.weight", lambda a: a[:, :-1]),
+    "prior of another shape": replaced("prior.1.0.head.weight", lambda a: a[:, :-1]),
     "table of another shape": replaced("tables.0.0", lambda a: a[:, :-1]),
     "table with another sum": replaced("tables.0.0", lambda a: a + np.uint32(1)),
-    "prior too large": replaced("prior.1.hidden.bias", lambda a: a + np.int32(1 << 24)),
-    "slope too large": replaced("prior.0.slope", lambda a: a + np.int32(1 << 20)),
+    "prior too large": replaced("prior.1.0.hidden.bias", lambda a: a + np.int32(1 << 24)),
+    "slope too large": replaced("prior.0.0.slope", lambda a: a + np.int32(1 << 20)),
     "another program's": lambda arrays, metadata: metadata.clear(),
     "config that is not JSON": configured("{"),
     "config that is a list": configured("[]"),
-    "config without channels": configured("{}"),
-    "config with other fields": configured('{"channels": [[6]], "depth": 3}'),
+    "config without phases": configured("{}"),
+    "config with other fields": reconfigured(depth=3),
+    "config with a phase less": reconfigured(phases=[[1, 1], [2, 2]]),
+    "config with a phase more": reconfigured(phases=[[1, 1], [3, 3]]),
+    "config with a level less": reconfigured(phases=[[1, 1], [3]]),
 }
 
 

@@ -217,6 +217,23 @@ def test_learning_rate_rises_stays_and_falls() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_compiled_model_learns_the_same_and_its_checkpoint_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    plain = trainer(tmp_path / "plain", steps=3)
+    plain.run()
+    trainer(tmp_path / "compiled", steps=3, compile=True).run()
+    (expected,), (row,) = (rows(tmp_path / name / "log.csv") for name in ("plain", "compiled"))
+    assert float(row["loss"]) == pytest.approx(float(expected["loss"]), rel=0.02)
+    resumed = trainer(tmp_path / "compiled", steps=3)
+    resumed.resume()
+    for name, value in resumed.model.state_dict().items():
+        torch.testing.assert_close(value, plain.model.state_dict()[name], rtol=0, atol=0.02)
+
+
+@pytest.mark.slow
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(TWO_PROCESSES)

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
-from train.vqvae import VALIDATION_QUALITIES, VQVAETask, main, rate_distortion
+from train.checkpoint import save_checkpoint
+from train.vqvae import VALIDATION_QUALITIES, VQVAETask, dissimilarity, main, rate_distortion
 from vqcodec.model.layers import QUALITIES
-from vqcodec.model.vqvae import Config
+from vqcodec.model.vqvae import VQVAE, Config
+
+FLAT = Config(lmbda_min=0.02, lmbda_max=0.02)
+TINY = Config(
+    channels=((4,), (6,)),
+    phases=((1,), (2,)),
+    hidden=((4,), (4,)),
+    hidden_between_phases=4,
+    analysis_blocks=1,
+    synthesis_blocks=1,
+    prior_width=4,
+    prior_head=4,
+)
 
 
 @dataclass
@@ -37,8 +53,14 @@ class Darken(nn.Module):
         return Output(bits, (x - x_hat).square().mean(dim=(1, 2, 3)), x_hat)
 
 
+@pytest.fixture
+def scene(scenes: Tensor) -> Tensor:
+    """Two images that are large enough for MS-SSIM, uint8 [2, 3, 192, 192]."""
+    return torch.cat([scenes[0], scenes[1]], 2)[..., :192, :]
+
+
 def test_loss_is_the_normalised_rate_distortion_cost() -> None:
-    model, task = Darken(), VQVAETask([], Config(lmbda_min=0.02, lmbda_max=0.02))
+    model, task = Darken(), VQVAETask([], FLAT, 0.0)
     batch = torch.full((3, 3, 8, 16), 100, dtype=torch.uint8)
     terms = task.loss(model, batch, torch.Generator().manual_seed(0))
     assert float(terms["bpp"].detach()) == pytest.approx(0.5)
@@ -48,8 +70,37 @@ def test_loss_is_the_normalised_rate_distortion_cost() -> None:
     assert float(model.offset.grad) > 0
 
 
+@pytest.mark.parametrize("structure", [0.3, 1.0])
+def test_structure_takes_its_share_of_the_distortion(scene: Tensor, structure: float) -> None:
+    model, task = Darken(), VQVAETask([], FLAT, structure)
+    terms = task.loss(model, scene, torch.Generator().manual_seed(0))
+    unlike = dissimilarity(scene, scene / 255 - 3.2 / 255)
+    assert float(terms["ms_ssim"].detach()) == pytest.approx(1 - float(unlike.mean()))
+    distortion = (1 - structure) * 3.2**2 + structure * 1650 * float(unlike.mean())
+    expected = (0.5 + 0.02 * distortion) / 2.0
+    assert float(terms["loss"].detach()) == pytest.approx(expected, rel=1e-4)
+    terms["loss"].backward()  # type: ignore[no-untyped-call]
+    assert model.offset.grad is not None
+    assert float(model.offset.grad) > 0
+
+
+@torch.no_grad()
+def test_dissimilarity_is_what_ms_ssim_lacks_of_one(scene: Tensor) -> None:
+    noisy = (
+        scene + 30 * torch.randn(scene.shape, generator=torch.Generator().manual_seed(0))
+    ) / 255
+    expected = 1 - ms_ssim(scene.float(), noisy * 255, data_range=255, size_average=False)
+    assert expected.shape == (2,)
+    assert float(expected.min()) > 0.01
+    torch.testing.assert_close(dissimilarity(scene, noisy), expected)
+    torch.testing.assert_close(dissimilarity(scene, scene / 255), torch.zeros(2))
+    # In full precision also where training is not.
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(dissimilarity(scene, noisy), expected)
+
+
 def test_quality_is_uniform_and_of_the_generator() -> None:
-    model, task = Darken(), VQVAETask([], Config())
+    model, task = Darken(), VQVAETask([], Config(), 0.0)
     batch = torch.zeros((4000, 3, 1, 1), dtype=torch.uint8)
     for _ in range(2):
         task.loss(model, batch, torch.Generator().manual_seed(3))
@@ -69,7 +120,7 @@ def test_validation_measures_eight_bit_pixels_at_each_quality() -> None:
         torch.full((1, 3, 64, 128), 1, dtype=torch.uint8),
     ]
     model, config = Darken(), Config(lmbda_min=0.0005, lmbda_max=0.05)
-    rows = VQVAETask(valid, config).validate(model)
+    rows = VQVAETask(valid, config, 0.0).validate(model)
     assert [row["quality"] for row in rows] == list(VALIDATION_QUALITIES)
     images = sum(len(batch) for batch in valid)
     assert [float(q) for q in model.seen] == [
@@ -92,6 +143,19 @@ def test_cost_at_the_unit_is_in_bits_per_pixel() -> None:
     torch.testing.assert_close(cost, 1.005 * ones)
 
 
+def test_script_weighs_structure_as_told(scene: Tensor, tmp_path: Path) -> None:
+    Image.fromarray(scene[0].permute(1, 2, 0).numpy()).save(tmp_path / "scene.png")
+    weights = VQVAE(TINY).state_dict()
+    initial = {"model": weights, "ema": weights, "step": 0}
+    config = {"config": {"model": dataclasses.asdict(TINY)}}
+    save_checkpoint(tmp_path / "initial.pt", {**initial, **config})
+    data = ["--data", str(tmp_path), "--valid", str(tmp_path), "--out", str(tmp_path / "out")]
+    steps = ["--steps", "1", "--batch", "1", "--log-every", "1", "--device", "cpu"]
+    options = ["--init", str(tmp_path / "initial.pt"), "--structure", "0.2"]
+    assert main([*data, *steps, *options]) == 0
+    assert "ms_ssim" in (tmp_path / "out" / "log.csv").read_text().splitlines()[0].split(",")
+
+
 def test_empty_data_set_is_one_line_and_exit_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,7 +168,8 @@ def test_empty_data_set_is_one_line_and_exit_1(
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--steps", "0"), ("--lr", "-1"), ("--seed", "-1"), ("--ema", "2")]
+    ("option", "value"),
+    [("--steps", "0"), ("--lr", "-1"), ("--seed", "-1"), ("--ema", "2"), ("--structure", "1.5")],
 )
 def test_numbers_out_of_range_are_refused(
     option: str, value: str, capsys: pytest.CaptureFixture[str]

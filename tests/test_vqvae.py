@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from vqcodec.model.classical import ClassicalQuantizer
 from vqcodec.model.layers import KNOTS, QUALITIES, Block, log_step_gain, quality_weights
-from vqcodec.model.vqvae import VQVAE, Config, Output
+from vqcodec.model.vqvae import CHANNELS, VQVAE, Config, Level, Output, select, spread
 
 INTEGERS = Config(
     channels=((16, 32), (8, 24)),
-    hidden=(6, 6),
+    phases=((1, 1), (3, 2)),
+    hidden=((6, 6), (4, 6)),
+    hidden_between_phases=4,
     analysis_blocks=1,
     synthesis_blocks=1,
     prior_width=6,
@@ -24,10 +30,10 @@ INTEGERS = Config(
 CODEBOOKS = dataclasses.replace(
     INTEGERS,
     groups=(
-        ((1, 4), (2, 2), (4, 2)),
-        ((1, 8), (4, 2), (8, 2)),
-        ((1, 2), (2, 3)),
-        ((2, 4), (8, 2)),
+        ((1, 256, 4), (2, 256, 2), (4, 256, 2)),
+        ((1, 64, 8), (4, 256, 2), (8, 256, 2)),
+        ((1, 16, 2), (2, 256, 3)),
+        ((1, 32, 8), (8, 256, 2)),
     ),
 )
 CLASSICAL = dataclasses.replace(CODEBOOKS, classical=True)
@@ -80,8 +86,8 @@ def test_output_describes_each_image(x: Tensor) -> None:
     model = fitted(x)
     out = model(x, torch.tensor([20.0, 80.0]))
     assert out.x_hat.shape == x.shape
-    assert out.level_bits.shape == (2, 4)
-    torch.testing.assert_close(out.level_bits.sum(1), out.bits)
+    assert out.phase_bits.shape == (2, 1 + 1 + 3 + 2)
+    torch.testing.assert_close(out.phase_bits.sum(1), out.bits)
     torch.testing.assert_close(out.mse, (x - out.x_hat).square().mean((1, 2, 3)))
     for number, quality in enumerate((20.0, 80.0)):
         alone = code(model, x[number : number + 1], quality)
@@ -92,8 +98,8 @@ def test_output_describes_each_image(x: Tensor) -> None:
 def test_blocks_start_as_the_identity() -> None:
     model = VQVAE(INTEGERS)
     blocks = [module for module in model.modules() if isinstance(module, Block)]
-    # one in the encoder and one in the decoder of each kind, the way to the finer scale, 4 levels
-    assert len(blocks) == 2 + 1 + 1 + 4
+    # one in the encoder and one in the decoder of each kind, the way to the finer scale, 7 phases
+    assert len(blocks) == 2 + 1 + 1 + 7
     features = torch.randn(2, 192, 3, 2)
     weights = quality_weights(torch.tensor([10.0, 90.0]))
     for block in blocks:
@@ -118,7 +124,8 @@ def start(model: VQVAE, x: Tensor) -> None:
 
 
 def auxiliary_loss(model: VQVAE) -> Tensor:
-    losses = [getattr(module, "auxiliary_loss", torch.zeros(1)) for module in model.modules()]
+    classical = (module for module in model.modules() if isinstance(module, ClassicalQuantizer))
+    losses = [torch.zeros(1), *(quantizer.take_auxiliary_loss() for quantizer in classical)]
     return torch.stack([loss.sum() for loss in losses]).sum()
 
 
@@ -137,7 +144,8 @@ def test_gradient_reaches_every_parameter(config: Config, x: Tensor) -> None:
         for name, parameter in model.named_parameters()
         if parameter.grad is None or not parameter.grad.any()
     ]
-    assert without == []
+    # The state is zero before the first level: there is no activity for its gain to follow.
+    assert without == ["levels.0.0.adapt.weight"]
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)
 
@@ -146,11 +154,117 @@ def test_gradient_reaches_every_parameter(config: Config, x: Tensor) -> None:
 def test_levels_are_coded_coarse_to_fine(x: Tensor) -> None:
     """What a level holds does not depend on those after it."""
     model = fitted(x)
-    before = code(model, x, 60.0).level_bits
+    before = code(model, x, 60.0).phase_bits
     model.levels[1][0].take.zero_()
-    after = code(model, x, 60.0).level_bits
+    after = code(model, x, 60.0).phase_bits
     torch.testing.assert_close(before[:, :2], after[:, :2])
-    assert bool((after[:, 2] < 0.5 * before[:, 2]).all())
+    assert bool((after[:, 2:5].sum(1) < 0.5 * before[:, 2:5].sum(1)).all())
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+@torch.no_grad()
+def test_what_follows_a_phase_changes_the_next_ones_alone(x: Tensor, phase: int) -> None:
+    model = fitted(x)
+    before = code(model, x, 90.0).phase_bits
+    torch.nn.init.normal_(model.levels[1][0].refine[phase].out.weight, std=0.3)
+    after = code(model, x, 90.0).phase_bits
+    column = 2 + phase
+    assert torch.equal(before[:, : column + 1], after[:, : column + 1])
+    assert bool((before[:, column + 1] != after[:, column + 1]).all())
+
+
+def widths(model: VQVAE, x: Tensor, seeds: Sequence[int]) -> list[Tensor]:
+    """What the prior says of each phase, whose values are random ones of its seed."""
+    result: list[Tensor] = []
+
+    def note(_: object, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> Any:
+        generator = torch.Generator().manual_seed(seeds[len(result)])
+        values = torch.randn(inputs[0].shape, generator=generator)
+        result.append(inputs[2])
+        return 9 * values, output[1]
+
+    for level in model.all_levels():
+        level.quantizer.register_forward_hook(note)
+    code(model, x, 60.0)
+    return result
+
+
+@torch.no_grad()
+def test_prior_sees_the_phases_before_and_nothing_else(x: Tensor) -> None:
+    model = fitted(x)
+    for phases in model.prior.levels:
+        for prior in phases:
+            prior.update.weight.mul_(3)
+            torch.nn.init.normal_(prior.head.weight, std=0.3)
+    before = widths(copy.deepcopy(model), x, [0] * 7)
+    for changed in range(7):
+        seeds = [int(phase == changed) for phase in range(7)]
+        after = widths(copy.deepcopy(model), x, seeds)
+        same = [torch.equal(*pair) for pair in zip(before, after, strict=True)]
+        assert same == [phase <= changed for phase in range(7)]
+
+
+# The levels
+
+
+def random_level(phases: int) -> Level:
+    """A level whose refinements do something."""
+    level = Level(INTEGERS, 5, phases, 6, None)
+    for block in level.refine:
+        torch.nn.init.normal_(block.out.weight, std=0.3)
+    return level
+
+
+@pytest.mark.parametrize("phases", [1, 2, 3])
+@torch.no_grad()
+def test_refinement_leaves_all_but_the_next_phase_as_it_is(phases: int) -> None:
+    level, weights = random_level(phases), quality_weights(torch.tensor([50.0, 90.0]))
+    t = torch.randn(2, CHANNELS, 5, 4)
+    for phase in range(phases - 1):
+        change = (level.refined(t, weights, phase) - t).abs().sum(1).flatten(1)
+        changed = torch.zeros(20, dtype=torch.bool)
+        changed[level.positions(phase + 1, t)] = True
+        assert torch.equal(change > 0, changed.expand(2, -1))
+    change = (level.refined(t, weights, phases - 1) - t).abs().sum(1)
+    assert bool((change > 0).all())
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (1, 5), (3, 1), (4, 3)])
+@pytest.mark.parametrize("phases", [1, 2, 3])
+def test_phases_are_selected_and_put_back_in_their_places(
+    grid: tuple[int, int], phases: int
+) -> None:
+    level, x = random_level(phases), torch.randn(2, 7, *grid)
+    total = torch.zeros_like(x)
+    for phase in range(phases):
+        positions = level.positions(phase, x)
+        part = spread(select(x, positions), positions, x)
+        assert torch.equal(part.flatten(2)[..., positions], x.flatten(2)[..., positions])
+        total += part
+    # Every position is in one phase, and the others are zero there.
+    assert torch.equal(total, x)
+
+
+@torch.no_grad()
+def test_gain_starts_as_the_table_and_follows_the_activity_of_the_state() -> None:
+    level, weights = random_level(1), quality_weights(torch.tensor([20.0, 80.0]))
+    torch.nn.init.normal_(level.log_gain.table)
+    table = level.log_gain(weights).exp()
+    t = torch.randn(2, CHANNELS, 3, 4)
+    t[:, :, 1, 2] = 0  # where nothing happens
+    torch.testing.assert_close(level.gain(t, weights), table.expand(2, 5, 3, 4))
+    level.adapt.weight.fill_(-0.001)
+    calm, busy = (level.gain(state, weights) / table for state in (t, 3 * t))
+    flat = torch.zeros(3, 4, dtype=torch.bool)
+    flat[1, 2] = True
+    for lower, higher in ((calm, torch.ones(2, 5, 3, 4)), (busy, calm)):
+        torch.testing.assert_close(lower[..., flat], higher[..., flat])
+        assert bool((lower < 0.99 * higher)[..., ~flat].all())
+    torch.testing.assert_close(level.gain(-t, weights), level.gain(t, weights))
+    # The steps of any state are within a factor of those of the table.
+    level.adapt.weight.fill_(-100)
+    limit = (table / math.e).expand(2, 5, 3, 4)
+    torch.testing.assert_close(level.gain(t, weights)[..., 0], limit[..., 0])
 
 
 @all_kinds

@@ -41,6 +41,9 @@ def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--clip", type=positive(float), default=Settings.clip, help="gradient norm")
     group.add_argument("--ema", type=share, default=Settings.ema, help="decay of averaged weights")
+    group.add_argument(
+        "--compile", action="store_true", help="torch.compile the model: minutes, then faster steps"
+    )
     group.add_argument("--seed", type=natural, default=Settings.seed)
     group.add_argument(
         "--log-every", type=positive(int), default=Settings.log_every, metavar="STEPS"
@@ -82,6 +85,7 @@ def loop_settings(arguments: argparse.Namespace) -> Settings:
         valid_every=arguments.valid_every,
         checkpoint_minutes=arguments.checkpoint_minutes,
         data_threads=arguments.data_threads,
+        compile=arguments.compile,
     )
 
 

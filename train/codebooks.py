@@ -1,9 +1,10 @@
 """From integers to codebooks: python -m train.codebooks CHECKPOINT OUT --data PATH…
 
 Training starts with integers as words, because they have no range to outgrow. This turns such a
-checkpoint into one with learned codebooks, sized by what the channels really hold: a channel that
-ranges widely gets a codebook of its own, channels that are nearly always zero share one by the
-eight. Words and tables start where the integers left off; training goes on with --init.
+checkpoint into one with learned codebooks, sized by what the channels really hold: a channel
+gets a codebook of its own, the larger the wider it ranges; channels that are nearly always zero
+share one by the eight. Words and tables start where the integers left off; training goes on with
+--init.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from train.arguments import run_script
 from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from train.data import CropSampler, load_images
 from train.errors import CheckpointError
-from vqcodec.model.prior import PriorLevel
+from vqcodec.model.prior import PriorPhase
 from vqcodec.model.quantizer import (
     CLASS_KNOTS,
     CodebookQuantizer,
@@ -30,27 +31,26 @@ from vqcodec.model.quantizer import (
 )
 from vqcodec.model.vqvae import VQVAE, Config, Groups, Level
 
-# A channel whose range, in steps, exceeds the bound gets codebooks of that dimension.
-DIMENSION_BOUNDS = ((1, 6.0), (2, 2.5), (4, 1.3), (8, 0.0))
-# Measured where steps are finest, and nearly to the last value: what no word reaches is lost.
+# A channel whose range, in steps, exceeds the bound gets a codebook of so many words to itself; the
+# others share codebooks of 256 words by the eight.
+WORD_BOUNDS = ((256, 20.0), (64, 7.0), (32, 3.0), (16, 1.2))
+SPARSE_DIM, SPARSE_WORDS = 8, 256
+# Measured where steps are finest, and nearly to the last value: beyond it words are coarse.
 RANGE_QUALITY = 100.0
 QUANTILE = 0.9999
 MEASURED_BATCHES = 12
 
 
 def choose_groups(ranges: Tensor) -> Groups:
-    """Return (dimension, codebooks) pairs for channels of falling `ranges`, float32 `[C]`."""
-    counts = {dim: 0 for dim, _ in DIMENSION_BOUNDS}
-    position = 0
-    while position < len(ranges):
-        wanted = next(
-            d for d, bound in DIMENSION_BOUNDS if float(ranges[position]) > bound or d == 8
-        )
-        left = len(ranges) - position
-        dim = max(d for d in counts if d <= min(wanted, left))
-        counts[dim] += 1
-        position += dim
-    return tuple((dim, count) for dim, count in counts.items() if count)
+    """Return the codebooks, (dimension, words, number), for channels of falling `ranges` `[C]`."""
+    least_words, least_bound = WORD_BOUNDS[-1]
+    shared = int((ranges <= least_bound).sum()) // SPARSE_DIM
+    counts = dict.fromkeys((words for words, _ in WORD_BOUNDS), 0)
+    for value in ranges[: len(ranges) - SPARSE_DIM * shared].tolist():
+        fitting = (words for words, bound in WORD_BOUNDS if value > bound)
+        counts[next(fitting, least_words)] += 1
+    groups = [(1, words, count) for words, count in counts.items()]
+    return tuple(group for group in (*groups, (SPARSE_DIM, SPARSE_WORDS, shared)) if group[-1])
 
 
 @torch.no_grad()
@@ -87,8 +87,9 @@ def with_codebooks(model: VQVAE, ranges: list[Tensor]) -> VQVAE:
     old_levels, new_levels = model.all_levels(), result.all_levels()
     for number, order in enumerate(orders):
         _permute_level(old_levels[number], new_levels[number], order)
-        old, new = model.prior.levels[number], result.prior.levels[number]
-        _merge_classes(old, new, new_levels[number].codebooks, order)
+        phases = zip(model.prior.levels[number], result.prior.levels[number], strict=True)
+        for old, new in phases:
+            _merge_classes(old, new, new_levels[number].codebooks, order)
     _permute_inputs(result, orders)
     return result
 
@@ -97,10 +98,12 @@ def _permute_level(old: Level, new: Level, order: Tensor) -> None:
     new.take.copy_(old.take[order])
     new.put.copy_(old.put[:, order])
     new.log_gain.table.copy_(old.log_gain.table[:, order])
+    new.adapt.weight.copy_(old.adapt.weight[order])
+    new.adapt.bias.copy_(old.adapt.bias[order])
 
 
 def _merge_classes(
-    old: PriorLevel, new: PriorLevel, quantizer: CodebookQuantizer, order: Tensor
+    old: PriorPhase, new: PriorPhase, quantizer: CodebookQuantizer, order: Tensor
 ) -> None:
     """Give a codebook the mean class of its channels, and its tables their differences from it."""
     weight, bias, slope = old.head.weight[order], old.head.bias[order], old.slope[order]
@@ -127,14 +130,15 @@ def _merge_classes(
 
 def _permute_inputs(model: VQVAE, orders: list[Tensor]) -> None:
     """Reorder what the prior reads of each level, in the levels after it and between the scales."""
-    config, numbers = model.config, iter(range(len(orders)))
-    for scale in config.channels:
-        for position, _ in enumerate(scale):
-            number = next(numbers)
-            if position + 1 < len(scale):
-                weight = model.prior.levels[number + 1].update.weight
-                own = weight[:, config.prior_width :].clone()
-                weight[:, config.prior_width :] = own[:, orders[number]]
+    config, levels = model.config, model.prior.levels
+    first_fine = len(config.channels[0])
+    for number, order in enumerate(orders):
+        readers = list(levels[number])[1:]
+        if number + 1 < len(levels) and number + 1 != first_fine:
+            readers.append(levels[number + 1][0])
+        for reader in readers:
+            own = reader.update.weight[:, config.prior_width :]
+            own.copy_(own[:, order])
     # [hidden | last magnitudes | earlier magnitudes | values of all levels in order]
     coarse = config.channels[0]
     last = len(coarse) - 1
@@ -162,7 +166,8 @@ def run(arguments: argparse.Namespace) -> bool:
     save_checkpoint(arguments.out, {**state, "model": weights, "ema": weights, "config": config})
     for number, groups in enumerate(converted.config.groups or ()):
         print(
-            f"level {number}: " + ", ".join(f"{n} codebooks of {d} dimensions" for d, n in groups)
+            f"level {number}: "
+            + ", ".join(f"{n} codebooks of {w} words in {d} dimensions" for d, w, n in groups)
         )
     return True
 

@@ -25,7 +25,7 @@ from vqcodec.codec import class_centres
 from vqcodec.entropy.coder import FREQUENCY_BITS
 from vqcodec.entropy.network import CLASSES, SHIFT
 from vqcodec.model.layers import QUALITIES, Conv2d
-from vqcodec.model.prior import ACTIVATION_MAX, ACTIVATION_UNIT, PriorLevel, magnitude
+from vqcodec.model.prior import ACTIVATION_MAX, ACTIVATION_UNIT, PriorPhase, magnitude
 from vqcodec.model.quantizer import Codebooks
 from vqcodec.model.vqvae import VQVAE, Config
 from vqcodec.weights.store import CONFIG_KEY, NETWORK, TABLES
@@ -39,10 +39,11 @@ LICENCE = "For research use: trained on photographs that are themselves for rese
 def integer_arrays(model: VQVAE) -> Arrays:
     """Return the integer prior and the frequency tables of a network with codebooks."""
     arrays = _layer("prior.upsample", model.prior.upsample)
-    for number, (level, prior) in enumerate(
+    for number, (level, phases) in enumerate(
         zip(model.all_levels(), model.prior.levels, strict=True)
     ):
-        arrays |= _prior_level(f"prior.{number}", prior)
+        for phase, prior in enumerate(phases):
+            arrays |= _prior_phase(f"prior.{number}.{phase}", prior)
         for part, codebooks in enumerate(level.codebooks.parts):
             words = codebooks.words
             seen = (magnitude(words) / ACTIVATION_UNIT).round()
@@ -65,12 +66,12 @@ def frequencies(codebooks: Codebooks) -> NDArray[np.uint32]:
     return counts.astype(np.uint32)
 
 
-def _prior_level(name: str, level: PriorLevel) -> Arrays:
-    slope = level.slope / ACTIVATION_UNIT * 2**SHIFT / QUALITIES
+def _prior_phase(name: str, phase: PriorPhase) -> Arrays:
+    slope = phase.slope / ACTIVATION_UNIT * 2**SHIFT / QUALITIES
     return {
-        **_layer(f"{name}.update", level.update),
-        **_layer(f"{name}.hidden", level.hidden),
-        **_layer(f"{name}.head", level.head),
+        **_layer(f"{name}.update", phase.update),
+        **_layer(f"{name}.hidden", phase.hidden),
+        **_layer(f"{name}.head", phase.head),
         f"{name}.slope": slope.round().to(torch.int32).numpy(),
     }
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -66,6 +66,7 @@ class Settings:
     valid_every: int = 1000
     checkpoint_minutes: float = 10.0
     data_threads: int = 1
+    compile: bool = False
 
     def lr_factor(self, step: int) -> float:
         """Return the learning rate of `step` over its peak: linear warmup, constant, linear to 0.
@@ -101,7 +102,8 @@ class Trainer:
         self.model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.step = 0
-        self._parallel = place.parallel(self.model)
+        parallel = place.parallel(self.model)
+        self._parallel = cast(nn.Module, torch.compile(parallel)) if settings.compile else parallel
         self._task = task
         self._sampler = sampler
         self._optimizer = optimizer

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
 from train.arguments import (
@@ -21,6 +22,7 @@ from train.arguments import (
     positive,
     run_config,
     run_script,
+    share,
 )
 from train.checkpoint import load_checkpoint, load_weights
 from train.data import CropSampler, load_images, whole_images
@@ -34,41 +36,52 @@ from vqcodec.model.vqvae import VQVAE, Config
 VALIDATION_QUALITIES = (10, 30, 50, 70, 90)
 # At this lmbda a unit of loss is a bit per pixel.
 LMBDA_UNIT = 0.005
+# At this factor mse and 1 - MS-SSIM of coded photographs are alike from 26 to 35 dB.
+STRUCTURE_UNIT = 1650 / 255**2
 INITIAL_BATCHES = 8
 # Each kind of parameter learns at its own share of the learning rate. The linear transforms start
 # near their optimum, where a full step is mostly noise; a word is seen rarely and has far to go.
 RATE_SHARES = {"basis": 0.1, "take": 0.1, "put": 0.1, "words": 4.0, "logits": 4.0}
 # What shapes the values to be quantised. The gradient of a hard rate-distortion choice is biased
 # for these (docs/design.md): with codebooks they rest unless told otherwise.
-ENCODER = ("analysis", "encoder", "take", "log_gain")
+ENCODER = ("analysis", "encoder", "take", "log_gain", "adapt")
 
 
 class VQVAETask:
     """Rate and distortion together, for all qualities at once.
 
-    The loss of an image is (bpp + lmbda 255² mse) / sqrt(lmbda / 0.005), with mse of pixels in
-    [0, 1]: the rate–distortion cost grows about as sqrt(lmbda), so every quality pulls equally.
-    Quality is uniform, so lmbda is log-uniform. What classical quantizers add counts as bits.
+    The loss of an image is (bpp + lmbda D) / sqrt(lmbda / 0.005): the rate–distortion cost grows
+    about as sqrt(lmbda), so every quality pulls equally. Quality is uniform, so lmbda is
+    log-uniform. What classical quantizers add counts as bits. D is 255² mse, but for the share
+    `structure`, which is 1 - MS-SSIM (Wang et al. 2003) in like units.
     """
 
-    def __init__(self, valid: Sequence[Tensor], config: Config) -> None:
-        """`valid` is batches of whole images, uint8 [B, 3, H, W]."""
+    def __init__(self, valid: Sequence[Tensor], config: Config, structure: float) -> None:
+        """`valid` is batches of whole images, uint8 [B, 3, H, W]; `structure` is within 0..1."""
         self._valid = valid
         self._config = config
+        self._structure = structure
 
     def loss(
         self, model: nn.Module, batch: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Return the loss and its parts for a batch of crops, uint8 [B, 3, H, W]."""
-        share = torch.rand(batch.shape[0], generator=generator, device=batch.device)
-        quality = 1 + (QUALITIES - 1) * share
+        position = torch.rand(batch.shape[0], generator=generator, device=batch.device)
+        quality = 1 + (QUALITIES - 1) * position
         out = model(batch.float() / 255.0, quality)
         pixels = batch.shape[-2] * batch.shape[-1]
         bpp = out.bits / pixels
-        own = (m.auxiliary_loss for m in model.modules() if isinstance(m, ClassicalQuantizer))
+        classical = (m for m in model.modules() if isinstance(m, ClassicalQuantizer))
+        own = (quantizer.take_auxiliary_loss() for quantizer in classical)
         paid = torch.stack([out.bits, *own]).sum(0) / pixels
-        loss = rate_distortion(paid, out.mse, self._config.lmbda(quality))
-        return {"loss": loss.mean(), "bpp": bpp.mean(), "mse": out.mse.mean()}
+        terms = {"bpp": bpp.mean(), "mse": out.mse.mean()}
+        distortion = out.mse
+        if self._structure:
+            unlike = dissimilarity(batch, out.x_hat)
+            terms["ms_ssim"] = 1 - unlike.mean()
+            distortion = distortion + self._structure * (STRUCTURE_UNIT * unlike - distortion)
+        loss = rate_distortion(paid, distortion, self._config.lmbda(quality))
+        return {"loss": loss.mean(), **terms}
 
     def validate(self, model: nn.Module) -> list[dict[str, float]]:
         """Return a row for each of a few qualities: means over images, and the worst loss.
@@ -94,6 +107,17 @@ class VQVAETask:
         return rows
 
 
+def dissimilarity(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Return 1 - MS-SSIM `[B]` of uint8 `x` and `x_hat` in [0, 1], `[B, 3, H, W]` over 160 wide."""
+    with torch.autocast(x.device.type, enabled=False):
+        images = (
+            image.float().contiguous(memory_format=torch.channels_last)
+            for image in (x / 255.0, x_hat)
+        )
+        unlike: Tensor = 1 - ms_ssim(*images, data_range=1.0, size_average=False)
+        return unlike
+
+
 def rate_distortion(bpp: Tensor, mse: Tensor, lmbda: Tensor) -> Tensor:
     """Return the normalised cost of each image: bpp, mse on [0, 1] and lmbda are [B]."""
     return (bpp + lmbda * 255.0**2 * mse) / (lmbda / LMBDA_UNIT).sqrt()
@@ -116,11 +140,11 @@ def parameter_groups(model: VQVAE, lr: float) -> list[dict[str, Any]]:
     groups: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            share = RATE_SHARES.get(name.rsplit(".", 1)[-1], 1.0)
-            groups.setdefault(share, []).append(parameter)
+            factor = RATE_SHARES.get(name.rsplit(".", 1)[-1], 1.0)
+            groups.setdefault(factor, []).append(parameter)
     return [
-        {"params": groups[share], "lr": lr * share}
-        for share in sorted(groups, key=lambda share: share != 1.0)
+        {"params": groups[factor], "lr": lr * factor}
+        for factor in sorted(groups, key=lambda factor: factor != 1.0)
     ]
 
 
@@ -168,7 +192,7 @@ def train(arguments: argparse.Namespace) -> bool:
     model = initial_model(arguments, sampler)
     trainer = Trainer(
         model,
-        VQVAETask(valid, model.config),
+        VQVAETask(valid, model.config, arguments.structure),
         sampler,
         torch.optim.Adam(parameter_groups(model, arguments.lr), betas=(0.9, 0.99), fused=True),
         loop_settings(arguments),
@@ -191,6 +215,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     group = parser.add_argument_group("codec")
     group.add_argument("--lmbda-min", type=positive(float), default=Config.lmbda_min)
     group.add_argument("--lmbda-max", type=positive(float), default=Config.lmbda_max)
+    group.add_argument(
+        "--structure",
+        type=share,
+        default=0.0,
+        help="share of the distortion that is 1 - MS-SSIM, the rest being the mean squared error",
+    )
     group.add_argument(
         "--train-encoder",
         action="store_true",

@@ -23,7 +23,7 @@ from vqcodec.errors import ModelError, UnknownModelError
 from vqcodec.image import Pixels, assemble, decode_alpha, encode_alpha, prepare
 from vqcodec.model.layers import QUALITIES, quality_weights
 from vqcodec.model.prior import ACTIVATION_UNIT
-from vqcodec.model.vqvae import CHANNELS, STRIDE, VQVAE, Level
+from vqcodec.model.vqvae import CHANNELS, STRIDE, VQVAE, Level, select, spread
 from vqcodec.weights.store import Weights, load
 
 DEFAULT_QUALITY = 50
@@ -146,11 +146,14 @@ class Codec:
         height, width = h[0].shape[2:]
         state = _DecoderState(network, knots, (height, width))
 
-        def code(number: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        def code(
+            number: int, phase: int, classes: list[NDArray[np.uint8]]
+        ) -> list[NDArray[np.uint8]]:
             with self._timed("quantize"):
-                level = state.enter(number)
-                y, cost = level.residual(h[state.scale], state.t, knots)
-                chosen = level.codebooks.indices(y, cost, self._widths(classes, y))
+                level = state.enter(number, phase)
+                y = select(state.gain * level.residual(h[state.scale], state.t), state.positions)
+                cost, widths = level.error_cost(knots), self._widths(classes)
+                chosen = level.codebooks.indices(y, cost, widths)
                 state.add(chosen)
                 indices = [part.cpu().numpy().astype(np.uint8) for part in chosen]
             with self._timed("entropy"):
@@ -171,7 +174,7 @@ class Codec:
             )
         stream = Decoder(container.payload, partial=not container.complete)
 
-        def code(number: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        def code(number: int, _: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
             parts = zip(self._tables[number], classes, strict=True)
             return [stream.get(tables, own) for tables, own in parts]
 
@@ -187,8 +190,10 @@ class Codec:
             knots = self._knots(quality)
             state = _DecoderState(self._network, knots, (_grid(height), _grid(width)))
             for number, parts in enumerate(indices):
-                state.enter(number)
-                state.add([torch.from_numpy(p.astype(np.int64)).to(self._device) for p in parts])
+                whole = [torch.from_numpy(p.astype(np.int64)).to(self._device) for p in parts]
+                for phase in range(state.phases(number)):
+                    state.enter(number, phase)
+                    state.add([part[:, state.positions] for part in whole])
             x_hat = self._network.synthesise(state.t, knots)[0, :, :height, :width]
             pixels = (x_hat.clamp(0, 1) * 255).round().to(torch.uint8)
             return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
@@ -204,10 +209,10 @@ class Codec:
     def _knots(self, quality: int) -> Tensor:
         return quality_weights(torch.tensor([quality], device=self._device)).to(self._dtype)
 
-    def _widths(self, classes: Sequence[NDArray[np.uint8]], like: Tensor) -> Tensor:
-        """Return the centres of classes as the network's quantizers take them."""
+    def _widths(self, classes: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Return the centres of classes as the network's quantizers take them, `[1, C, 1, N]`."""
         rows = torch.from_numpy(np.concatenate(classes)).to(self._device, self._dtype)
-        return torch.unflatten(class_centres(rows), 1, like.shape[2:])[None]
+        return class_centres(rows)[None, :, None]
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
@@ -218,7 +223,7 @@ class Codec:
 
 
 class _DecoderState:
-    """The synthesis state t as levels are added to it, in encoder and decoder alike."""
+    """The synthesis state t as phases of levels are added to it, in encoder and decoder alike."""
 
     def __init__(self, network: VQVAE, knots: Tensor, grid: Sequence[int]) -> None:
         self.scale = 0
@@ -228,19 +233,27 @@ class _DecoderState:
             (scale, level) for scale, levels in enumerate(network.levels) for level in levels
         ]
 
-    def enter(self, number: int) -> Level:
-        """Go to level `number`, and to its scale if that is finer; return the level."""
+    def phases(self, number: int) -> int:
+        """Return the number of phases of a level."""
+        return len(self._levels[number][1].refine)
+
+    def enter(self, number: int, phase: int) -> Level:
+        """Go to a phase of level `number`, and to its scale if that is finer; return the level."""
         scale, self._level = self._levels[number]
+        self._phase = phase
         if scale != self.scale:
             self.scale = scale
             self.t = self._network.enter_fine(self.t, self._knots)
+        self.positions = self._level.positions(phase, self.t)
+        self.gain = self._level.gain(self.t, self._knots)
         return self._level
 
     def add(self, indices: Sequence[Tensor]) -> None:
-        """Add the codewords of the level entered, `[codebooks, N]` a part."""
+        """Add the codewords of the phase entered, `[codebooks, N]` a part."""
         level = self._level
-        z_q = level.codebooks.lookup(indices, *self.t.shape[2:])
-        self.t = level.refine(level.add(self.t, z_q, self._knots), self._knots)
+        words = level.codebooks.lookup(indices, 1, len(self.positions))
+        residual = spread(words, self.positions, self.gain) / self.gain
+        self.t = level.refined(level.add(self.t, residual), self._knots, self._phase)
 
 
 def class_centres(classes: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ class FrequencyTables:
             raise ModelError("the frequency tables have the wrong shape")
         if (rows < 1).any() or (rows.sum(-1) != 1 << FREQUENCY_BITS).any():
             raise ModelError("a frequency table does not sum to 2^24")
+        self.words = rows.shape[-1]
         self._counts = counts
         self._models: dict[tuple[int, int], constriction.stream.model.Categorical] = {}
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.errors import ModelError
+from vqcodec.phases import phase_positions
 
 ACTIVATION_MAX = 127
 SHIFT = 9  # weights are multiples of 2^-9
@@ -42,10 +43,33 @@ class Layer:
             raise ModelError("the prior's weights are too large for exact arithmetic")
 
     def __call__(self, x: Activations, offset: Activations | float = 0.0) -> Activations:
-        """Map `[H, W, inputs]` to rounded, clamped activations `[H, W, outputs]`."""
-        total: Activations = (
-            _convolve(x, self.weight) if len(self.weight) == 9 else x @ self.weight[0]
-        )
+        """Map `[..., inputs]`, a grid if there are nine taps, to activations `[..., outputs]`."""
+        if len(self.weight) == 1:
+            return self._activate(x @ self.weight[0], offset)
+        height, width = x.shape[:2]
+        total = self._at(x, slice(0, height * (width + 2)))
+        # The columns of the margin are computed too, and dropped.
+        total = np.ascontiguousarray(total.reshape(height, width + 2, -1)[:, :width])
+        return self._activate(total, offset)
+
+    def at(self, x: Activations, positions: NDArray[np.int64]) -> Activations:
+        """Map a grid `[H, W, inputs]` to activations at raster positions `[N]`, `[N, outputs]`."""
+        row, column = np.divmod(positions, x.shape[1])
+        return self._activate(self._at(x, row * (x.shape[1] + 2) + column), 0.0)
+
+    def _at(self, x: Activations, places: slice | NDArray[np.int64]) -> Activations:
+        """Sum the nine taps, zero padded, at places of a grid two columns wider than `x`."""
+        height, width, channels = x.shape
+        padded = np.zeros((height + 3, width + 2, channels), np.float32)
+        padded[1 : height + 1, 1 : width + 1] = x
+        flat = padded.reshape(-1, channels)
+        total: Activations = flat[places] @ self.weight[0]
+        for tap in range(1, 9):
+            total += flat[tap // 3 * (width + 2) + tap % 3 :][places] @ self.weight[tap]
+        return total
+
+    def _activate(self, total: Activations, offset: Activations | float) -> Activations:
+        """Add the bias, then round and clamp, in place."""
         total += self.bias + (offset + 2 ** (SHIFT - 1))
         total *= 2.0**-SHIFT
         np.floor(total, out=total)
@@ -53,18 +77,23 @@ class Layer:
         return total
 
 
-def _convolve(x: Activations, weight: Activations) -> Activations:
-    """Return the 3x3 convolution, zero padded: plain matrix products of shifted views."""
-    height, width, channels = x.shape
-    padded = np.zeros((height + 3, width + 2, channels), np.float32)
-    padded[1 : height + 1, 1 : width + 1] = x
-    flat = padded.reshape(-1, channels)
-    count = height * (width + 2)
-    total = flat[:count] @ weight[0]
-    for tap in range(1, 9):
-        start = (tap // 3) * (width + 2) + tap % 3
-        total += flat[start : start + count] @ weight[tap]
-    return np.ascontiguousarray(total.reshape(height, width + 2, -1)[:, :width])
+@dataclass(frozen=True)
+class PriorPhase:
+    """The part of the prior that belongs to one phase of a level."""
+
+    update: Layer
+    hidden: Layer
+    head: Layer
+    slope: Activations
+
+    def __post_init__(self) -> None:
+        # At any quality the slope adds to the head's bias: together, too, they must stay exact.
+        Layer(self.head.weight, np.abs(self.head.bias) + 100 * np.abs(self.slope))
+
+    def classes(self, state: Activations, quality: int) -> NDArray[np.uint8]:
+        """Return the classes `[codebooks, N]` at positions whose hidden state is `[N, width]`."""
+        widths = self.head(self.hidden(state), self.slope * np.float32(quality))
+        return np.ascontiguousarray(widths.T.astype(np.uint8) >> CLASS_SHIFT)
 
 
 @dataclass(frozen=True)
@@ -75,25 +104,24 @@ class PriorLevel:
     """
 
     scale: int
-    update: Layer
-    hidden: Layer
-    head: Layer
-    slope: Activations
+    phases: Sequence[PriorPhase]
     magnitudes: Sequence[NDArray[np.uint8]]
     values: Sequence[NDArray[np.int8]]
-
-    def __post_init__(self) -> None:
-        # At any quality the slope adds to the head's bias: together, too, they must stay exact.
-        Layer(self.head.weight, np.abs(self.head.bias) + 100 * np.abs(self.slope))
 
     @property
     def parts(self) -> list[int]:
         """The number of codebooks of each part."""
         return [len(part) for part in self.magnitudes]
 
+    @property
+    def channels(self) -> int:
+        """The number of values at a position."""
+        return sum(len(part) * part.shape[-1] for part in self.magnitudes)
 
-# Called with a level's number and its classes, uint8 [codebooks, H*W] a part; returns the indices.
-CodeLevel = Callable[[int, list[NDArray[np.uint8]]], list[NDArray[np.uint8]]]
+
+# Called with a level's number, the phase and its classes, uint8 [codebooks, N] a part; returns the
+# indices of the phase's N positions.
+CodePhase = Callable[[int, int, list[NDArray[np.uint8]]], list[NDArray[np.uint8]]]
 
 
 class PriorNetwork:
@@ -104,21 +132,28 @@ class PriorNetwork:
         self.upsample = upsample
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], scales: Sequence[int]) -> PriorNetwork:
-        """Build it from a weights file's arrays; `scales` gives the scale of each level.
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        phases: Sequence[Sequence[int]],
+    ) -> PriorNetwork:
+        """Build it from a weights file's arrays; `phases[scale]` counts those of each level.
 
         Raises ModelError if an array is missing.
         """
+        counts = [(scale, count) for scale, levels in enumerate(phases) for count in levels]
         try:
-            levels = [_level(arrays, number, scale) for number, scale in enumerate(scales)]
+            levels = [
+                _level(arrays, number, scale, count) for number, (scale, count) in enumerate(counts)
+            ]
             return cls(levels, _layer(arrays, "prior.upsample"))
         except KeyError as error:
             raise ModelError(f"the weights file has no array {error}") from error
 
-    def walk(self, quality: int, height: int, width: int, code: CodeLevel) -> Indices:
-        """Visit every level in order and return all indices, `[level][part]` of `[codebooks, N]`.
+    def walk(self, quality: int, height: int, width: int, code: CodePhase) -> Indices:
+        """Visit every phase in order and return all indices, `[level][part]` of `[codebooks, N]`.
 
-        `height` and `width` are those of the coarsest grid. `code` is told the classes of a level
+        `height` and `width` are those of the coarsest grid. `code` is told the classes of a phase
         and returns its indices: the encoder chooses them, the decoder reads them.
         """
         planes = _quality_planes(quality)
@@ -131,18 +166,28 @@ class PriorNetwork:
                 scale = level.scale
                 known = [features, *magnitudes[:-1], *values]
                 features = self._finer(np.concatenate(known, -1), planes)
-            state = level.update(np.ascontiguousarray(features, np.float32))
-            offset = level.slope * np.float32(quality)
-            widths = level.head(level.hidden(state), offset)
-            classes = widths.astype(np.uint8).reshape(-1, widths.shape[-1]).T >> CLASS_SHIFT
-            bounds = np.cumsum(level.parts)[:-1]
-            indices = code(number, np.split(np.ascontiguousarray(classes), bounds))
+            grid = features.shape[:2]
+            count = grid[0] * grid[1]
+            bounds = np.cumsum(level.parts)
+            indices = [np.zeros((own, count), np.uint8) for own in level.parts]
+            seen = np.zeros((count, level.channels), np.float32)
+            entered = level.phases[0].update(np.ascontiguousarray(features, np.float32))
+            for phase, prior in enumerate(level.phases):
+                positions = phase_positions(len(level.phases), phase, *grid)
+                if phase == 0:
+                    state = entered.reshape(count, -1)[positions]
+                else:
+                    state = prior.update.at(features, positions)
+                classes = prior.classes(state, quality)
+                chosen = code(number, phase, np.split(classes, bounds[:-1]))
+                for part, own in zip(indices, chosen, strict=True):
+                    part[:, positions] = own
+                seen[positions] = _look_up(level.magnitudes, chosen)
+                features = np.concatenate([entered, seen.reshape(*grid, -1)], -1)
             result.append(indices)
-            grid = state.shape[:2]
-            magnitudes.append(_look_up(level.magnitudes, indices, grid))
-            features = np.concatenate([state, magnitudes[-1]], -1)
+            magnitudes.append(seen.reshape(*grid, -1))
             if scale == 0:
-                values.append(_look_up(level.values, indices, grid))
+                values.append(_look_up(level.values, indices).reshape(*grid, -1))
         return result
 
     def _finer(self, x: Activations, planes: Activations) -> Activations:
@@ -155,12 +200,10 @@ class PriorNetwork:
         return np.concatenate([spread, fine], -1)
 
 
-def _look_up(
-    tables: Sequence[NDArray[Any]], indices: Sequence[NDArray[np.uint8]], grid: tuple[int, int]
-) -> Activations:
-    """Return table entries of all codebooks of a level, float32 `[H, W, channels]`."""
+def _look_up(tables: Sequence[NDArray[Any]], indices: Sequence[NDArray[np.uint8]]) -> Activations:
+    """Return table entries of all codebooks of a level, float32 `[N, channels]`."""
     parts = [
-        table[np.arange(len(table))[:, None], index].transpose(1, 0, 2).reshape(*grid, -1)
+        table[np.arange(len(table))[:, None], index].transpose(1, 0, 2).reshape(index.shape[1], -1)
         for table, index in zip(tables, indices, strict=True)
     ]
     return np.concatenate(parts, -1).astype(np.float32)
@@ -179,15 +222,21 @@ def _layer(arrays: Mapping[str, NDArray[Any]], name: str) -> Layer:
     )
 
 
-def _level(arrays: Mapping[str, NDArray[Any]], number: int, scale: int) -> PriorLevel:
+def _level(arrays: Mapping[str, NDArray[Any]], number: int, scale: int, phases: int) -> PriorLevel:
     name = f"prior.{number}"
     parts = sum(key.startswith(f"{name}.magnitudes.") for key in arrays)
     return PriorLevel(
         scale=scale,
+        phases=[_phase(arrays, f"{name}.{phase}") for phase in range(phases)],
+        magnitudes=[arrays[f"{name}.magnitudes.{part}"] for part in range(parts)],
+        values=[arrays[f"{name}.values.{part}"] for part in range(parts)],
+    )
+
+
+def _phase(arrays: Mapping[str, NDArray[Any]], name: str) -> PriorPhase:
+    return PriorPhase(
         update=_layer(arrays, f"{name}.update"),
         hidden=_layer(arrays, f"{name}.hidden"),
         head=_layer(arrays, f"{name}.head"),
         slope=arrays[f"{name}.slope"].astype(np.float32),
-        magnitudes=[arrays[f"{name}.magnitudes.{part}"] for part in range(parts)],
-        values=[arrays[f"{name}.values.{part}"] for part in range(parts)],
     )

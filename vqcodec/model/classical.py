@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vqcodec.model.quantizer import SCORED_AT_ONCE, CodebookQuantizer
+from vqcodec.model.quantizer import CodebookQuantizer, Group
 from vqcodec.model.vector_quantizer import (
     COMMITMENT,
     codebook_error,
@@ -25,13 +25,18 @@ from vqcodec.model.vector_quantizer import (
 class ClassicalQuantizer(CodebookQuantizer):
     """A :class:`CodebookQuantizer` (same parameters) that assigns and learns as VQ-VAE does.
 
-    After a forward pass `auxiliary_loss`, float32 `[B]`, holds the codebook loss and the commitment
-    loss of each image, in bits: squared error at the price the Lagrangian puts on it.
+    Training passes add the codebook loss and the commitment loss of each image up, in bits: squared
+    error at the price the Lagrangian puts on it. See :meth:`take_auxiliary_loss`.
     """
 
-    def __init__(self, groups: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, groups: Sequence[Group]) -> None:
         super().__init__(groups)
-        self.auxiliary_loss = torch.zeros(1)
+        self._auxiliary_losses: list[Tensor] = []
+
+    def take_auxiliary_loss(self) -> Tensor:
+        """Return the losses of the passes since the last call, summed: float32 `[B]`."""
+        losses, self._auxiliary_losses = self._auxiliary_losses, []
+        return torch.stack(losses).sum(0)
 
     def forward(self, y: Tensor, weight: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """Return `z_q` like `y`, and bits `[B]`; arguments as for the base class."""
@@ -45,16 +50,15 @@ class ClassicalQuantizer(CodebookQuantizer):
             price = cost.sqrt()
             pair = (price * part, price * words)
             losses.append(codebook_error(*pair) + COMMITMENT * commitment_error(*pair))
-        self.auxiliary_loss = _bits(losses, y.shape[0])
+        if self.training:
+            self._auxiliary_losses.append(_bits(losses, y.shape[0]))
         return self.join(values, *y.shape[2:]), _bits(nats, y.shape[0])
 
     @torch.no_grad()
     def indices(self, y: Tensor, weight: Tensor, width: Tensor) -> list[Tensor]:
         """Return the nearest indices, int64 `[count, B*H*W]`, one tensor a part."""
         return [
-            torch.cat(
-                [nearest(x, codebooks.words) for x in torch.split(part, SCORED_AT_ONCE, 1)], 1
-            )
+            torch.cat([nearest(rows, codebooks.words) for (rows,) in codebooks.chunks([part])], 1)
             for codebooks, part in zip(self.parts, self.split(y), strict=True)
         ]
 

@@ -53,8 +53,8 @@ class PriorState:
     seen: tuple[Tensor, ...] = ()
 
 
-class PriorLevel(nn.Module):
-    """The part of the prior that belongs to one level: features -> hidden state -> classes."""
+class PriorPhase(nn.Module):
+    """The part of the prior that belongs to one phase of a level: features -> state -> classes."""
 
     def __init__(self, inputs: int, width: int, head: int, symbols: int) -> None:
         super().__init__()
@@ -75,25 +75,33 @@ class PriorLevel(nn.Module):
 class Prior(nn.Module):
     """The prior of all levels.
 
-    `channels[scale][i]` and `symbols[scale][i]` count the values and the symbols of level i of a
-    scale, coarse to fine. One hidden state runs through the levels of a scale; between scales it is
-    brought to the finer grid.
+    `channels[scale][i]`, `phases[scale][i]` and `symbols[scale][i]` count the values, phases and
+    symbols of level i of a scale, coarse to fine. One hidden state runs through the levels of a
+    scale, which a level's first phase updates; its other phases see what is decoded of the level
+    beside that state. Between scales the state is brought to the finer grid.
     """
 
     def __init__(
         self,
         channels: Sequence[Sequence[int]],
+        phases: Sequence[Sequence[int]],
         symbols: Sequence[Sequence[int]],
         width: int,
         head: int,
     ) -> None:
         super().__init__()
         levels = []
-        for scale, (values, counts) in enumerate(zip(channels, symbols, strict=True)):
+        for scale, sizes in enumerate(zip(channels, phases, symbols, strict=True)):
             inputs = QUALITY_CHANNELS + (UPSAMPLED if scale else 0)
-            for value_count, symbol_count in zip(values, counts, strict=True):
-                levels.append(PriorLevel(inputs, width, head, symbol_count))
-                inputs = width + value_count
+            for value_count, phase_count, symbol_count in zip(*sizes, strict=True):
+                seen = width + value_count
+                levels.append(
+                    module_list(
+                        PriorPhase(seen if phase else inputs, width, head, symbol_count)
+                        for phase in range(phase_count)
+                    )
+                )
+                inputs = seen
         self.levels = module_list(levels)
         self.upsample = Conv2d(width + 2 * sum(channels[0]), UPSAMPLED * BLOCK**2, 1)
 
@@ -101,11 +109,6 @@ class Prior(nn.Module):
         """Return the state before the coarsest level, whose grid is `height` x `width`."""
         planes = quality_channels(quality)
         return PriorState(planes.expand(*planes.shape[:2], height, width))
-
-    def observe(self, state: PriorState, hidden: Tensor, z_q: Tensor) -> PriorState:
-        """Return the state after a level whose values are `z_q` `[B, channels, H, W]`."""
-        seen = z_q.detach()
-        return PriorState(torch.cat([hidden, magnitude(seen)], 1), (*state.seen, seen))
 
     def refine(self, state: PriorState, quality: Tensor) -> PriorState:
         """Return the state before the first level of the next finer scale."""

@@ -1,10 +1,11 @@
 """Entropy-constrained quantizers with a soft index posterior: values -> codewords and bits.
 
 :class:`IntegerQuantizer` has the integers as its words: training starts with it, because it has no
-range to outgrow. :class:`CodebookQuantizer` has learned words of 1, 2, 4 or 8 dimensions, and is
-what files are coded with: forward, the index is the one that minimises bits + weight * squared
-error under the prior; backward, it is replaced by a posterior q(k | y) ~ p(k) exp(-b |y - e_k|^2)
-over the words, so that the encoder feels the rate (RDVQ).
+range to outgrow. :class:`CodebookQuantizer` has learned words of 1, 2, 4 or 8 dimensions, as many
+as the range of the values asks for, and is what files are coded with: forward, the index is the one
+that minimises bits + weight * squared error under the prior; backward, it is replaced by a
+posterior q(k | y) ~ p(k) exp(-b |y - e_k|^2) over the words, so that the encoder feels the rate
+(RDVQ).
 
 In both the prior learns from the hard indices alone.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +22,23 @@ from torch.nn import functional
 
 from vqcodec.model.layers import module_list
 
-WORDS = 256
 RANGE = 127
 # The hard choice weighs squared error as the Lagrangian does; the soft one is three times softer.
 SOFTNESS = 1 / 3
 # A class of 0..127/16 stands for a width of 2^-4.5 to 2^7.4 steps.
 WIDTH_SLOPE, WIDTH_OFFSET = 1.5, -4.5
 CLASS_KNOTS = 17
-# Positions whose words are scored together: what fits a processor's cache.
-SCORED_AT_ONCE = 128
+# What is tried of a codebook of one dimension: words around the value by rank, and the zero word.
+NEIGHBOURS = (-2, -1, 0, 1, None)
+# Scores of words that are computed together: what fits a processor's cache.
+SCORES_AT_ONCE = 1 << 20
 # The tail of a table is cut this many nats below its mode: a pure model would send an outlier to
 # the wrong word, and the closed loop would carry the error on.
-TAIL = 12.0
+TAIL = 14.0
+
+
+# Dimension, words and number of the codebooks of a part.
+Group = tuple[int, int, int]
 
 
 def log2_width(width: Tensor) -> Tensor:
@@ -66,8 +72,9 @@ class IntegerQuantizer(nn.Module):
         `y`, `width` are float32 `[B, C, H, W]`; `weight` `[B, C, 1, 1]` is what a unit of squared
         error costs in nats.
         """
+        y = y.clamp(-RANGE, RANGE)  # whose gradient tells a gain that is too high
         log2_scale = log2_width(width)
-        low = y.detach().clamp(-RANGE, RANGE - 1).floor()
+        low = y.detach().clamp(max=RANGE - 1).floor()
         log_low, log_high = integer_log_p(low, log2_scale), integer_log_p(low + 1, log2_scale)
         advantage = 2 * (y.detach() - low) - 1
         if not self.training:
@@ -82,51 +89,105 @@ class IntegerQuantizer(nn.Module):
         return y + (hard - y).detach(), nats.sum(dim=(1, 2, 3)) / math.log(2)
 
 
-def small_words(dim: int) -> Tensor:
-    """Return the `WORDS` integer points of smallest length, float32 `[WORDS, dim]`, zero first."""
-    reach = {1: WORDS // 2, 2: 10, 4: 3, 8: 2}[dim]
+def small_words(dim: int, count: int) -> Tensor:
+    """Return `count` integer points, float32 `[count, dim]`, zero first: a codebook to start from.
+
+    Most are the points of smallest length. An eighth (but four a dimension at least) lies far out
+    on the axes, so that the rare value beyond the others is coded coarsely and not lost.
+    """
+    reach = {1: count // 2, 2: 10, 4: 3, 8: 2}[dim]
     axis = range(-reach, reach + 1)
     if dim == 8:  # too many to enumerate: only points with at most two nonzero coordinates matter
-        points = {(0,) * dim}
+        candidates = {(0,) * dim}
         for i, j in itertools.combinations(range(dim), 2):
             for a, b in itertools.product(axis, axis):
-                point = [0] * dim
-                point[i], point[j] = a, b
-                points.add(tuple(point))
-        candidates = sorted(points)
+                candidates.add(_point(dim, {i: a, j: b}))
     else:
-        candidates = sorted(itertools.product(axis, repeat=dim))
-    grid = torch.tensor(candidates, dtype=torch.float32)
-    length = grid.abs().sum(1) + 1e-3 * grid.square().sum(1)
-    return grid[length.argsort(stable=True)[:WORDS]].contiguous()
+        candidates = set(itertools.product(axis, repeat=dim))
+    distances = max(count // (16 * dim), 2)
+    near = sorted(candidates, key=_length)[: count - 2 * dim * distances]
+    first = 1 + max(abs(x) for point in near for x in point)
+    ratio = max(RANGE / first, 1.0) ** (1 / distances)
+    far = [
+        _point(dim, {i: sign * max(first + step, round(first * ratio ** (step + 0.5)))})
+        for step in range(distances)
+        for sign in (1, -1)
+        for i in range(dim)
+    ]
+    return torch.tensor([*near, *far], dtype=torch.float32)
+
+
+def _point(dim: int, coordinates: Mapping[int, int]) -> tuple[int, ...]:
+    """Return the point with these coordinates, zero elsewhere."""
+    return tuple(coordinates.get(i, 0) for i in range(dim))
+
+
+def _length(point: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
+    return sum(map(abs, point)), sum(x * x for x in point), point
 
 
 class Codebooks(nn.Module):
-    """`count` codebooks of `WORDS` words in `dim` dimensions, with their learned tables.
+    """`count` codebooks of `size` words in `dim` dimensions, with their learned tables.
 
-    `words` is `[count, WORDS, dim]`. `logits` `[count, CLASS_KNOTS, WORDS]` holds unnormalised
+    `words` is `[count, size, dim]`. `logits` `[count, CLASS_KNOTS, size]` holds unnormalised
     log-probabilities at knots of the class axis; they are linear in between.
     """
 
-    def __init__(self, dim: int, count: int) -> None:
+    def __init__(self, dim: int, size: int, count: int) -> None:
         super().__init__()
         self.dim, self.count = dim, count
-        words = small_words(dim)
+        words = small_words(dim, size)
         knots = torch.linspace(0, 8, CLASS_KNOTS)
         log_p = integer_log_p(words.abs(), log2_width(knots)[:, None, None]).sum(-1)
         self.words = nn.Parameter(words.expand(count, -1, -1).clone())
         self.logits = nn.Parameter(log_p.expand(count, -1, -1).clone())
 
     def bounded_logits(self) -> Tensor:
-        """Return the logits with their tails cut, `[count, CLASS_KNOTS, WORDS]`."""
+        """Return the logits with their tails cut, `[count, CLASS_KNOTS, size]`."""
         return torch.maximum(self.logits, self.logits.amax(-1, keepdim=True) - TAIL)
 
     def log_p(self, width: Tensor) -> Tensor:
-        """Return log-probabilities in nats `[count, N, WORDS]` of classes `[count, N]`."""
+        """Return log-probabilities in nats `[count, N, size]` of classes `[count, N]`."""
         return functional.log_softmax(class_weights(width) @ self.bounded_logits(), dim=-1)
 
+    def chunks(self, inputs: Sequence[Tensor]) -> Iterable[tuple[Tensor, ...]]:
+        """Cut tensors `[count, N, …]` into pieces whose words can be scored at once."""
+        words = self.words.shape[1] if self.dim > 1 else len(NEIGHBOURS)
+        rows = max(1, SCORES_AT_ONCE // (self.count * words))
+        return zip(*(torch.split(x, rows, 1) for x in inputs), strict=True)
+
+    @torch.no_grad()
+    def search(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
+        """Return the index of the highest score, int64 `[count, N]`; arguments as for `scores`.
+
+        In one dimension only the words around `y` and the one nearest zero are tried: with
+        probabilities that fall from zero outwards no other is the best.
+        """
+        if self.dim > 1:
+            return self.scores(y, weight, width).argmax(-1)
+        order = self.words[..., 0].argsort(1)
+        words = self.words[..., 0].gather(1, order)
+        logits = self.bounded_logits().gather(2, order[:, None].expand_as(self.logits))
+        rows, size = logits.flatten(1), words.shape[1]
+        knot = width * ((CLASS_KNOTS - 1) / 8)
+        low = knot.floor().clamp(max=CLASS_KNOTS - 2)
+        share, start = knot - low, low.long() * size
+        y, weight = y[..., 0].contiguous(), weight[..., 0]
+        rank = torch.searchsorted(words, y)
+        zero = words.abs().argmin(1, keepdim=True)
+        best, best_score = rank, torch.full_like(y, -math.inf)
+        for offset in NEIGHBOURS:
+            tried = zero.expand_as(rank) if offset is None else (rank + offset).clamp(0, size - 1)
+            log_p = torch.lerp(
+                rows.gather(1, start + tried), rows.gather(1, start + size + tried), share
+            )
+            score = log_p - weight * (y - words.gather(1, tried)).square()
+            best = torch.where(score > best_score, tried, best)
+            best_score = torch.maximum(score, best_score)
+        return order.gather(1, best)
+
     def scores(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
-        """Return log p(k) - weight * |y - e_k|^2 up to a constant per row, `[count, N, WORDS]`.
+        """Return log p(k) - weight * |y - e_k|^2 up to a constant per row, `[count, N, size]`.
 
         `y` and `weight` are `[count, N, dim]`, `width` is `[count, N]`.
         """
@@ -149,31 +210,31 @@ def class_weights(width: Tensor) -> Tensor:
 class CodebookQuantizer(nn.Module):
     """Product vector quantisation: channels in groups, a codebook and a class of the prior a group.
 
-    `groups` gives (dimension, number of codebooks) pairs; the channels are taken in order. With
-    `soft` false the encoder gets no gradient, and words and tables learn from hard indices alone.
+    `groups` gives (dimension, words, number of codebooks) of each part; the channels are taken in
+    order. With `soft` false the encoder gets no gradient, and words and tables learn from hard
+    indices alone.
     """
 
     soft = True
 
-    def __init__(self, groups: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, groups: Sequence[Group]) -> None:
         super().__init__()
-        self.parts = module_list(Codebooks(dim, count) for dim, count in groups)
-        self.groups = tuple(groups)
-        self.symbols = sum(count for _, count in groups)
+        self.parts = module_list(Codebooks(*group) for group in groups)
+        self.symbols = sum(codebooks.count for codebooks in self.parts)
 
     def split(self, y: Tensor) -> list[Tensor]:
         """Split `[B, C, H, W]` into `[count, B*H*W, dim]`, one tensor a part."""
         rows = y.permute(1, 0, 2, 3).flatten(1)
-        parts = torch.split(rows, [dim * count for dim, count in self.groups])
+        parts = torch.split(rows, [own.dim * own.count for own in self.parts])
         return [
-            torch.unflatten(part, 0, (count, dim)).transpose(1, 2)
-            for part, (dim, count) in zip(parts, self.groups, strict=True)
+            torch.unflatten(part, 0, (own.count, own.dim)).transpose(1, 2)
+            for part, own in zip(parts, self.parts, strict=True)
         ]
 
     def split_symbols(self, width: Tensor) -> list[Tensor]:
         """Split `[B, symbols, H, W]` into `[count, B*H*W]`, one tensor a part."""
         rows = width.transpose(0, 1).flatten(1)
-        return list(torch.split(rows, [count for _, count in self.groups]))
+        return list(torch.split(rows, [codebooks.count for codebooks in self.parts]))
 
     def join(self, parts: Sequence[Tensor], height: int, width: int) -> Tensor:
         """Undo :meth:`split`, back to `[B, C, height, width]`."""
@@ -200,13 +261,7 @@ class CodebookQuantizer(nn.Module):
         """Return the best indices, int64 `[count, B*H*W]`, one tensor a part."""
         inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(width))
         return [
-            torch.cat(
-                [
-                    codebooks.scores(*rows).argmax(-1)
-                    for rows in zip(*(torch.split(x, SCORED_AT_ONCE, 1) for x in own), strict=True)
-                ],
-                dim=1,
-            )
+            torch.cat([codebooks.search(*rows) for rows in codebooks.chunks(own)], dim=1)
             for codebooks, *own in zip(self.parts, *inputs, strict=True)
         ]
 
@@ -231,8 +286,7 @@ def _assign(
 
     The gradient goes to the words and to the prior, not to `y`.
     """
-    with torch.no_grad():
-        index = codebooks.scores(y, weight, width).argmax(-1)
+    index = codebooks.search(y, weight, width)
     logits = codebooks.bounded_logits()
     rows = logits.transpose(1, 2).gather(1, index[..., None].expand(-1, -1, CLASS_KNOTS))
     chosen = (class_weights(width) * rows).sum(-1)
@@ -260,7 +314,7 @@ _DENSE = 4  # normalisers per knot interval
 
 
 def _dense_classes(logits: Tensor) -> Tensor:
-    """Return the logits at a finer grid of classes, `[count, _DENSE * (knots - 1) + 1, WORDS]`."""
+    """Return the logits at a finer grid of classes, `[count, _DENSE * (knots - 1) + 1, size]`."""
     width = torch.linspace(0, 8, _DENSE * (CLASS_KNOTS - 1) + 1, device=logits.device)
     return class_weights(width) @ logits
 

@@ -7,7 +7,9 @@ the encoder's features h, adds the codewords to t, and refines t:
 
     y = gain * take(h - t)      z_q = codeword(y)      t <- refine(t + put(z_q / gain))
 
-so t always predicts the levels to come, and stopping early leaves a coarser picture. All the
+so t always predicts the levels to come, and stopping early leaves a coarser picture. The levels
+that hold most of the bits are coded in phases, interleaved sets of positions, so that the later
+positions are predicted from their neighbours too. The gain follows the activity of t. All the
 residual blocks start as the identity and the rest starts as an exact lapped transform: before its
 first training step the network is a good transform codec. One set of weights serves all qualities:
 gains and modulations are tables over quality.
@@ -30,42 +32,49 @@ from vqcodec.model.layers import (
     KNOTS,
     QUALITIES,
     Block,
+    Conv2d,
     QualityTable,
     log_step_gain,
     module_list,
     quality_weights,
 )
-from vqcodec.model.prior import Prior, PriorLevel
+from vqcodec.model.prior import Prior, PriorPhase, PriorState, magnitude
 from vqcodec.model.quantizer import (
     WIDTH_OFFSET,
     WIDTH_SLOPE,
     CodebookQuantizer,
+    Group,
     IntegerQuantizer,
 )
+from vqcodec.phases import phase_positions
 
 STRIDE = BLOCK * BLOCK
 PLANES = 3
 CHANNELS = PLANES * BLOCK**2
 
-# What a unit of squared error, in steps of the size that theory gives, costs in nats.
-STEP_WEIGHT = 6.0
+# What a unit of squared error, in steps of the size that theory gives, costs in nats. By the
+# Lagrangian it is 6; but the choice is greedy, and a value is worth more to those it predicts.
+STEP_WEIGHT = 13.0
 
-Groups = tuple[tuple[int, int], ...]
+Groups = tuple[Group, ...]
 
 
 @dataclass(frozen=True)
 class Config:
     """Sizes of the network.
 
-    `channels[scale]` counts the values of each level, coarse to fine. `groups`, one entry a level,
-    holds (dimension, number of codebooks) pairs; None means integers, the first stage of training.
+    `channels[scale]` counts the values of each level, coarse to fine, and `phases[scale]` the parts
+    in which its positions are coded. `groups`, one entry a level, holds (dimension, words, number)
+    of its codebooks; None means integers, the first stage of training.
     With `classical` codebooks assign and learn as in the plain VQ-VAE, for comparison.
     """
 
     lmbda_min: float = 0.0004
     lmbda_max: float = 0.08
-    channels: tuple[tuple[int, ...], ...] = ((48, 144), (16, 32, 48, 64))
-    hidden: tuple[int, int] = (96, 128)
+    channels: tuple[tuple[int, ...], ...] = ((48, 144), (6, 10, 32, 112))
+    phases: tuple[tuple[int, ...], ...] = ((1, 1), (3, 2, 2, 1))
+    hidden: tuple[tuple[int, ...], ...] = ((96, 96), (48, 128, 128, 128))
+    hidden_between_phases: int = 48
     analysis_blocks: int = 2
     synthesis_blocks: int = 2
     prior_width: int = 64
@@ -93,37 +102,41 @@ def _as_tuple(value: object) -> object:
 
 @dataclass(frozen=True)
 class Output:
-    """Of a batch: bits `[B]`, bits a level `[B, levels]`, mse `[B]` on [0, 1], x_hat like x."""
+    """Of a batch: bits `[B]`, bits a phase `[B, phases]`, mse `[B]` on [0, 1], x_hat like x."""
 
     bits: Tensor
-    level_bits: Tensor
+    phase_bits: Tensor
     mse: Tensor
     x_hat: Tensor
 
 
 class Level(nn.Module):
-    """One level: the directions of the features it codes, their gain, and how t is refined."""
+    """One level: the directions of the features it codes, their gain, and how t is refined.
+
+    `refine` holds a block for each phase. All but the last predict the positions of the next phase
+    and leave the others as they are.
+    """
 
     log_step_gain: Tensor
 
     def __init__(
-        self,
-        channels: int,
-        hidden: int,
-        log_gain: Tensor,
-        groups: Groups | None,
-        classical: bool,
+        self, config: Config, channels: int, phases: int, hidden: int, groups: Groups | None
     ) -> None:
         super().__init__()
+        log_gain = log_step_gain(config.lmbda_min, config.lmbda_max)
         self.take = nn.Parameter(torch.zeros(channels, CHANNELS))
         self.put = nn.Parameter(torch.zeros(CHANNELS, channels))
         self.log_gain = QualityTable(log_gain[:, None].expand(KNOTS, channels))
         self.register_buffer("log_step_gain", log_gain[:, None].clone())
-        codebooks = ClassicalQuantizer if classical else CodebookQuantizer
+        self.adapt = Conv2d(CHANNELS, channels, 1)
+        nn.init.zeros_(self.adapt.weight)
+        nn.init.zeros_(self.adapt.bias)
+        codebooks = ClassicalQuantizer if config.classical else CodebookQuantizer
         self.quantizer: IntegerQuantizer | CodebookQuantizer = (
             IntegerQuantizer(channels) if groups is None else codebooks(groups)
         )
-        self.refine = Block(CHANNELS, hidden, log_gain)
+        between = [config.hidden_between_phases] * (phases - 1)
+        self.refine = module_list(Block(CHANNELS, width, log_gain) for width in (*between, hidden))
 
     @property
     def codebooks(self) -> CodebookQuantizer:
@@ -132,17 +145,57 @@ class Level(nn.Module):
             raise ModelError("the network has no codebooks yet: run train.codebooks first")
         return self.quantizer
 
-    def residual(self, h: Tensor, t: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is to be quantised `[B, C, H, W]`, and its error's cost `[B, C, 1, 1]`."""
-        log_gain: Tensor = self.log_gain(weights)
-        y = functional.conv2d(h - t, self.take[:, :, None, None]) * log_gain.exp()
-        theory = (weights @ self.log_step_gain)[:, :, None, None]
-        return y, STEP_WEIGHT * (2 * (theory - log_gain.detach())).exp()
+    def positions(self, phase: int, t: Tensor) -> Tensor:
+        """Return the raster positions that a phase codes, int64 `[N]`."""
+        positions = phase_positions(len(self.refine), phase, *t.shape[2:])
+        return torch.from_numpy(positions).to(t.device)
 
-    def add(self, t: Tensor, z_q: Tensor, weights: Tensor) -> Tensor:
-        """Return the decoder's state with the codewords `z_q` added, not yet refined."""
-        residual = z_q / self.log_gain(weights).exp()
+    def gain(self, t: Tensor, weights: Tensor) -> Tensor:
+        """Return the inverse of the step, `[B, C, H, W]`: finer where the state is smooth, say."""
+        theory = (weights @ self.log_step_gain)[:, :, None, None].exp()
+        activity = torch.log1p((theory * t).abs())
+        log_gain: Tensor = self.log_gain(weights)
+        return (log_gain + torch.tanh(self.adapt(activity))).exp()
+
+    def error_cost(self, weights: Tensor) -> Tensor:
+        """Return what a unit of squared error of y costs in nats, `[B, C, 1, 1]`.
+
+        Where the gain follows the picture, errors matter as much in finer steps as in coarser ones.
+        """
+        theory = (weights @ self.log_step_gain)[:, :, None, None]
+        log_gain: Tensor = self.log_gain(weights)
+        return STEP_WEIGHT * (2 * (theory - log_gain.detach())).exp()
+
+    def residual(self, h: Tensor, t: Tensor) -> Tensor:
+        """Return what the state does not explain of the features, `[B, C, H, W]`."""
+        return functional.conv2d(h - t, self.take[:, :, None, None])
+
+    def add(self, t: Tensor, residual: Tensor) -> Tensor:
+        """Return the decoder's state with a decoded residual added, not yet refined."""
         return t + functional.conv2d(residual, self.put[:, :, None, None])
+
+    def refined(self, t: Tensor, weights: Tensor, phase: int) -> Tensor:
+        """Return the state refined after a phase."""
+        refined: Tensor = self.refine[phase](t, weights)
+        if phase + 1 == len(self.refine):
+            return refined
+        positions = self.positions(phase + 1, t)
+        return t + spread(select(refined - t, positions), positions, t)
+
+
+def select(x: Tensor, positions: Tensor) -> Tensor:
+    """Return the columns of `[B, C, H, W]` at raster positions `[N]`, `[B, C, 1, N]`."""
+    if len(positions) == x.shape[2] * x.shape[3]:
+        return x
+    return x.flatten(2).index_select(2, positions)[:, :, None]
+
+
+def spread(x: Tensor, positions: Tensor, like: Tensor) -> Tensor:
+    """Undo :func:`select`: put columns in their places on the grid of `like`, zero elsewhere."""
+    if x.shape == like.shape:
+        return x
+    full = like.new_zeros(*x.shape[:2], like.shape[2] * like.shape[3])
+    return torch.unflatten(full.index_copy(2, positions, x[:, :, 0]), 2, like.shape[2:])
 
 
 class VQVAE(nn.Module):
@@ -153,27 +206,27 @@ class VQVAE(nn.Module):
         self.config = config
         log_gain = log_step_gain(config.lmbda_min, config.lmbda_max)
         groups = iter(config.groups or [None] * sum(map(len, config.channels)))
+        sizes = zip(config.channels, config.phases, config.hidden, strict=True)
 
         def blocks(scale: int, count: int) -> Sequence[Block]:
             return module_list(
-                Block(CHANNELS, config.hidden[scale], log_gain) for _ in range(count)
+                Block(CHANNELS, config.hidden[scale][-1], log_gain) for _ in range(count)
             )
 
         mixes = (torch.eye(PLANES), opponent_matrix())
         self.analysis = module_list(LappedAnalysis(PLANES, mix) for mix in mixes)
         self.synthesis = module_list(LappedSynthesis(PLANES, mix) for mix in mixes)
         self.encoder = module_list([blocks(0, 1), blocks(1, config.analysis_blocks)])
-        self.expand = Block(CHANNELS, config.hidden[1], log_gain)
+        self.expand = Block(CHANNELS, config.hidden[1][-1], log_gain)
         self.decoder = blocks(1, config.synthesis_blocks)
         self.levels = module_list(
-            module_list(
-                Level(c, config.hidden[scale], log_gain, next(groups), config.classical)
-                for c in channels
-            )
-            for scale, channels in enumerate(config.channels)
+            module_list(Level(config, *size, next(groups)) for size in zip(*scale, strict=True))
+            for scale in sizes
         )
         symbols = [[level.quantizer.symbols for level in scale] for scale in self.levels]
-        self.prior = Prior(config.channels, symbols, config.prior_width, config.prior_head)
+        self.prior = Prior(
+            config.channels, config.phases, symbols, config.prior_width, config.prior_head
+        )
 
     def all_levels(self) -> list[Level]:
         """Return the levels of all scales, coarse to fine."""
@@ -222,18 +275,29 @@ class VQVAE(nn.Module):
                 t = self.enter_fine(t, weights)
                 state = self.prior.refine(state, quality)
             for level in levels:
-                hidden, width = next(priors)(state.features, quality)
-                with _float32(x):
-                    y, cost = level.residual(h[scale], t, weights)
-                    z_q, level_bits = level.quantizer(y, cost, width)
-                    t = level.add(t, z_q, weights)
-                t = level.refine(t, weights).float()
-                state = self.prior.observe(state, hidden, z_q)
-                bits.append(level_bits)
+                features = state.features
+                z_q = t.new_zeros(len(t), len(level.take), *t.shape[2:])
+                known: list[Tensor] = []
+                for phase, prior in enumerate(next(priors)):
+                    hidden, width = prior(features, quality)
+                    known = known or [hidden]
+                    positions = level.positions(phase, t)
+                    with _float32(x):
+                        gain = level.gain(t, weights)
+                        y = select(gain * level.residual(h[scale], t), positions)
+                        cost = level.error_cost(weights)
+                        values, phase_bits = level.quantizer(y, cost, select(width, positions))
+                        values = spread(values, positions, z_q)
+                        t = level.add(t, values / gain)
+                    t = level.refined(t, weights, phase).float()
+                    z_q = z_q + values.detach()
+                    features = torch.cat([*known, magnitude(z_q)], 1)
+                    bits.append(phase_bits)
+                state = PriorState(features, (*state.seen, z_q))
         x_hat = self.synthesise(t, weights)
         mse = (x - x_hat).square().mean(dim=(1, 2, 3))
-        level_bits = torch.stack(bits, dim=1)
-        return Output(level_bits.sum(1), level_bits.detach(), mse, x_hat)
+        phase_bits = torch.stack(bits, dim=1)
+        return Output(phase_bits.sum(1), phase_bits.detach(), mse, x_hat)
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
@@ -259,9 +323,10 @@ class VQVAE(nn.Module):
                 own, order = order[:channels], order[channels:]
                 level.take[torch.arange(channels), own] = 1
                 level.put[own, torch.arange(channels)] = 1
-                self._initialise_classes(next(priors), level, std[own])
+                for prior in next(priors):
+                    self._initialise_classes(prior, level, std[own])
 
-    def _initialise_classes(self, prior: PriorLevel, level: Level, std: Tensor) -> None:
+    def _initialise_classes(self, prior: PriorPhase, level: Level, std: Tensor) -> None:
         table = level.log_gain.table / math.log(2)
         rise = (table[-1] - table[0]) / WIDTH_SLOPE
         # 0.45: a logistic distribution's scale is 0.55 of its deviation, and detail is sparse.

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 CONFIG_KEY = "vqcodec_config"
 NETWORK, TABLES = "network.", "tables."
-WORDS = 256
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,7 @@ def load(info: ModelInfo) -> Weights:
         raise ModelError(f"{info.path}: not the weights of a vqcodec model")
     try:
         config = json.loads(metadata[CONFIG_KEY])
-        scales = [scale for scale, levels in enumerate(config["channels"]) for _ in levels]
-        prior = PriorNetwork.from_arrays(arrays, scales)
+        prior = PriorNetwork.from_arrays(arrays, config["phases"])
         tables = [
             [FrequencyTables(arrays[f"{TABLES}{number}.{part}"]) for part in range(parts)]
             for number, parts in enumerate(len(level.parts) for level in prior.levels)
@@ -87,10 +85,11 @@ def load(info: ModelInfo) -> Weights:
 def _try_out(prior: PriorNetwork, tables: list[list[FrequencyTables]]) -> None:
     """Walk the smallest grid, which fails if the shapes of prior and tables do not fit together."""
 
-    def code(number: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-        last = [np.full_like(own, WORDS - 1) for own in classes]
-        for part, own, indices in zip(tables[number], classes, last, strict=True):
-            part.bits(own, indices)
+    def code(number: int, _: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        last = []
+        for part, own in zip(tables[number], classes, strict=True):
+            last.append(np.full_like(own, part.words - 1))
+            part.bits(own, last[-1])
         return last
 
     prior.walk(1, 1, 1, code)
