@@ -13,6 +13,8 @@ from PIL import Image, features
 
 from vqcodec.compare import OPTIONS
 
+Options = dict[str, Any]  # what Pillow's `save` takes
+
 
 class CodecUnavailableError(Exception):
     """This codec cannot run here; the message says what is missing."""
@@ -31,16 +33,45 @@ class BenchCodec:
     """Seconds of each part of the last call, from the codecs that say."""
 
 
-def build(name: str, *, model: str | None = None) -> BenchCodec:
-    """Make the codec of that name; `model` chooses the weights of vqcodec.
+def build(
+    name: str, *, model: str | None = None, device: str = "auto", **options: Any
+) -> BenchCodec:
+    """Make the codec of that name.
+
+    `model` and `device` choose the weights of vqcodec and where they run; `options` go to one of
+    Pillow's encoders, beside those we choose or in their place.
 
     Raises:
         CodecUnavailableError: a library or the weights are not installed.
         KeyError: no codec has that name.
     """
     if name == "vqcodec":
-        return _vqcodec(model)
-    return _PILLOW[name]()
+        return _vqcodec(model, device)
+    return _PILLOW[name](options)
+
+
+def build_threaded(name: str, threads: int, *, model: str | None, device: str) -> BenchCodec:
+    """Make the codec, which from now on takes so many threads in this process, if it can use them.
+
+    JPEG, JPEG 2000 and WebP cannot. Raises as `build`.
+    """
+    if name.startswith("avif"):
+        codec = build(name, max_threads=threads)
+        from PIL import AvifImagePlugin
+
+        AvifImagePlugin.DEFAULT_MAX_THREADS = threads  # those of its decoder
+    elif name == "jxl":
+        codec = build(name, num_threads=threads)
+        from pillow_jxl import JpegXLImagePlugin
+
+        JpegXLImagePlugin.DECODE_THREADS = threads
+    else:
+        codec = build(name, model=model, device=device)
+        if name == "vqcodec":
+            import torch
+
+            torch.set_num_threads(threads)
+    return codec
 
 
 def decode_pillow(data: bytes) -> Image.Image:
@@ -48,16 +79,17 @@ def decode_pillow(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-def _vqcodec(model: str | None) -> BenchCodec:
+def _vqcodec(model: str | None, device: str) -> BenchCodec:
     try:
         import vqcodec
+        from vqcodec import weights
         from vqcodec.codec import load_codec
         from vqcodec.container import read_header
         from vqcodec.errors import VqcError
     except ImportError as error:
         raise CodecUnavailableError(str(error)) from error
     try:
-        codec = load_codec() if model is None else load_codec(model)
+        codec = load_codec(model or weights.DEFAULT, device)
     except VqcError as error:
         raise CodecUnavailableError(str(error)) from error
     # The file itself names its weights, so the version is that of what was really measured.
@@ -77,8 +109,8 @@ def _pillow(
     library: str,
     settings: Sequence[float],
     image_format: str,
-    vary: Callable[[float], dict[str, Any]],
-    fixed: dict[str, Any],
+    vary: Callable[[float], Options],
+    fixed: Options,
 ) -> BenchCodec:
     def encode(image: Image.Image, setting: float) -> bytes:
         stream = io.BytesIO()
@@ -96,52 +128,55 @@ def _library(feature: str) -> str:
     return f"{feature} {features.version(feature)}"
 
 
-def _quality(setting: float) -> dict[str, Any]:
+def _quality(setting: float) -> Options:
     return {"quality": round(setting)}
 
 
-def _jpeg() -> BenchCodec:
+def _jpeg(options: Options) -> BenchCodec:
     feature = "libjpeg_turbo" if features.check("libjpeg_turbo") else "jpg"
     settings = (1, 4, 7, 11, 16, 23, 32, 42, 54, 66, 77)
-    return _pillow("jpeg", _library(feature), settings, "JPEG", _quality, OPTIONS["jpeg"])
+    fixed = OPTIONS["jpeg"] | options
+    return _pillow("jpeg", _library(feature), settings, "JPEG", _quality, fixed)
 
 
-def _webp() -> BenchCodec:
+def _webp(options: Options) -> BenchCodec:
     settings = (0, 1, 3, 7, 13, 21, 31, 43, 56, 69, 81)
-    return _pillow("webp", _library("webp"), settings, "WEBP", _quality, OPTIONS["webp"])
+    fixed = OPTIONS["webp"] | options
+    return _pillow("webp", _library("webp"), settings, "WEBP", _quality, fixed)
 
 
-def _avif(name: str, speed: int) -> BenchCodec:
+def _avif(name: str, speed: int, options: Options) -> BenchCodec:
     settings = (3, 9, 16, 24, 32, 40, 48, 56, 64, 71)
-    fixed = OPTIONS["avif"] | {"speed": speed}
+    fixed = OPTIONS["avif"] | {"speed": speed} | options
     return _pillow(name, _library("avif"), settings, "AVIF", _quality, fixed)
 
 
-def _jxl() -> BenchCodec:
+def _jxl(options: Options) -> BenchCodec:
     try:
         import pillow_jxl  # noqa: F401  (registers the format)
     except ImportError as error:
         raise CodecUnavailableError("pillow-jxl-plugin is not installed") from error
     library = f"pillow-jxl-plugin {importlib.metadata.version('pillow-jxl-plugin')}"
     settings = (0, 7, 14, 22, 30, 40, 50, 60, 70, 77, 83)  # 0 is the lowest rate of the plugin
-    return _pillow("jxl", library, settings, "JXL", _quality, {"effort": 7, "num_threads": 1})
+    fixed = {"effort": 7, "num_threads": 1} | options
+    return _pillow("jxl", library, settings, "JXL", _quality, fixed)
 
 
-def _jpeg2000() -> BenchCodec:
-    def ratio(bpp: float) -> dict[str, Any]:
+def _jpeg2000(options: Options) -> BenchCodec:
+    def ratio(bpp: float) -> Options:
         return {"quality_layers": [24 / bpp]}
 
     settings = (0.05, 0.08, 0.12, 0.18, 0.26, 0.37, 0.52, 0.73, 1.05, 1.5)  # bits per pixel
     # Without mct=1 Pillow codes red, green and blue apart, at twice the bits.
-    fixed = {"quality_mode": "rates", "irreversible": True, "mct": 1}
+    fixed = {"quality_mode": "rates", "irreversible": True, "mct": 1} | options
     return _pillow("jpeg2000", _library("jpg_2000"), settings, "JPEG2000", ratio, fixed)
 
 
-_PILLOW: dict[str, Callable[[], BenchCodec]] = {
+_PILLOW: dict[str, Callable[[Options], BenchCodec]] = {
     "jpeg": _jpeg,
     "webp": _webp,
-    "avif": lambda: _avif("avif", speed=OPTIONS["avif"]["speed"]),
-    "avif-speed4": lambda: _avif("avif-speed4", speed=4),
+    "avif": lambda options: _avif("avif", OPTIONS["avif"]["speed"], options),
+    "avif-speed4": lambda options: _avif("avif-speed4", 4, options),
     "jxl": _jxl,
     "jpeg2000": _jpeg2000,
 }

@@ -8,7 +8,7 @@ import re
 import subprocess
 from pathlib import Path
 
-_ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 
 
 @functools.cache
@@ -41,7 +41,7 @@ def commit() -> str:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, check=True
+                ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
             )
         except (OSError, subprocess.CalledProcessError):
             return None
@@ -51,3 +51,22 @@ def commit() -> str:
     if head is None:
         return "none"
     return f"{head}+" if git("status", "--porcelain", "--untracked-files=no") else head
+
+
+def about() -> dict[str, str]:
+    """The columns of a CSV that say all this."""
+    return {"machine": processor(), "versions": versions(), "commit": commit()}
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process ever had in memory; None where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux's getrusage would begin with the peak of the process that started this one.
+        found = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        return 1024 * int(found[1]) if found else None
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS

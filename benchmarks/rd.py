@@ -5,29 +5,24 @@
 Rows that the CSV already holds are not measured again, so a run can be stopped and continued.
 """
 
-import csv
 import functools
-import multiprocessing
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from PIL import Image
-from tqdm import tqdm
 
-from benchmarks import codecs, machine, metrics
+from benchmarks import codecs, machine, metrics, runs
 from benchmarks.images import ImageRef, find_images
+from benchmarks.tables import Row
 
 FIELDS = (
     "dataset", "image", "width", "height", "codec", "setting", "bytes", "bpp",
     "psnr", "ms_ssim", "ssimulacra2", "encode_s", "decode_s", "jobs",
     "codec_version", "machine", "versions", "commit",
 )  # fmt: skip
-Row = dict[str, str]
 Key = tuple[str, str, str]  # image, codec, setting
 
 
@@ -40,6 +35,16 @@ class Task:
     settings: tuple[float, ...]
     model: str | None
     with_ssimulacra2: bool
+
+    @property
+    def label(self) -> str:
+        """What is measured, in words."""
+        return f"{self.ref.name}, {self.codec}"
+
+    @property
+    def num_rows(self) -> int:
+        """One row a setting."""
+        return len(self.settings)
 
 
 def measure(task: Task) -> list[Row]:
@@ -71,32 +76,13 @@ def _measure_one(codec: codecs.BenchCodec, image: Image.Image, setting: float, t
         ),
         "encode_s": f"{encoded - start:.5f}",
         "decode_s": f"{end - encoded:.5f}",
+        "codec_version": codec.version,
     }
 
 
 @functools.cache
 def _built(name: str, model: str | None) -> codecs.BenchCodec:
     return codecs.build(name, model=model)  # once a process: weights take time to load
-
-
-def read_done(path: Path) -> list[Row]:
-    """Read the rows that an earlier run left, dropping a last line that was cut off mid-write.
-
-    Raises:
-        ValueError: the file is some other CSV.
-    """
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
-    if not whole:
-        return []
-    reader = csv.DictReader(whole.splitlines())
-    if tuple(reader.fieldnames or ()) != FIELDS:
-        raise ValueError(f"{path}: not a CSV of this benchmark (its columns differ)")
-    return list(reader)
 
 
 def plan(
@@ -117,31 +103,6 @@ def plan(
     return tasks
 
 
-def run(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, list[Row] | Exception]]:
-    """Measure the tasks, `jobs` at a time in processes of their own; failures are yielded too."""
-    if jobs == 1:
-        for task in tasks:
-            yield task, _attempt(task)
-        return
-    # Not fork: torch and its threads do not survive it.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
-        yield from zip(tasks, pool.map(_attempt, tasks), strict=True)
-
-
-def _attempt(task: Task) -> list[Row] | Exception:
-    try:
-        return measure(task)
-    except (OSError, ValueError) as error:  # of this image; anything else is our own mistake
-        return error
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def parse_codec(text: str) -> tuple[str, tuple[float, ...] | None]:
     """Split `NAME` or `NAME:SETTING,SETTING,...`.
 
@@ -157,28 +118,16 @@ def parse_codec(text: str) -> tuple[str, tuple[float, ...] | None]:
         raise click.BadParameter(f"{text}: settings are numbers") from error
 
 
-def _choose(
-    chosen: Sequence[str], model: str | None, done: Sequence[Row]
-) -> tuple[dict[str, Sequence[float]], dict[str, str]]:
-    """Return the settings and the version of each codec that can run here."""
-    wanted: dict[str, Sequence[float]] = {}
-    found: dict[str, str] = {}
-    for text in chosen or codecs.NAMES:
-        name, settings = parse_codec(text)
-        try:
-            codec = _built(name, model)
-        except codecs.CodecUnavailableError as error:
-            click.echo(f"skipping {name}: {error}", err=True)
-            continue
-        wanted[name] = settings or codec.settings
-        found[name] = codec.version
-        for row in done:
-            if row["codec"] == name and row["codec_version"] != codec.version:
-                raise click.ClickException(
-                    f"the CSV holds {name} as “{row['codec_version']}”, here it is "
-                    f"“{codec.version}”: write to another file"
-                )
-    return wanted, found
+def parse_one(text: str) -> tuple[str, float]:
+    """Split `NAME:SETTING`.
+
+    Raises:
+        click.BadParameter: as `parse_codec`, or not exactly one setting.
+    """
+    name, settings = parse_codec(text)
+    if settings is None or len(settings) != 1:
+        raise click.BadParameter(f"{text}: one setting is needed, as in jpeg:66")
+    return name, settings[0]
 
 
 @click.command()
@@ -208,41 +157,19 @@ def main(
     """
     try:
         refs = find_images(source)
-        done = read_done(out)
+        done = runs.read_done(out, FIELDS)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     if ssimulacra2 and any(not row["ssimulacra2"] for row in done):
         raise click.ClickException("the CSV holds rows without SSIMULACRA2: write to another file")
-    wanted, found = _choose(chosen, model, done)
+    settings = dict(parse_codec(text) for text in chosen or codecs.NAMES)
+    built = runs.build_all(list(settings), lambda name: _built(name, model), done)
+    wanted = {name: settings[name] or codec.settings for name, codec in built.items()}
     keys = {(row["image"], row["codec"], row["setting"]) for row in done}
     tasks = plan(refs, wanted, keys, model=model, with_ssimulacra2=ssimulacra2)
-    common = {
-        "dataset": dataset or source.stem,
-        "jobs": str(jobs),
-        "machine": machine.processor(),
-        "versions": machine.versions(),
-        "commit": machine.commit(),
-    }
-    failures = 0
-    total = sum(len(task.settings) for task in tasks)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        out.open("a", newline="", encoding="utf-8") as stream,
-        tqdm(total=total, unit="row", disable=None) as bar,
-    ):
-        writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
-        if stream.tell() == 0:
-            writer.writeheader()
-        for task, result in run(tasks, jobs):
-            if isinstance(result, Exception):
-                failures += 1
-                tqdm.write(f"{task.ref.name}, {task.codec}: {result}", file=sys.stderr)
-            else:
-                writer.writerows(
-                    {**row, **common, "codec_version": found[task.codec]} for row in result
-                )
-                stream.flush()
-            bar.update(len(task.settings))
+    common = {"dataset": dataset or source.stem, "jobs": str(jobs)} | machine.about()
+    total = sum(task.num_rows for task in tasks)
+    failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
     click.echo(f"{out}: {len(done)} rows were there, {total} to measure, {failures} tasks failed")
     if failures:
         raise SystemExit(1)

@@ -18,7 +18,9 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[tables.Row]], str]]] = {
     "kodak": ("kodak-summary.csv", tables.bd_rate_table),
     "kodak-qualities": ("kodak-curves.csv", tables.quality_table),
     "photos": ("photos-summary.csv", tables.bd_rate_table),
+    "preview": ("preview.csv", tables.preview_table),
     "speed": ("speed.csv", tables.speed_table),
+    "sweep": ("sweep.csv", tables.sweep_tables),
 }
 _MARKED = re.compile(r"(<!-- table:(\S+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 

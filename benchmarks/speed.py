@@ -19,8 +19,8 @@ import click
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks import codecs, machine, tables
-from benchmarks.rd import parse_codec
+from benchmarks import codecs, machine, metrics, runs, tables
+from benchmarks.rd import parse_one
 
 FIELDS = (
     "what", "codec", "setting", "median_s", "min_s", "max_s", "share", "bpp", "rounds",
@@ -30,6 +30,21 @@ DEFAULT_CODECS = ("vqcodec:50", "jpeg:66", "webp:56", "avif:48")
 START = "from vqcodec.cli import cli; cli(prog_name='vqcodec')"
 
 Seconds = dict[tuple[str, str], list[float]]  # (what, codec) -> one entry a round
+
+
+def make_ready(
+    chosen: Sequence[str], build: Callable[[str], codecs.BenchCodec]
+) -> list[tuple[codecs.BenchCodec, float]]:
+    """Build the codecs of `NAME:SETTING`, naming those that cannot run here.
+
+    Raises:
+        click.ClickException: none can; BadParameter where it is not such a text.
+    """
+    settings = dict(parse_one(text) for text in chosen)
+    built = runs.build_all(list(settings), build)
+    if not built:
+        raise click.ClickException("none of these codecs can run here")
+    return [(codec, settings[name]) for name, codec in built.items()]
 
 
 def time_codecs(
@@ -129,17 +144,7 @@ def main(
 
     torch.set_num_threads(threads)
     image = Image.open(photo).convert("RGB")
-    ready: list[tuple[codecs.BenchCodec, float]] = []
-    for text in chosen:
-        name, settings = parse_codec(text)
-        if settings is None or len(settings) != 1:
-            raise click.BadParameter(f"{text}: one setting is needed, as in jpeg:66")
-        try:
-            ready.append((codecs.build(name, model=model), settings[0]))
-        except codecs.CodecUnavailableError as error:
-            click.echo(f"skipping {name}: {error}", err=True)
-    if not ready:
-        raise click.ClickException("none of these codecs can run here")
+    ready = make_ready(chosen, lambda name: codecs.build(name, model=model))
     files = {codec.name: (setting, codec.encode(image, setting)) for codec, setting in ready}
     seconds = time_codecs(image, ready, rounds)
     if "vqcodec" in files:
@@ -151,17 +156,14 @@ def main(
             except subprocess.CalledProcessError as error:
                 raise click.ClickException(f"vqcodec fails: {error.stderr.decode()}") from error
     sizes = {
-        name: (setting, 8 * len(data) / (image.width * image.height))
+        name: (setting, metrics.bits_per_pixel(len(data), *image.size))
         for name, (setting, data) in files.items()
     }
     about = {
         "width": str(image.width),
         "height": str(image.height),
         "threads": str(threads),
-        "machine": machine.processor(),
-        "versions": machine.versions(),
-        "commit": machine.commit(),
-    }
+    } | machine.about()
     rows = [dict.fromkeys(FIELDS, "") | row | about for row in make_rows(seconds, sizes)]
     click.echo(tables.speed_table(rows))
     if csv_path:

@@ -4,13 +4,18 @@ Every table says underneath what it shows: anchor, average, colour space, proces
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vqcodec.page import Table
 
 Row = dict[str, str]
 METRIC_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
+
+SWEEP_PARTS = (
+    "encode: read", "encode: analysis", "encode: code", "encode: write",
+    "decode: read", "decode: entropy", "decode: synthesis", "decode: write",
+)  # fmt: skip
 
 
 def read_csv(path: Path) -> list[Row]:
@@ -107,6 +112,35 @@ def quality_table(rows: Sequence[Row]) -> str:
     )
 
 
+def preview_table(rows: Sequence[Row]) -> str:
+    """Lay out one table a metric: a line a codec, a column a budget, from a CSV of means."""
+    budgets = sorted({int(row["budget"]) for row in rows if row["budget"]})
+    columns = ["", *(str(budget) for budget in budgets)]  # the first for the hashes
+    names = list(dict.fromkeys(row["codec"] for row in rows))
+    cells = {(row["codec"], row["budget"]): row for row in rows}
+    parts = []
+    for metric, digits in (("psnr", 2), ("ms_ssim", 3)):
+        if not any(row[metric] for row in rows):
+            continue
+        body = [
+            [
+                name,
+                *(_preview_cell(cells.get((name, column)), metric, digits) for column in columns),
+            ]
+            for name in names
+        ]
+        header = [METRIC_NAMES[metric], "own size", *(f"{budget} bytes" for budget in budgets)]
+        parts.append(markdown(header, body))
+    return "\n\n".join(
+        [
+            *parts,
+            f"{_dataset(rows[0])}, shown at 256 pixels (longer side), RGB, bytes of whole files; "
+            "means over the images. Scale and quality are searched for each image and budget, for "
+            "the best PSNR. Without a figure where not all images fit: then the number that do.",
+        ]
+    )
+
+
 def speed_table(rows: Sequence[Row]) -> str:
     """Lay out medians in milliseconds, from a CSV of `speed`."""
     return _with_caption(speed(rows))
@@ -135,6 +169,64 @@ def speed(rows: Sequence[Row]) -> Table:
     )
 
 
+def sweep_tables(rows: Sequence[Row]) -> str:
+    """Lay out throughput, memory, parts of vqcodec's time and start-up, from a CSV of `sweep`."""
+    measured = [row for row in rows if row["megapixels"]]
+    lines = list(dict.fromkeys((row["megapixels"], row["threads"]) for row in measured))
+    names = list(dict.fromkeys(row["codec"] for row in measured))
+    cells = {tuple(row[key] for key in ("megapixels", "threads", "codec", "what")): row
+             for row in measured}  # fmt: skip
+
+    def table(title: str, columns: Sequence[tuple[str, str]], cell: Callable[[Row], str]) -> str:
+        header = [title, "threads", *(f"{name} {what}" for name, what in columns)]
+        keys = [[(*line, *column) for column in columns] for line in lines]
+        body = [
+            [*line, *(cell(cells[key]) if key in cells else "–" for key in of_line)]
+            for line, of_line in zip(lines, keys, strict=True)
+        ]
+        return markdown(header, body)
+
+    both = [(name, what) for what in ("encode", "decode") for name in names]
+    first = measured[0]
+    result = [
+        table("Mpixel", both, _throughput),
+        f"Mpixel/s, medians of {first['rounds']} rounds in turns; in brackets how many times as "
+        "long vqcodec takes. The files are in memory, the models loaded.",
+        table("Mpixel", both, _memory),
+        "Peak memory of a fresh process for each call, in MB.",
+    ]
+    starts = [row for row in rows if not row["megapixels"]]
+    if starts:
+        parts = [("vqcodec", part) for part in SWEEP_PARTS]
+        result += [
+            table("Mpixel", parts, lambda row: f"{1000 * float(row['median_s']):.1f}"),
+            "Milliseconds of each part; code is all of the encoder that follows the analysis, "
+            "entropy includes the prior, pictures are read and written as PNG.",
+            markdown(
+                ["command line", "median (ms)"],
+                [[row["what"], f"{1000 * float(row['median_s']):.0f}"] for row in starts],
+            ),
+            "From the start of a fresh process to its end, on an image of 64×64 pixels.",
+        ]
+    about = (
+        f"{first['machine']}; the network of vqcodec on {first['device']}; threads are those of "
+        f"vqcodec, AVIF and JPEG XL, JPEG and WebP have one; {first['versions']}."
+    )
+    return "\n\n".join([*result, about])
+
+
+def _throughput(row: Row) -> str:
+    figure = f"{float(row['mpixel_s']):.2f}"
+    return f"{figure} ({float(row['vqcodec_ratio']):.1f}×)" if row["vqcodec_ratio"] else figure
+
+
+def _memory(row: Row) -> str:
+    if not row["peak_mb"]:
+        return "–"
+    figure = f"{float(row['peak_mb']):.0f}"
+    return f"{figure} + {float(row['gpu_mb']):.0f} on the GPU" if row["gpu_mb"] else figure
+
+
 def codec_name(name: str) -> str:
     """Call a codec by its name, a published curve as published."""
     published = name.removeprefix("published/")
@@ -161,6 +253,15 @@ def _bd_cell(codec: str, anchor: str, row: Row | None) -> str:
     count, images = row["images_compared"], row["images"]
     fewer = f", {count} of {images} images" if count != images else ""
     return f"{_percent(row['bd_rate'])} ({_percent(row['image_worst'])}{fewer})"
+
+
+def _preview_cell(row: Row | None, metric: str, digits: int) -> str:
+    if row is None:
+        return ""
+    if not row[metric]:
+        return f"– ({row['images_fitted']})"
+    figure = f"{float(row[metric]):.{digits}f}"
+    return figure if row["budget"] else f"{figure} ({float(row['bytes']):.0f} bytes)"
 
 
 def _bd_caption(row: Row) -> str:

@@ -114,7 +114,7 @@ def colours(browser: Chromium, *shares: float) -> list[str]:
     """The colours of the pictures on the screen at shares of their width."""
     x, y, width, height = box_of_pictures(browser)
     screen = browser.screenshot()
-    names = {(0, 255, 0): "lime", (0, 0, 255): "blue", (255, 0, 0): "red"}
+    names: dict[object, str] = {(0, 255, 0): "lime", (0, 0, 255): "blue", (255, 0, 0): "red"}
     pixels = [screen.getpixel((int(x + share * width), int(y + height / 2))) for share in shares]
     return [names.get(pixel, str(pixel)) for pixel in pixels if isinstance(pixel, tuple)]
 

@@ -1,0 +1,146 @@
+"""Many measurements into one CSV: side by side in processes, stopped and continued at will."""
+
+import csv
+import functools
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import click
+from tqdm import tqdm
+
+from benchmarks.codecs import CodecUnavailableError
+from benchmarks.tables import Row
+
+
+class Task(Protocol):
+    """One piece of work, small enough to be sent to another process."""
+
+    @property
+    def label(self) -> str:
+        """What is measured, for the message when it fails."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows it gives."""
+
+
+class Versioned(Protocol):
+    """Anything that knows what it was made of, in words."""
+
+    @property
+    def version(self) -> str:
+        """Names and versions of the libraries, and their options."""
+
+
+TaskT = TypeVar("TaskT", bound=Task)
+VersionedT = TypeVar("VersionedT", bound=Versioned)
+
+
+def read_done(path: Path, fields: Sequence[str]) -> list[Row]:
+    """Read the rows that an earlier run left, dropping a last line that was cut off mid-write.
+
+    Raises:
+        ValueError: the file is some other CSV.
+    """
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    if not whole:
+        return []
+    reader = csv.DictReader(whole.splitlines())
+    if tuple(reader.fieldnames or ()) != tuple(fields):
+        raise ValueError(f"{path}: not a CSV of this benchmark (its columns differ)")
+    return list(reader)
+
+
+def build_all(
+    names: Sequence[str], build: Callable[[str], VersionedT], done: Sequence[Row] = ()
+) -> dict[str, VersionedT]:
+    """Build the codecs of these names; one that cannot run here is named and left out.
+
+    Raises:
+        click.ClickException: the rows that are there are of another version of a codec.
+    """
+    built = {}
+    for name in names:
+        try:
+            codec = build(name)
+        except CodecUnavailableError as error:
+            click.echo(f"skipping {name}: {error}", err=True)
+            continue
+        for row in done:
+            if row["codec"] == name and row["codec_version"] != codec.version:
+                raise click.ClickException(
+                    f"the CSV holds {name} as “{row['codec_version']}”, here it is "
+                    f"“{codec.version}”: write to another file"
+                )
+        built[name] = codec
+    return built
+
+
+def extend(
+    out: Path,
+    fields: Sequence[str],
+    tasks: Sequence[TaskT],
+    measure: Callable[[TaskT], list[Row]],
+    *,
+    jobs: int,
+    common: Row,
+) -> int:
+    """Append the rows of each task to a CSV as they come, with the columns that all have in common.
+
+    A task that fails is named, and the others are still done. Returns how many failed.
+    """
+    failures = 0
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        out.open("a", newline="", encoding="utf-8") as stream,
+        tqdm(total=sum(task.num_rows for task in tasks), unit="row", disable=None) as bar,
+    ):
+        writer = csv.DictWriter(stream, fields, lineterminator="\n")
+        if stream.tell() == 0:
+            writer.writeheader()
+        for task, result in _run(tasks, measure, jobs):
+            if isinstance(result, Exception):
+                failures += 1
+                tqdm.write(f"{task.label}: {result}", file=sys.stderr)
+            else:
+                writer.writerows({**row, **common} for row in result)
+                stream.flush()
+            bar.update(task.num_rows)
+    return failures
+
+
+def _run(
+    tasks: Sequence[TaskT], measure: Callable[[TaskT], list[Row]], jobs: int
+) -> Iterator[tuple[TaskT, list[Row] | Exception]]:
+    """Measure the tasks, `jobs` at a time in processes of their own; failures are yielded too."""
+    attempt = functools.partial(_attempt, measure)
+    if jobs == 1:
+        for task in tasks:
+            yield task, attempt(task)
+        return
+    # Not fork: torch and its threads do not survive it.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+        yield from zip(tasks, pool.map(attempt, tasks), strict=True)
+
+
+def _attempt(measure: Callable[[TaskT], list[Row]], task: TaskT) -> list[Row] | Exception:
+    try:
+        return measure(task)
+    except (OSError, ValueError) as error:  # of this image; anything else is our own mistake
+        return error
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
