@@ -25,6 +25,8 @@ _LAUNCH = (
     "ends = [os.dup(int(end)) for end in sys.argv[1:3]]\n"
     "os.dup2(ends[0], 3)\n"
     "os.dup2(ends[1], 4)\n"
+    "os.set_inheritable(3, True)\n"  # where a copy was 3 or 4 itself, dup2 did nothing
+    "os.set_inheritable(4, True)\n"
     "os.execv(sys.argv[3], sys.argv[3:])\n"
 )
 _FLAGS = (
