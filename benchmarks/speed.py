@@ -121,12 +121,18 @@ def make_rows(seconds: Seconds, sizes: dict[str, tuple[float, float]]) -> list[t
     return rows
 
 
-@click.command()
-@click.argument("photo", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
+photo_argument = click.argument(
+    "photo", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+codec_option = click.option(
     "-c", "--codec", "chosen", multiple=True, default=DEFAULT_CODECS, show_default=True,
     metavar="NAME:SETTING",
 )  # fmt: skip
+
+
+@click.command()
+@photo_argument
+@codec_option
 @click.option("--model", help="Weights of vqcodec, a name or a path.")
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(1))
 @click.option("--rounds", default=9, show_default=True, type=click.IntRange(1))

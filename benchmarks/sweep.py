@@ -25,10 +25,11 @@ from PIL import Image
 
 from benchmarks import codecs, machine, memory, metrics, tables
 from benchmarks.speed import (
-    DEFAULT_CODECS,
     Seconds,
+    codec_option,
     make_ready,
     make_rows,
+    photo_argument,
     time_codecs,
     time_starts,
 )
@@ -175,11 +176,8 @@ def start_rows(model: str | None, device: str, rounds: int) -> list[Row]:
 
 
 @click.command()
-@click.argument("photo", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "-c", "--codec", "chosen", multiple=True, default=DEFAULT_CODECS, show_default=True,
-    metavar="NAME:SETTING",
-)  # fmt: skip
+@photo_argument
+@codec_option
 @click.option(
     "--megapixels", "sizes", multiple=True, type=click.FloatRange(0, min_open=True),
     default=MEGAPIXELS, show_default=True,

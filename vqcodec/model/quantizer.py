@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -163,28 +163,41 @@ class Codebooks(nn.Module):
         In one dimension only the words around `y` and the one nearest zero are tried: with
         probabilities that fall from zero outwards no other is the best.
         """
-        if self.dim > 1:
-            return self.scores(y, weight, width).argmax(-1)
+        find = self._sorted_search() if self.dim == 1 else self._full_search
+        return torch.cat([find(*rows) for rows in self.chunks((y, weight, width))], 1)
+
+    def _full_search(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
+        return self.scores(y, weight, width).argmax(-1)
+
+    def _sorted_search(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """Sort the words once, and return the search among them."""
         order = self.words[..., 0].argsort(1)
         words = self.words[..., 0].gather(1, order)
         logits = self.bounded_logits().gather(2, order[:, None].expand_as(self.logits))
-        rows, size = logits.flatten(1), words.shape[1]
-        knot = width * ((CLASS_KNOTS - 1) / 8)
-        low = knot.floor().clamp(max=CLASS_KNOTS - 2)
-        share, start = knot - low, low.long() * size
-        y, weight = y[..., 0].contiguous(), weight[..., 0]
-        rank = torch.searchsorted(words, y)
+        logits_by_knot, size = logits.flatten(1), words.shape[1]
         zero = words.abs().argmin(1, keepdim=True)
-        best, best_score = rank, torch.full_like(y, -math.inf)
-        for offset in NEIGHBOURS:
-            tried = zero.expand_as(rank) if offset is None else (rank + offset).clamp(0, size - 1)
-            log_p = torch.lerp(
-                rows.gather(1, start + tried), rows.gather(1, start + size + tried), share
-            )
-            score = log_p - weight * (y - words.gather(1, tried)).square()
-            best = torch.where(score > best_score, tried, best)
-            best_score = torch.maximum(score, best_score)
-        return order.gather(1, best)
+
+        def find(y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
+            low, share = _knots_around(width, CLASS_KNOTS)
+            start = low * size
+            y, weight = y[..., 0].contiguous(), weight[..., 0]
+            rank = torch.searchsorted(words, y)
+            best, best_score = rank, torch.full_like(y, -math.inf)
+            for offset in NEIGHBOURS:
+                tried = (
+                    zero.expand_as(rank) if offset is None else (rank + offset).clamp(0, size - 1)
+                )
+                log_p = torch.lerp(
+                    logits_by_knot.gather(1, start + tried),
+                    logits_by_knot.gather(1, start + size + tried),
+                    share,
+                )
+                score = log_p - weight * (y - words.gather(1, tried)).square()
+                best = torch.where(score > best_score, tried, best)
+                best_score = torch.maximum(score, best_score)
+            return order.gather(1, best)
+
+        return find
 
     def scores(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
         """Return log p(k) - weight * |y - e_k|^2 up to a constant per row, `[count, N, size]`.
@@ -260,10 +273,7 @@ class CodebookQuantizer(nn.Module):
     def indices(self, y: Tensor, weight: Tensor, width: Tensor) -> list[Tensor]:
         """Return the best indices, int64 `[count, B*H*W]`, one tensor a part."""
         inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(width))
-        return [
-            torch.cat([codebooks.search(*rows) for rows in codebooks.chunks(own)], dim=1)
-            for codebooks, *own in zip(self.parts, *inputs, strict=True)
-        ]
+        return [codebooks.search(*own) for codebooks, *own in zip(self.parts, *inputs, strict=True)]
 
     def lookup(self, indices: Sequence[Tensor], height: int, width: int) -> Tensor:
         """Return the codewords of :meth:`indices`, `[B, C, height, width]`."""
@@ -319,9 +329,14 @@ def _dense_classes(logits: Tensor) -> Tensor:
     return class_weights(width) @ logits
 
 
+def _knots_around(width: Tensor, knots: int) -> tuple[Tensor, Tensor]:
+    """Return the knot below `width`, of so many over classes 0..8, and the share of the next."""
+    position = width * ((knots - 1) / 8)
+    low = position.detach().floor().long().clamp(max=knots - 2)
+    return low, position - low
+
+
 def _interpolate(table: Tensor, width: Tensor) -> Tensor:
     """Interpolate `table` `[count, M]` over classes 0..8 at `width` `[count, N]`."""
-    position = width * ((table.shape[1] - 1) / 8)
-    low = position.detach().floor().long().clamp(max=table.shape[1] - 2)
-    share = position - low
+    low, share = _knots_around(width, table.shape[1])
     return table.gather(1, low) * (1 - share) + table.gather(1, low + 1) * share
