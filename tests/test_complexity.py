@@ -19,7 +19,8 @@ WIDTH, HEIGHT = 192, 128
 COARSE, FINE = 3 * 2, 24 * 16  # positions of the two grids
 
 BASIS = 192 * 192  # a lapped transform, a position
-HIDDEN = 192 * 9 + 192  # each hidden channel of a residual block, a position
+MIX, OUT = 192 * 9, 192  # each hidden channel of a residual block, a position
+HIDDEN = MIX + OUT
 BLOCK = 16 * HIDDEN
 # 8x8 matrices across the block boundaries inside three planes, along rows and along columns.
 COARSE_FILTERS = 3 * 64 * (16 * (3 - 1) + 24 * (2 - 1))
@@ -71,8 +72,9 @@ def test_the_prior_of_a_weights_file(counted: Complexity, tiny_model: VQVAE) -> 
 def decoder_steps() -> int:
     """What encoder and decoder both do: gain, a phase's words, refine, go to the finer grid."""
     coarse = 2 * 192 * (6 + 8) + (12 + 16) * HIDDEN + BASIS
-    three = 3 * 2 * 192 * 4 + (6 + 6 + 8) * HIDDEN
-    two = 2 * 2 * 192 * 12 + (6 + 16) * HIDDEN
+    # Between phases a block changes the next one's positions: a quarter and a half, or a half.
+    three = 2 * 192 * 4 + 6 * (2 * MIX + OUT * 3 // 4) + 8 * HIDDEN
+    two = 2 * 192 * 12 + 6 * (MIX + OUT // 2) + 16 * HIDDEN
     return COARSE * coarse + COARSE_FILTERS + FINE * (BLOCK + three + two)
 
 
@@ -92,7 +94,7 @@ def test_the_closed_loop_scores_words_of_many_dimensions_and_follows_the_decoder
     macs = decoder_steps()
     for positions, levels in zip([COARSE, FINE], tiny_model.levels, strict=True):
         for level in levels:
-            macs += positions * 192 * len(level.take) * len(level.refine)
+            macs += positions * 192 * len(level.take)
             for codebooks in level.codebooks.parts:
                 count, words, dim = codebooks.words.shape
                 if dim > 1:  # in one, a few words are looked up

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from vqcodec.entropy.network import ACTIVATION_MAX, CLASSES, Indices, Layer, PriorNetwork
+from vqcodec.entropy.threads import one_blas_thread
 from vqcodec.errors import ModelError
 from vqcodec.phases import phase_positions
 from vqcodec.weights import ModelInfo
@@ -244,6 +247,37 @@ print(digest.hexdigest())
         for count in ("1", "2")
     }
     assert len(digests) == 1
+
+
+def blas_threads() -> set[int]:
+    pools = ThreadpoolController().select(user_api="blas").info()
+    return {pool["num_threads"] for pool in pools}
+
+
+def test_a_walk_is_on_one_blas_thread(prior: PriorNetwork) -> None:
+    inside = []
+
+    def code(number: int, phase: int, classes: Parts) -> Parts:
+        inside.append(blas_threads())
+        return [np.zeros_like(part) for part in classes]
+
+    with threadpool_limits(2, user_api="blas"):
+        if blas_threads() != {2}:
+            pytest.skip("NumPy's BLAS has no two threads here")
+        prior.walk(50, 1, 1, code)
+        assert all(threads == {1} for threads in inside)
+        assert blas_threads() == {2}
+
+
+def test_the_last_to_leave_lifts_the_limit_on_blas_threads() -> None:
+    before = blas_threads()
+    first, last = ExitStack(), ExitStack()
+    first.enter_context(one_blas_thread)
+    last.enter_context(one_blas_thread)
+    first.close()
+    assert blas_threads() <= {1}
+    last.close()
+    assert blas_threads() == before
 
 
 @pytest.mark.parametrize("quality", [60, 80, 100])

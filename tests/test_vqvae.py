@@ -14,8 +14,16 @@ import torch
 from torch import Tensor
 
 from vqcodec.model.classical import ClassicalQuantizer
-from vqcodec.model.layers import KNOTS, QUALITIES, Block, log_step_gain, quality_weights
-from vqcodec.model.vqvae import CHANNELS, VQVAE, Config, Level, Output, select, spread
+from vqcodec.model.layers import (
+    KNOTS,
+    QUALITIES,
+    Block,
+    add_at,
+    log_step_gain,
+    quality_weights,
+    select,
+)
+from vqcodec.model.vqvae import CHANNELS, VQVAE, Config, Level, Output
 
 INTEGERS = Config(
     channels=((16, 32), (8, 24)),
@@ -238,10 +246,10 @@ def test_phases_are_selected_and_put_back_in_their_places(
     total = torch.zeros_like(x)
     for phase in range(phases):
         positions = level.positions(phase, x)
-        part = spread(select(x, positions), positions, x)
-        assert torch.equal(part.flatten(2)[..., positions], x.flatten(2)[..., positions])
-        total += part
-    # Every position is in one phase, and the others are zero there.
+        columns = select(x, positions)
+        assert torch.equal(columns.flatten(2), x.flatten(2)[..., positions])
+        total = add_at(total, columns, positions)
+    # Every position is in one phase.
     assert torch.equal(total, x)
 
 

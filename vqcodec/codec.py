@@ -21,9 +21,9 @@ from vqcodec.entropy.coder import Decoder, Encoder
 from vqcodec.entropy.network import CLASS_SHIFT, Indices
 from vqcodec.errors import ModelError, UnknownModelError
 from vqcodec.image import Pixels, assemble, decode_alpha, encode_alpha, prepare
-from vqcodec.model.layers import QUALITIES, quality_weights
+from vqcodec.model.layers import QUALITIES, quality_weights, select
 from vqcodec.model.prior import ACTIVATION_UNIT
-from vqcodec.model.vqvae import CHANNELS, STRIDE, VQVAE, Level, select, spread
+from vqcodec.model.vqvae import CHANNELS, STRIDE, VQVAE, Level
 from vqcodec.weights.store import Weights, load
 
 DEFAULT_QUALITY = 50
@@ -151,7 +151,8 @@ class Codec:
         ) -> list[NDArray[np.uint8]]:
             with self._timed("quantize"):
                 level = state.enter(number, phase)
-                y = select(state.gain * level.residual(h[state.scale], state.t), state.positions)
+                features = select(h[state.scale], state.positions)
+                y = state.gain * level.residual(features, state.columns)
                 cost, widths = level.error_cost(knots), self._widths(classes)
                 chosen = level.codebooks.indices(y, cost, widths)
                 state.add(chosen)
@@ -245,15 +246,16 @@ class _DecoderState:
             self.scale = scale
             self.t = self._network.enter_fine(self.t, self._knots)
         self.positions = self._level.positions(phase, self.t)
-        self.gain = self._level.gain(self.t, self._knots)
+        self.columns = select(self.t, self.positions)
+        self.gain = self._level.gain(self.columns, self._knots)
         return self._level
 
     def add(self, indices: Sequence[Tensor]) -> None:
         """Add the codewords of the phase entered, `[codebooks, N]` a part."""
         level = self._level
-        words = level.codebooks.lookup(indices, 1, len(self.positions))
-        residual = spread(words, self.positions, self.gain) / self.gain
-        self.t = level.refined(level.add(self.t, residual), self._knots, self._phase)
+        words = level.codebooks.lookup(indices, *self.gain.shape[2:])
+        t = level.add(self.t, words / self.gain, self.positions)
+        self.t = level.refined(t, self._knots, self._phase)
 
 
 def class_centres(classes: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vqcodec.entropy.threads import one_blas_thread
 from vqcodec.errors import ModelError
 from vqcodec.phases import phase_positions
 
@@ -156,6 +157,10 @@ class PriorNetwork:
         `height` and `width` are those of the coarsest grid. `code` is told the classes of a phase
         and returns its indices: the encoder chooses them, the decoder reads them.
         """
+        with one_blas_thread:
+            return self._walk(quality, height, width, code)
+
+    def _walk(self, quality: int, height: int, width: int, code: CodePhase) -> Indices:
         planes = _quality_planes(quality)
         features = np.broadcast_to(planes, (height, width, len(planes)))
         magnitudes: list[Activations] = []

@@ -77,10 +77,38 @@ class Block(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Return `x` with the branch added; both `[B, C, H, W]`."""
+        return x + self.branch(x, weights)
+
+    def branch(self, x: Tensor, weights: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Return what the block adds to `x`, or of that the columns at `positions` `[N]` alone."""
         gain: Tensor = self.log_gain(weights).exp()
         hidden: Tensor = self.mix(x * gain)
-        hidden = hidden * (1 + self.scale(weights)) + self.shift(weights)
+        if positions is not None:
+            hidden = select(hidden, positions)
+        hidden = torch.addcmul(self.shift(weights), hidden, 1 + self.scale(weights))
         power = hidden.square().mean(dim=1, keepdim=True)
         hidden = functional.leaky_relu(hidden * (1 + power / 4).pow(-0.25), 0.1)
         change: Tensor = self.out(hidden) / gain
-        return x + change
+        return change
+
+
+def select(x: Tensor, positions: Tensor) -> Tensor:
+    """Return the columns of `[B, C, H, W]` at raster positions `[N]`, `[B, C, 1, N]`."""
+    if len(positions) == x.shape[2] * x.shape[3]:
+        return x
+    columns = _columns(x).index_select(1, positions)
+    return columns.transpose(1, 2)[:, :, None]
+
+
+def add_at(x: Tensor, columns: Tensor, positions: Tensor) -> Tensor:
+    """Return `x` with `columns`, as from :func:`select`, added at their positions."""
+    if columns.shape == x.shape:
+        return x + columns
+    total = _columns(x).index_add(1, positions, columns[:, :, 0].transpose(1, 2))
+    return torch.unflatten(total.transpose(1, 2), 2, x.shape[2:])
+
+
+def _columns(x: Tensor) -> Tensor:
+    """Return `[B, C, H, W]` as `[B, H*W, C]`, a view if the memory format is channels_last."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)

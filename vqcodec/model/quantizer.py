@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from vqcodec.model.layers import module_list
+from vqcodec.model.search import SortedSearch, knots_around
 
 RANGE = 127
 # The hard choice weighs squared error as the Lagrangian does; the soft one is three times softer.
@@ -28,8 +29,6 @@ SOFTNESS = 1 / 3
 # A class of 0..127/16 stands for a width of 2^-4.5 to 2^7.4 steps.
 WIDTH_SLOPE, WIDTH_OFFSET = 1.5, -4.5
 CLASS_KNOTS = 17
-# What is tried of a codebook of one dimension: words around the value by rank, and the zero word.
-NEIGHBOURS = (-2, -1, 0, 1, None)
 # Scores of words that are computed together: what fits a processor's cache.
 SCORES_AT_ONCE = 1 << 20
 # The tail of a table is cut this many nats below its mode: a pure model would send an outlier to
@@ -152,52 +151,17 @@ class Codebooks(nn.Module):
 
     def chunks(self, inputs: Sequence[Tensor]) -> Iterable[tuple[Tensor, ...]]:
         """Cut tensors `[count, N, …]` into pieces whose words can be scored at once."""
-        words = self.words.shape[1] if self.dim > 1 else len(NEIGHBOURS)
-        rows = max(1, SCORES_AT_ONCE // (self.count * words))
+        rows = max(1, SCORES_AT_ONCE // (self.count * self.words.shape[1]))
         return zip(*(torch.split(x, rows, 1) for x in inputs), strict=True)
 
     @torch.no_grad()
     def search(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
-        """Return the index of the highest score, int64 `[count, N]`; arguments as for `scores`.
-
-        In one dimension only the words around `y` and the one nearest zero are tried: with
-        probabilities that fall from zero outwards no other is the best.
-        """
-        find = self._sorted_search() if self.dim == 1 else self._full_search
-        return torch.cat([find(*rows) for rows in self.chunks((y, weight, width))], 1)
-
-    def _full_search(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
-        return self.scores(y, weight, width).argmax(-1)
-
-    def _sorted_search(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-        """Sort the words once, and return the search among them."""
-        order = self.words[..., 0].argsort(1)
-        words = self.words[..., 0].gather(1, order)
-        logits = self.bounded_logits().gather(2, order[:, None].expand_as(self.logits))
-        logits_by_knot, size = logits.flatten(1), words.shape[1]
-        zero = words.abs().argmin(1, keepdim=True)
-
-        def find(y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
-            low, share = _knots_around(width, CLASS_KNOTS)
-            start = low * size
-            y, weight = y[..., 0].contiguous(), weight[..., 0]
-            rank = torch.searchsorted(words, y)
-            best, best_score = rank, torch.full_like(y, -math.inf)
-            for offset in NEIGHBOURS:
-                tried = (
-                    zero.expand_as(rank) if offset is None else (rank + offset).clamp(0, size - 1)
-                )
-                log_p = torch.lerp(
-                    logits_by_knot.gather(1, start + tried),
-                    logits_by_knot.gather(1, start + size + tried),
-                    share,
-                )
-                score = log_p - weight * (y - words.gather(1, tried)).square()
-                best = torch.where(score > best_score, tried, best)
-                best_score = torch.maximum(score, best_score)
-            return order.gather(1, best)
-
-        return find
+        """Return the index of the highest score, int64 `[count, N]`; arguments as for `scores`."""
+        if self.dim > 1:
+            rows = self.chunks([y, weight, width])
+            return torch.cat([self.scores(*own).argmax(-1) for own in rows], 1)
+        search = SortedSearch(self.words[..., 0], self.bounded_logits())
+        return search.find(y[..., 0], weight[..., 0], width)
 
     def scores(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
         """Return log p(k) - weight * |y - e_k|^2 up to a constant per row, `[count, N, size]`.
@@ -329,14 +293,7 @@ def _dense_classes(logits: Tensor) -> Tensor:
     return class_weights(width) @ logits
 
 
-def _knots_around(width: Tensor, knots: int) -> tuple[Tensor, Tensor]:
-    """Return the knot below `width`, of so many over classes 0..8, and the share of the next."""
-    position = width * ((knots - 1) / 8)
-    low = position.detach().floor().long().clamp(max=knots - 2)
-    return low, position - low
-
-
 def _interpolate(table: Tensor, width: Tensor) -> Tensor:
     """Interpolate `table` `[count, M]` over classes 0..8 at `width` `[count, N]`."""
-    low, share = _knots_around(width, table.shape[1])
+    low, share = knots_around(width, table.shape[1])
     return table.gather(1, low) * (1 - share) + table.gather(1, low + 1) * share

@@ -34,9 +34,11 @@ from vqcodec.model.layers import (
     Block,
     Conv2d,
     QualityTable,
+    add_at,
     log_step_gain,
     module_list,
     quality_weights,
+    select,
 )
 from vqcodec.model.prior import Prior, PriorPhase, PriorState, magnitude
 from vqcodec.model.quantizer import (
@@ -151,7 +153,10 @@ class Level(nn.Module):
         return torch.from_numpy(positions).to(t.device)
 
     def gain(self, t: Tensor, weights: Tensor) -> Tensor:
-        """Return the inverse of the step, `[B, C, H, W]`: finer where the state is smooth, say."""
+        """Return the inverse of the step, `[B, C, H, W]`: finer where the state is smooth, say.
+
+        It depends on its own column of `t` alone: that of :func:`select`-ed columns is the same.
+        """
         theory = (weights @ self.log_step_gain)[:, :, None, None].exp()
         activity = torch.log1p((theory * t).abs())
         log_gain: Tensor = self.log_gain(weights)
@@ -167,35 +172,21 @@ class Level(nn.Module):
         return STEP_WEIGHT * (2 * (theory - log_gain.detach())).exp()
 
     def residual(self, h: Tensor, t: Tensor) -> Tensor:
-        """Return what the state does not explain of the features, `[B, C, H, W]`."""
+        """Return what the state does not explain of the features, `[B, C, H, W]`, by column too."""
         return functional.conv2d(h - t, self.take[:, :, None, None])
 
-    def add(self, t: Tensor, residual: Tensor) -> Tensor:
-        """Return the decoder's state with a decoded residual added, not yet refined."""
-        return t + functional.conv2d(residual, self.put[:, :, None, None])
+    def add(self, t: Tensor, residual: Tensor, positions: Tensor) -> Tensor:
+        """Return the decoder's state with decoded columns of the residual added, not refined."""
+        return add_at(t, functional.conv2d(residual, self.put[:, :, None, None]), positions)
 
     def refined(self, t: Tensor, weights: Tensor, phase: int) -> Tensor:
         """Return the state refined after a phase."""
-        refined: Tensor = self.refine[phase](t, weights)
+        block = self.refine[phase]
         if phase + 1 == len(self.refine):
+            refined: Tensor = block(t, weights)
             return refined
         positions = self.positions(phase + 1, t)
-        return t + spread(select(refined - t, positions), positions, t)
-
-
-def select(x: Tensor, positions: Tensor) -> Tensor:
-    """Return the columns of `[B, C, H, W]` at raster positions `[N]`, `[B, C, 1, N]`."""
-    if len(positions) == x.shape[2] * x.shape[3]:
-        return x
-    return x.flatten(2).index_select(2, positions)[:, :, None]
-
-
-def spread(x: Tensor, positions: Tensor, like: Tensor) -> Tensor:
-    """Undo :func:`select`: put columns in their places on the grid of `like`, zero elsewhere."""
-    if x.shape == like.shape:
-        return x
-    full = like.new_zeros(*x.shape[:2], like.shape[2] * like.shape[3])
-    return torch.unflatten(full.index_copy(2, positions, x[:, :, 0]), 2, like.shape[2:])
+        return add_at(t, block.branch(t, weights, positions).to(t.dtype), positions)
 
 
 class VQVAE(nn.Module):
@@ -283,14 +274,14 @@ class VQVAE(nn.Module):
                     known = known or [hidden]
                     positions = level.positions(phase, t)
                     with _float32(x):
-                        gain = level.gain(t, weights)
-                        y = select(gain * level.residual(h[scale], t), positions)
+                        columns = select(t, positions)
+                        gain = level.gain(columns, weights)
+                        y = gain * level.residual(select(h[scale], positions), columns)
                         cost = level.error_cost(weights)
                         values, phase_bits = level.quantizer(y, cost, select(width, positions))
-                        values = spread(values, positions, z_q)
-                        t = level.add(t, values / gain)
+                        t = level.add(t, values / gain, positions)
                     t = level.refined(t, weights, phase).float()
-                    z_q = z_q + values.detach()
+                    z_q = add_at(z_q, values.detach(), positions)
                     features = torch.cat([*known, magnitude(z_q)], 1)
                     bits.append(phase_bits)
                 state = PriorState(features, (*state.seen, z_q))
