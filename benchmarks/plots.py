@@ -1,20 +1,21 @@
-"""Charts as inline SVG for a page: rate-distortion curves, and bars of times.
+"""Charts as SVG, within a page or as files: rate-distortion curves, and bars of times.
 
 Curves differ by colour and by the shape of their points, and published ones are dashed as well, so
-that nothing hangs on colour alone. Ink, lines and paper are the page's, light or dark.
+that nothing hangs on colour alone. Within a page ink, lines and paper are the page's, light or
+dark.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
-from benchmarks.curves import Curve
-from benchmarks.tables import Row, codec_name
+from benchmarks.curves import METRICS, Curve
+from benchmarks.tables import METRIC_NAMES, Row, codec_name
 
 STYLE = """
 .plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
 .plots figure { flex: 1 1 20rem; max-width: 40rem; margin: 0; }
-.chart { display: block; width: 100%; max-width: 40rem; height: auto; }
+figure > .chart { display: block; width: 100%; max-width: 40rem; height: auto; }
 .chart text { fill: var(--ink); font-size: 14px; }
 .grid { stroke: var(--line); }
 .range { fill: var(--line); opacity: 0.3; }
@@ -24,6 +25,14 @@ STYLE = """
 .spread { stroke: var(--ink); stroke-width: 2; }
 .legend { display: flex; flex-wrap: wrap; gap: 0 1.5rem; padding: 0; list-style: none; }
 .legend svg { width: 36px; height: 16px; margin-right: 0.5rem; }
+"""
+_FILE_STYLE = """
+svg { --paper: #fff; --ink: #1c1c1c; --line: #c4c4c4; font-family: system-ui, sans-serif; }
+@media (prefers-color-scheme: dark) {
+  svg { --paper: #16181b; --ink: #e8e8e8; --line: #4a4d52; }
+}
+.paper { fill: var(--paper); }
+.chart .entry { font-size: 11px; }
 """
 # Each is clear enough on white and on near black.
 _COLOURS = ("#0b79d0", "#d55e00", "#0f9168", "#c2569a", "#a17a00", "#7a6ff0", "#5f8a8b", "#b0413e")
@@ -36,12 +45,18 @@ _SHAPES = (
 )
 _WIDTH, _HEIGHT = 420, 270  # of the area that curves are drawn in
 _LEFT, _TOP, _BELOW = 50, 10, 46
+_TITLE, _ENTRY, _COLUMNS = 30, 18, 2  # of a file: height of title and legend entry
 _ROW, _LABELS, _BARS, _VALUES = 26, 200, 225, 80
 
 
 def looks(names: Sequence[str]) -> dict[str, int]:
     """Number the curves of a report: the number decides colour and shape in all of its plots."""
     return {name: number for number, name in enumerate(dict.fromkeys(names))}
+
+
+def axis(metric: str) -> str:
+    """Name a metric with its unit."""
+    return f"{METRIC_NAMES[metric]} ({METRICS[metric]})"
 
 
 def rate_plot(
@@ -52,10 +67,58 @@ def rate_plot(
     min_bpp: float,
     max_bpp: float,
 ) -> str:
-    """Draw curves over bits per pixel, half as far again as the range that BD-rates are taken in.
+    """Draw curves for a page, over bits per pixel up to half as far again as `max_bpp`.
 
-    That range is shaded. Points that are not finite are left out.
+    The range that BD-rates are taken in is shaded. Points that are not finite are left out.
     """
+    parts = _rate_parts(curves, look, min_bpp, max_bpp)
+    size = f"{-_LEFT} {-_TOP} {_LEFT + _WIDTH + 14} {_TOP + _HEIGHT + _BELOW}"
+    return (
+        f"<figure>{_svg(f'{title} over bits per pixel', size, parts)}"
+        f"<figcaption>{escape(title)}</figcaption></figure>"
+    )
+
+
+def rate_file(
+    title: str,
+    curves: Mapping[str, Curve],
+    look: Mapping[str, int],
+    *,
+    min_bpp: float,
+    max_bpp: float,
+) -> str:
+    """Draw the same as the text of an SVG file, with its title above and its legend below.
+
+    That the dashed curves are published is said in the title.
+    """
+    if any(name.startswith("published/") for name in curves):
+        title += "; dashed: published"
+    parts = _rate_parts(curves, look, min_bpp, max_bpp)
+    parts.append(f'<text x="0" y="{-_TITLE / 2}">{escape(title)}</text>')
+    width, below = _LEFT + _WIDTH + 14, _HEIGHT + _BELOW
+    for place, name in enumerate(curves):
+        row, column = divmod(place, _COLUMNS)
+        x, y = column * _WIDTH // _COLUMNS, below + _ENTRY * row + _ENTRY // 2
+        parts += [
+            _line(name, look[name], f"{x},{y} {x + 36},{y}"),
+            _mark(look[name], x + 18, y),
+            f'<text class="entry" x="{x + 42}" y="{y + 4}">'
+            f"{escape(name.removeprefix('published/'))}</text>",
+        ]
+    height = _TITLE + below + _ENTRY * math.ceil(len(curves) / _COLUMNS)
+    content = "\n".join(parts)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{1.5 * width}" height="{1.5 * height}" '
+        f'viewBox="{-_LEFT} {-_TITLE} {width} {height}" role="img" class="chart">\n'
+        f"<style>{STYLE}{_FILE_STYLE}</style>\n"
+        f'<rect class="paper" x="{-_LEFT}" y="{-_TITLE}" width="{width}" height="{height}"/>\n'
+        f"{content}\n</svg>\n"
+    )
+
+
+def _rate_parts(
+    curves: Mapping[str, Curve], look: Mapping[str, int], min_bpp: float, max_bpp: float
+) -> list[str]:
     end = 1.5 * max_bpp
     points = {
         name: [(bpp, value) for bpp, value in each.points if math.isfinite(value)]
@@ -87,11 +150,7 @@ def rate_plot(
             label = f"{codec_name(name)}: {bpp:.3f} bpp, {value:.2f}"
             parts.append(_mark(look[name], x(bpp), y(value), label))
     parts.append("</svg>")
-    size = f"{-_LEFT} {-_TOP} {_LEFT + _WIDTH + 14} {_TOP + _HEIGHT + _BELOW}"
-    return (
-        f"<figure>{_svg(f'{title} over bits per pixel', size, parts)}"
-        f"<figcaption>{escape(title)}</figcaption></figure>"
-    )
+    return parts
 
 
 def legend(look: Mapping[str, int]) -> str:

@@ -16,6 +16,7 @@ from benchmarks import tables
 ROOT = Path(__file__).parent.parent
 TABLES: dict[str, tuple[str, Callable[[Sequence[tables.Row]], str]]] = {
     "kodak": ("kodak-summary.csv", tables.bd_rate_table),
+    "kodak-ladder": ("kodak-summary.csv", tables.ladder_table),
     "kodak-qualities": ("kodak-curves.csv", tables.quality_table),
     "photos": ("photos-summary.csv", tables.bd_rate_table),
     "preview": ("preview.csv", tables.preview_table),

@@ -62,15 +62,11 @@ def rate_parts(
     """
     named = summary.about(rows)
     measured = group(rows)
-    by_metric = {
-        metric: summary.curves(metric, measured, published)
-        for metric in METRICS
-        if any(points.has(metric) for points in measured.values())
-    }
+    by_metric = summary.all_curves(measured, published)
     look = plots.looks([name for curves in by_metric.values() for name in curves])
     drawn = [
         plots.rate_plot(
-            f"{tables.METRIC_NAMES[metric]} ({METRICS[metric]})",
+            plots.axis(metric),
             curves,
             look,
             min_bpp=min_bpp,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import click
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks.codecs import CodecUnavailableError
@@ -144,3 +145,5 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+    # NumPy's waiting threads would spin in the way of the other processes.
+    threadpool_limits(1, user_api="blas")

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from benchmarks import tables
+from benchmarks import plots, tables
 from benchmarks.curves import METRICS, Curve, CurveError, bd_rate, read_published
 from benchmarks.measurements import CodecPoints, Measurement, group, read_measurements
 
@@ -33,6 +33,17 @@ def curves(
     return found | {name: of[metric] for name, of in published.items() if metric in of}
 
 
+def all_curves(
+    measured: Mapping[str, CodecPoints], published: Mapping[str, Mapping[str, Curve]]
+) -> dict[str, dict[str, Curve]]:
+    """Return the curves of each metric that was measured."""
+    return {
+        metric: curves(metric, measured, published)
+        for metric in METRICS
+        if any(points.has(metric) for points in measured.values())
+    }
+
+
 def compare_all(
     measured: Mapping[str, CodecPoints],
     published: Mapping[str, Mapping[str, Curve]],
@@ -43,9 +54,7 @@ def compare_all(
 ) -> list[tables.Row]:
     """Compare by every metric that was measured and with every anchor that has it."""
     result: list[tables.Row] = []
-    for metric in METRICS:
-        if not any(points.has(metric) for points in measured.values()):
-            continue
+    for metric in all_curves(measured, published):
         for anchor in anchors:
             try:
                 compared = list(
@@ -147,6 +156,9 @@ def monotonicity(measured: Mapping[str, CodecPoints]) -> Iterator[str]:
 )  # fmt: skip
 @click.option("--csv", "csv_path", type=click.Path(path_type=Path), help="Write the BD-rates.")
 @click.option("--curves", "curves_path", type=click.Path(path_type=Path), help="Write the curves.")
+@click.option(
+    "--plots", "prefix", metavar="PREFIX", help="Write PREFIX-METRIC.svg for each metric."
+)
 def main(
     source: Path,
     anchors: Sequence[str],
@@ -155,6 +167,7 @@ def main(
     published: Path | None,
     csv_path: Path | None,
     curves_path: Path | None,
+    prefix: str | None,
 ) -> None:
     """Print a Markdown table of BD-rates for each metric and anchor in SOURCE."""
     try:
@@ -173,6 +186,13 @@ def main(
         tables.write_csv(csv_path, SUMMARY_FIELDS, result)
     if curves_path:
         tables.write_csv(curves_path, CURVE_FIELDS, [named | row for row in mean_curves(measured)])
+    if prefix:
+        drawn = all_curves(measured, public)
+        look = plots.looks([name for of in drawn.values() for name in of])
+        for metric, of in drawn.items():
+            title = f"{named['dataset']}, {named['images']} images: {plots.axis(metric)}"
+            text = plots.rate_file(title, of, look, min_bpp=min_bpp, max_bpp=max_bpp)
+            Path(f"{prefix}-{metric}.svg").write_text(text, encoding="utf-8")
 
 
 def about(rows: Sequence[Measurement]) -> tables.Row:

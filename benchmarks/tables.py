@@ -10,6 +10,7 @@ from pathlib import Path
 from vqcodec.page import Table
 
 Row = dict[str, str]
+_PUBLISHED = "published/"
 METRIC_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
 
 SWEEP_PARTS = (
@@ -40,25 +41,41 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def bd_rate_table(rows: Sequence[Row]) -> str:
-    """Lay out one line a codec, one column a metric and anchor, from a CSV of `summary`."""
-    columns = list(dict.fromkeys((row["metric"], row["anchor"]) for row in rows))
-    names = list(dict.fromkeys(row[key] for row in rows for key in ("anchor", "codec")))
-    cells = {(row["codec"], row["metric"], row["anchor"]): row for row in rows}
-    body = [
-        [codec_name(name), *(_bd_cell(name, anchor, cells.get((name, metric, anchor)))
-                             for metric, anchor in columns)]
-        for name in names
-    ]  # fmt: skip
-    header = ["codec", *(f"{METRIC_NAMES[m]} against {codec_name(a)}" for m, a in columns)]
-    refused = [f"- {row['note']}" for row in rows if row["note"]]
-    return "\n".join(
-        [
-            markdown(header, body),
-            "",
-            f"{_bd_caption(rows[0])} In brackets the worst single image.",
-            *(["No figure where the curves do not allow one:", "", *refused] if refused else []),
+    """Lay out a table a metric, one line a measured codec, from a CSV of `summary`."""
+    own = [row for row in rows if not (_is_published(row["codec"]) or _is_published(row["anchor"]))]
+    names = list(dict.fromkeys(row[key] for row in own for key in ("anchor", "codec")))
+    cells = {(row["metric"], row["anchor"], row["codec"]): row for row in own}
+    parts = []
+    for metric in dict.fromkeys(row["metric"] for row in own):
+        anchors = list(dict.fromkeys(row["anchor"] for row in own if row["metric"] == metric))
+        body = [
+            [
+                name,
+                *(_bd_cell(name, anchor, cells.get((metric, anchor, name))) for anchor in anchors),
+            ]
+            for name in names
         ]
-    )
+        header = [METRIC_NAMES[metric], *(f"against {anchor}" for anchor in anchors)]
+        parts += [markdown(header, body), ""]
+    parts.append(f"{_bd_caption(own[0])} In brackets the worst single image.")
+    refused = [f"- {row['note']}" for row in own if row["note"]]
+    if refused:
+        parts += ["No figure where the curves do not allow one:", "", *refused]
+    return "\n".join(parts)
+
+
+def ladder_table(rows: Sequence[Row]) -> str:
+    """Lay out the PSNR of all codecs against the one published anchor, most bits first."""
+    of_ladder = [row for row in rows if _is_published(row["anchor"]) and row["metric"] == "psnr"]
+    rungs = [row for row in of_ladder if row["bd_rate"]]
+    rungs.sort(key=lambda row: -float(row["bd_rate"]))
+    body = [
+        [codec_name(row["codec"]), _percent(row["bd_rate"]), f"{row['low']}–{row['high']} dB"]
+        for row in rungs
+    ]
+    anchor = codec_name(of_ladder[0]["anchor"])
+    header = ["PSNR", f"against {anchor}", "overlap"]
+    return f"{markdown(header, body)}\n\n{_bd_caption(of_ladder[0])}"
 
 
 def bd_rate_details(rows: Sequence[Row]) -> str:
@@ -229,8 +246,11 @@ def _memory(row: Row) -> str:
 
 def codec_name(name: str) -> str:
     """Call a codec by its name, a published curve as published."""
-    published = name.removeprefix("published/")
-    return name if published == name else f"{published} (published)"
+    return f"{name.removeprefix(_PUBLISHED)} (published)" if _is_published(name) else name
+
+
+def _is_published(name: str) -> bool:
+    return name.startswith(_PUBLISHED)
 
 
 def _with_caption(table: Table) -> str:

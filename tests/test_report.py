@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from benchmarks import plots, rd, report, tables
+from benchmarks import plots, rd, report, summary, tables
 from benchmarks.curves import curve
 
 if TYPE_CHECKING:
@@ -108,6 +108,31 @@ def test_published_curves_are_marked_and_their_source_is_named(measured: Path) -
     assert re.search(r"jpeg</th><td>\+100.0 %</td>", page)
 
 
+def test_readme_tables_keep_what_is_published_apart(measured: Path) -> None:
+    public, out = measured.with_name("public.json"), measured.with_name("summary.csv")
+    psnr = [30 + 10 * math.log10(rate / 0.1) for rate in RATES]
+    half = {"bpp": [0.5 * rate for rate in RATES], "psnr": psnr}
+    public.write_text(json.dumps({"vtm": half, "worse": {"bpp": RATES, "psnr": psnr}}))
+    anchors = ["--anchor", "jpeg", "--anchor", "published/vtm"]
+    given = [str(measured), "--published", str(public), *anchors, "--csv", str(out)]
+    result = CliRunner().invoke(summary.main, given)
+    assert result.exit_code == 0, result.output
+    rows = tables.read_csv(out)
+    own = tables.bd_rate_table(rows)
+    assert "| PSNR | against jpeg |" in own
+    assert "| MS-SSIM | against jpeg |" in own
+    assert "| webp | −20.0 % (−20.0 %) |" in own
+    assert "published" not in own
+    ladder = tables.ladder_table(rows).splitlines()
+    assert ladder[0] == "| PSNR | against vtm (published) | overlap |"
+    rungs = [line.split(" | ")[:2] for line in ladder[2:5]]
+    assert rungs == [
+        ["| jpeg", "+100.0 %"],
+        ["| worse (published)", "+100.0 %"],
+        ["| webp", "+60.0 %"],
+    ]
+
+
 def test_pictures_come_at_equal_bytes(measured: Path, photos: Path) -> None:
     page = made(measured, "--images", photos, "--image", "1.png", "--bpp", "1.5")
     sizes = re.findall(r"<p>(\w+), ([\d,]+) bytes", page)
@@ -159,6 +184,26 @@ def test_points_lie_where_the_axes_say() -> None:
     assert drawn[:2] == [[below[0.2], left[30]], [below[0.4], left[34]]]
     assert len(drawn) == 3  # the infinite one is left out
     assert max(left) < 50  # what lies beyond the axis does not stretch the other one
+
+
+def test_plots_as_files_hold_the_curves_of_the_page(measured: Path) -> None:
+    public = measured.with_name("public.json")
+    public.write_text(json.dumps({"vtm": {"bpp": RATES, "psnr": [31 + rate for rate in RATES]}}))
+    prefix = measured.with_name("plot")
+    given = [str(measured), "--published", str(public), "--plots", str(prefix)]
+    result = CliRunner().invoke(summary.main, given)
+    assert result.exit_code == 0, result.output
+    page = made(measured, "--published", public)
+    for metric, names in (("psnr", ["jpeg", "webp", "vtm"]), ("ms_ssim", ["jpeg", "webp"])):
+        tree = ET.parse(f"{prefix}-{metric}.svg").getroot()
+        spaces = {"": "http://www.w3.org/2000/svg"}
+        texts = [text.text for text in tree.findall("text", spaces)]
+        assert texts[-len(names) :] == names
+        for line in tree.findall("svg/polyline", spaces):
+            assert f'points="{line.attrib["points"]}"' in page
+        assert len(tree.findall("svg/polyline", spaces)) == len(names)
+        title = f"made <set>, 2 images: {plots.axis(metric)}"
+        assert title + "; dashed: published" * ("vtm" in names) in texts
 
 
 def test_an_existing_page_is_kept_and_a_csv_never_replaced(measured: Path) -> None:
