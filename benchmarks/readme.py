@@ -1,4 +1,4 @@
-"""Fill the tables of the README from the CSV files in benchmarks/results/.
+"""Fill the tables of the README, and of that of the results, from the CSV files beside the latter.
 
     python -m benchmarks.readme [--check]
 
@@ -23,6 +23,7 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[tables.Row]], str]]] = {
     "speed": ("speed.csv", tables.speed_table),
     "sweep": ("sweep.csv", tables.sweep_tables),
 }
+PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "results" / "README.md")
 _MARKED = re.compile(r"(<!-- table:(\S+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
 
@@ -48,22 +49,26 @@ def fill(text: str, results: Path) -> str:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Change nothing; fail when README and CSVs disagree.")
-@click.option("--readme", default=ROOT / "README.md", type=click.Path(exists=True, path_type=Path))
-@click.option("--results", default=ROOT / "benchmarks" / "results", type=click.Path(path_type=Path))
-def main(check: bool, readme: Path, results: Path) -> None:
-    """Write the tables of the README, or check them."""
-    before = readme.read_text(encoding="utf-8")
-    try:
-        after = fill(before, results)
-    except ValueError as error:
-        raise click.ClickException(f"{readme}: {error}") from error
-    if not check:
-        readme.write_text(after, encoding="utf-8")
-    elif after != before:
-        raise click.ClickException(
-            f"{readme} disagrees with {results}: run python -m benchmarks.readme"
-        )
+@click.option("--check", is_flag=True, help="Change nothing; fail when pages and CSVs disagree.")
+@click.option(
+    "--readme", "pages", multiple=True, default=PAGES, help="Default: the README and the results'.",
+    type=click.Path(exists=True, path_type=Path),
+)  # fmt: skip
+@click.option("--results", default=PAGES[1].parent, type=click.Path(path_type=Path))
+def main(check: bool, pages: Sequence[Path], results: Path) -> None:
+    """Write the tables of the pages, or check them."""
+    for page in pages:
+        before = page.read_text(encoding="utf-8")
+        try:
+            after = fill(before, results)
+        except ValueError as error:
+            raise click.ClickException(f"{page}: {error}") from error
+        if not check:
+            page.write_text(after, encoding="utf-8")
+        elif after != before:
+            raise click.ClickException(
+                f"{page} disagrees with {results}: run python -m benchmarks.readme"
+            )
 
 
 if __name__ == "__main__":

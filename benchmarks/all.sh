@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Every figure of the release. Usage, from the project's root:
+#     benchmarks/all.sh KODAK VALID PUBLISHED OUT
+# KODAK is a folder with the 24 images, VALID a tar of the BSDS500 validation images, PUBLISHED the
+# JSON of published Kodak curves. The rows go to OUT, where a run that was stopped goes on; their
+# summaries and plots go to benchmarks/results, and from there into the README. Some two hours on two
+# cores, of which the last twenty minutes are timings: nothing else should run then.
+set -euo pipefail
+kodak=$1 valid=$2 published=$3 out=$4
+results=benchmarks/results
+tens=vqcodec:10,20,30,40,50,60,70,80,90,100
+codecs=(-c "$tens" -c jpeg -c webp -c avif -c avif-speed4 -c jxl -c jpeg2000)
+anchors=(--anchor jpeg --anchor webp --anchor avif-speed4)
+
+python -m benchmarks.rd "$kodak" -o "$out"/kodak.csv --dataset Kodak "${codecs[@]}" \
+    --ssimulacra2 --jobs 2
+python -m benchmarks.summary "$out"/kodak.csv --published "$published" \
+    "${anchors[@]}" --anchor published/vtm18.0 --csv $results/kodak-summary.csv \
+    --curves $results/kodak-curves.csv --plots $results/kodak
+python -m benchmarks.rd "$valid" -o "$out"/photos.csv --dataset "BSDS500 validation" \
+    "${codecs[@]}" --jobs 2
+python -m benchmarks.summary "$out"/photos.csv "${anchors[@]}" --csv $results/photos-summary.csv \
+    --curves $results/photos-curves.csv --plots $results/photos
+python -m benchmarks.preview "$kodak" -o "$out"/previews.csv --dataset Kodak --jobs 2
+python -m benchmarks.preview_summary "$out"/previews.csv --csv $results/preview.csv
+python -m benchmarks.speed "$kodak"/05.png --threads 2 --csv $results/speed.csv
+python -m benchmarks.sweep "$kodak"/05.png --threads 1 --threads 2 --csv $results/sweep.csv
+python -m benchmarks.readme
+python -m benchmarks.report "$out"/kodak.csv -o "$out"/report.html --published "$published" \
+    --images "$kodak" --image 05.png --image 20.png --force
