@@ -159,7 +159,11 @@ def _jxl(options: Options) -> BenchCodec:
     library = f"pillow-jxl-plugin {importlib.metadata.version('pillow-jxl-plugin')}"
     settings = (0, 7, 14, 22, 30, 40, 50, 60, 70, 77, 83)  # 0 is the lowest rate of the plugin
     fixed = {"effort": 7, "num_threads": 1} | options
-    return _pillow("jxl", library, settings, "JXL", _quality, fixed)
+
+    def lossy(setting: float) -> Options:
+        return {"quality": min(round(setting), 99)}  # the plugin cannot encode at 100
+
+    return _pillow("jxl", library, settings, "JXL", lossy, fixed)
 
 
 def _jpeg2000(options: Options) -> BenchCodec:

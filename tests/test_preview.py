@@ -98,6 +98,17 @@ def test_squeezed_jpeg_is_smaller_than_that_of_the_other_benchmarks() -> None:
     assert sizes[0] < sizes[1]
 
 
+@pytest.mark.parametrize("name", [name for name in preview.SEARCHED if name != "vqcodec"])
+def test_every_codec_takes_the_whole_scale_of_qualities(name: str) -> None:
+    try:
+        codec = codecs.build(name, **preview.SQUEEZED.get(name, {}))
+    except codecs.CodecUnavailableError as error:
+        pytest.skip(str(error))
+    image = Image.linear_gradient("L").resize((12, 8)).convert("RGB")
+    for quality in (1, preview.QUALITIES):
+        assert codec.decode(codec.encode(image, quality)).size == (12, 8)
+
+
 # Placeholders
 
 
