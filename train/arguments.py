@@ -141,6 +141,14 @@ def natural(text: str) -> int:
     return value
 
 
+def not_negative(text: str) -> float:
+    """Parse a number of at least 0 for argparse."""
+    value = float(text)
+    if not value >= 0.0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
 def share(text: str) -> float:
     """Parse a number between 0 and 1 for argparse."""
     value = float(text)
