@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,12 @@ class DigitSampler:
     def batch(self, step: int, rank: int) -> Tensor:
         """Return uint8 [B, 1, H, W] of 0 and 1; each rank passes through in an order of its own."""
         number, place = divmod(step, self.steps_per_pass)
-        order = np.random.default_rng((self._seed, number, rank)).permutation(len(self._images))
+        order = _order(len(self._images), self._seed, number, rank)
         chosen = self._images[order[place * self._batch : (place + 1) * self._batch]]
         return binarised(chosen, np.random.default_rng((self._seed, step, rank, 1)))
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, number: int, rank: int) -> NDArray[np.int64]:
+    """Return the order of a pass; kept, since it takes as long to make as a batch to train on."""
+    return np.random.default_rng((seed, number, rank)).permutation(count)
