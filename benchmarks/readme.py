@@ -18,6 +18,8 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[tables.Row]], str]]] = {
     "kodak": ("kodak-summary.csv", tables.bd_rate_table),
     "kodak-ladder": ("kodak-summary.csv", tables.ladder_table),
     "kodak-qualities": ("kodak-curves.csv", tables.quality_table),
+    "kodak-density": ("kodak-density.csv", tables.density_table),
+    "mnist": ("mnist-nll.csv", tables.digits_table),
     "photos": ("photos-summary.csv", tables.bd_rate_table),
     "preview": ("preview.csv", tables.preview_table),
     "speed": ("speed.csv", tables.speed_table),

@@ -13,6 +13,11 @@ Row = dict[str, str]
 _PUBLISHED = "published/"
 METRIC_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
 
+# Test NLL of the IWAE paper's table 1 by stochastic layers and k.
+PAPER_NLL = {
+    ("1", "1"): 86.76, ("1", "5"): 85.54, ("1", "50"): 84.78,
+    ("2", "1"): 85.33, ("2", "5"): 83.89, ("2", "50"): 82.90,
+}  # fmt: skip
 SWEEP_PARTS = (
     "encode: read", "encode: analysis", "encode: code", "encode: write",
     "decode: read", "decode: entropy", "decode: synthesis", "decode: write",
@@ -230,6 +235,58 @@ def sweep_tables(rows: Sequence[Row]) -> str:
         f"vqcodec, AVIF and JPEG XL, JPEG and WebP have one; {first['versions']}."
     )
     return "\n\n".join([*result, about])
+
+
+def density_table(rows: Sequence[Row]) -> str:
+    """Lay out mean bits per dimension, from a CSV of `density`."""
+    first = rows[0]
+    columns = {
+        "png": "PNG (Pillow, optimised)",
+        "webp": "WebP lossless (method 6, quality 100)",
+        "jxl": "JPEG XL lossless (effort 7)",
+        "elbo": "density model, ELBO",
+        "iwae": f"density model, IWAE-{first['samples']}",
+    }
+    body = []
+    for column, name in columns.items():
+        values = [float(row[column]) for row in rows if row[column]]
+        if len(values) == len(rows):
+            worst = f"{min(values):.2f}–{max(values):.2f}"
+            body.append([name, f"{sum(values) / len(values):.3f}", worst])
+    return "\n".join(
+        [
+            markdown(["", "bits per dimension", "single images"], body),
+            "",
+            f"{first['dataset']} ({len(rows)} images), RGB, whole images; bytes of whole files, "
+            "bounds of the density model, means over the images.",
+        ]
+    )
+
+
+def digits_table(rows: Sequence[Row]) -> str:
+    """Lay out test NLL beside the IWAE paper's, from the CSV that `train.nll` writes."""
+    body = []
+    for row in sorted(rows, key=lambda row: (row["layers"], int(row["k"]), row["estimator"])):
+        paper = PAPER_NLL.get((row["layers"], row["k"]))
+        body.append(
+            [
+                f"{row['layers']}, k = {row['k']}"
+                + (", DReG gradient" if row["estimator"] == "dreg" else ""),
+                f"{float(row['nll']):.2f} ± {float(row['standard_error']):.2f}",
+                f"{float(row['passes']):g}",
+                f"{paper:.2f}" if paper else "–",
+            ]
+        )
+    first = rows[0]
+    header = ["stochastic layers", "test NLL (nats)", "passes", "paper, 3280 passes"]
+    return "\n".join(
+        [
+            markdown(header, body),
+            "",
+            f"MNIST, stochastic binarisation; −L_k with k = {first['samples']}, {first['images']} "
+            "test images, ± their standard error. Paper: Burda, Grosse & Salakhutdinov 2016.",
+        ]
+    )
 
 
 def _throughput(row: Row) -> str:

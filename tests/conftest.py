@@ -132,6 +132,24 @@ def tiny_codec(tiny_weights: Path) -> Codec:
 
 
 @pytest.fixture(scope="session")
+def tiny_density(scenes: Tensor, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small density model, fitted to two scenes, as a weights file."""
+    import torch
+
+    from train.export_density import export
+    from vqcodec.density.fitting import initialise
+    from vqcodec.density.ladder import Ladder, LadderConfig
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Ladder(LadderConfig(scales=3, width=8))
+        initialise(model, scenes[0])
+    path = tmp_path_factory.mktemp("density") / "tiny.safetensors"
+    export(model, path, {"architecture": "tiny"})
+    return path
+
+
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     """A headless browser; the test is skipped where there is none."""
     program = shutil.which("chromium")

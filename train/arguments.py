@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import os
 import shlex
@@ -20,29 +21,30 @@ from vqcodec.errors import VqcError
 STOPPED_EARLY = 75
 
 
-def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every training script takes: where to, how long, how fast."""
+def add_loop_arguments(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Add what every training script takes: where to, how long, how fast.
+
+    Return the group of the ways to say how long, for a script that has others beside --steps.
+    """
     group = parser.add_argument_group("training")
     group.add_argument("--out", type=Path, required=True, help="folder for checkpoint and logs")
     group.add_argument("--resume", action="store_true", help="go on from OUT/checkpoint.pt")
     group.add_argument("--init", type=Path, metavar="CHECKPOINT", help="start from its EMA weights")
     group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    group.add_argument("--steps", type=positive(int), required=True)
+    length = group.add_mutually_exclusive_group(required=True)
+    length.add_argument("--steps", type=positive(int))
     group.add_argument("--batch", type=positive(int), default=8, help="images per process and step")
     group.add_argument("--lr", type=positive(float), default=1e-3, help="peak learning rate")
-    group.add_argument(
-        "--warmup", type=natural, default=Settings.warmup, help="steps of rising rate"
-    )
-    group.add_argument(
-        "--decay",
-        type=share,
-        default=Settings.decay,
-        help="last share of the steps, of falling rate",
-    )
     group.add_argument("--clip", type=positive(float), default=Settings.clip, help="gradient norm")
     group.add_argument("--ema", type=share, default=Settings.ema, help="decay of averaged weights")
     group.add_argument(
         "--compile", action="store_true", help="torch.compile the model: minutes, then faster steps"
+    )
+    group.add_argument(
+        "--bf16",
+        action=argparse.BooleanOptionalAction,
+        default=Settings.bf16,
+        help="bfloat16 where it is safe: faster, less exact",
     )
     group.add_argument("--seed", type=natural, default=Settings.seed)
     group.add_argument(
@@ -55,6 +57,21 @@ def add_loop_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-minutes", type=positive(float), default=Settings.checkpoint_minutes
     )
     group.add_argument("--data-threads", type=positive(int), default=Settings.data_threads)
+    return length
+
+
+def add_rate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the shape of the learning rate: it rises, stays, and falls to 0."""
+    group = parser.add_argument_group("learning rate")
+    group.add_argument(
+        "--warmup", type=natural, default=Settings.warmup, help="steps of rising rate"
+    )
+    group.add_argument(
+        "--decay",
+        type=share,
+        default=Settings.decay,
+        help="last share of the steps, of falling rate",
+    )
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,20 +90,9 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def loop_settings(arguments: argparse.Namespace) -> Settings:
-    """Return the settings that `add_loop_arguments` parsed."""
-    return Settings(
-        steps=arguments.steps,
-        warmup=arguments.warmup,
-        decay=arguments.decay,
-        clip=arguments.clip,
-        ema=arguments.ema,
-        seed=arguments.seed,
-        log_every=arguments.log_every,
-        valid_every=arguments.valid_every,
-        checkpoint_minutes=arguments.checkpoint_minutes,
-        data_threads=arguments.data_threads,
-        compile=arguments.compile,
-    )
+    """Return the settings that `add_loop_arguments` and `add_rate_arguments` parsed."""
+    known = {field.name for field in dataclasses.fields(Settings)}
+    return Settings(**{name: value for name, value in vars(arguments).items() if name in known})
 
 
 def run_config(arguments: argparse.Namespace, model: dict[str, Any]) -> dict[str, Any]:
@@ -131,6 +137,14 @@ def natural(text: str) -> int:
     """Parse a whole number of at least 0 for argparse."""
     value = int(text)
     if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """Parse a number of at least 0 for argparse."""
+    value = float(text)
+    if not value >= 0.0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
     return value
 

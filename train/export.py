@@ -96,19 +96,23 @@ def export(model: VQVAE, path: Path, card: Mapping[str, Any]) -> None:
         for name, value in model.state_dict().items()
         if not name.startswith("prior.")
     }
-    metadata = {CONFIG_KEY: json.dumps(dataclasses.asdict(model.config))}
-    save_file({**network, **integer_arrays(model)}, path, metadata)
+    config = {CONFIG_KEY: dataclasses.asdict(model.config)}
+    write_weights({**network, **integer_arrays(model)}, path, config, card)
+
+
+def write_weights(
+    arrays: Arrays, path: Path, metadata: Mapping[str, Any], card: Mapping[str, Any]
+) -> None:
+    """Write arrays with their metadata, as JSON, and the card beside them."""
+    save_file(arrays, path, {name: json.dumps(value) for name, value in metadata.items()})
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
-def run(arguments: argparse.Namespace) -> bool:
-    """Export as told."""
-    state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
+def model_card(state: Mapping[str, Any], architecture: str) -> dict[str, Any]:
+    """Return what a model card says of the run that a checkpoint is of."""
     config = state["config"]
-    model = VQVAE(Config.from_dict(config["model"]))
-    load_weights(model, state["ema"], arguments.checkpoint)
-    card = {
-        "architecture": "hierarchical VQ-VAE, two scales, closed loop",
+    return {
+        "architecture": architecture,
         "training data": [Path(path).name for path in config["settings"].get("data", [])],
         "commit": config.get("commit"),
         "steps": state["step"],
@@ -116,16 +120,29 @@ def run(arguments: argparse.Namespace) -> bool:
         "gigapixels": round(state["pixels"] / 1e9, 2),
         "licence": LICENCE,
     }
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Export as told."""
+    state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
+    model = VQVAE(Config.from_dict(state["config"]["model"]))
+    load_weights(model, state["ema"], arguments.checkpoint)
+    card = model_card(state, "hierarchical VQ-VAE, two scales, closed loop")
     export(model, arguments.out, card)
     return True
 
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="train.export", description=__doc__.splitlines()[0])
+    return run_script(run, export_arguments("train.export", __doc__))
+
+
+def export_arguments(script: str, description: str) -> argparse.Namespace:
+    """Parse the command line of a script that makes a weights file of a checkpoint."""
+    parser = argparse.ArgumentParser(prog=script, description=description.splitlines()[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
-    return run_script(run, parser.parse_args())
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ class Settings:
     checkpoint_minutes: float = 10.0
     data_threads: int = 1
     compile: bool = False
+    bf16: bool = True
 
     def lr_factor(self, step: int) -> float:
         """Return the learning rate of `step` over its peak: linear warmup, constant, linear to 0.
@@ -212,7 +213,7 @@ class Trainer:
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         batch = batch.to(place.device, non_blocking=True)
-        with torch.autocast(place.device.type, torch.bfloat16):
+        with torch.autocast(place.device.type, torch.bfloat16, enabled=self._settings.bf16):
             terms = self._task.loss(self._parallel, batch, self._generator)
         self._optimizer.zero_grad()
         torch.autograd.backward(terms["loss"])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from train.arguments import (
     add_image_arguments,
     add_loop_arguments,
+    add_rate_arguments,
     loop_settings,
     positive,
     run_config,
@@ -212,6 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="train.vqvae", description=__doc__.splitlines()[0])
     add_image_arguments(parser)
     add_loop_arguments(parser)
+    add_rate_arguments(parser)
     group = parser.add_argument_group("codec")
     group.add_argument("--lmbda-min", type=positive(float), default=Config.lmbda_min)
     group.add_argument("--lmbda-max", type=positive(float), default=Config.lmbda_max)

@@ -1,4 +1,4 @@
-"""The command line: `vqcodec encode`, `decode`, `compare`, `info`, `models`.
+"""The command line: `vqcodec encode`, `decode`, `compare`, `info`, `models`; `bpd` is beside it.
 
 Everything heavy is imported inside the command that needs it, so that `--help`, `--version`,
 `info` and `models` answer at once. Exit codes: 0 all went well, 1 something failed, 2 the
@@ -21,6 +21,7 @@ import click
 
 from vqcodec import __version__, weights
 from vqcodec.batch import STREAM, Done, Job, describe, plan, run
+from vqcodec.bpd import bpd, density_text, file_density
 from vqcodec.container import VERSION, read_header, read_preamble, unpack
 from vqcodec.errors import ImageError, VqcError
 from vqcodec.files import (
@@ -111,6 +112,8 @@ def encode(
     jobs: int,
 ) -> None:
     """Encode images, and all images in folders; - is stdin."""
+    from vqcodec.image import open_image
+
     todo = plan(inputs, output, suffixes=IMAGE_SUFFIXES, rename=encoded_name, force=force)
     _refuse_terminal(todo.jobs)
     chosen = weights.find(model).path if model else weights.DEFAULT
@@ -118,7 +121,7 @@ def encode(
 
     def work(job: Job) -> Done:
         data = job.read()
-        image = _open(data)
+        image = open_image(data)
         pixels = image.width * image.height
         encoded, notes = codecs.get(chosen).encode_with_notes(image, quality)
         job.write(encoded, force=force)
@@ -193,7 +196,7 @@ def compare(
     The page is one file with a table and a slider; it needs no network.
     """
     from vqcodec.compare import own_contender, photo_page, pillow_contenders
-    from vqcodec.image import prepare
+    from vqcodec.image import open_image, prepare
 
     try:
         others, absent = pillow_contenders([name.strip() for name in rivals.split(",")])
@@ -206,7 +209,7 @@ def compare(
 
     def work(job: Job) -> Done:
         data = job.read()
-        prepared = prepare(_open(data))
+        prepared = prepare(open_image(data))
         name = "Photograph" if job.source is None else job.source.name
         contenders = [own_contender(codecs.get(chosen)), *others]
         written, notes = photo_page(name, prepared, contenders, bpp, absent)
@@ -219,7 +222,11 @@ def compare(
 @cli.command()
 @click.argument("file", metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def info(file: str, as_json: bool) -> None:
+@click.option(
+    "--bpd", "with_density", is_flag=True,
+    help="Also decode it, and show its rate beside what the density model says of the picture.",
+)  # fmt: skip
+def info(file: str, as_json: bool, with_density: bool) -> None:
     """Tell what a .vqc file holds without decoding it; - is stdin.
 
     The exit code is 1 if the file is damaged.
@@ -252,6 +259,11 @@ def info(file: str, as_json: bool) -> None:
         "sound": damage is None,
         "damage": damage,
     }
+    if with_density and damage is None:
+        try:
+            facts["bpd"] = file_density(data, header)
+        except VqcError as error:
+            raise click.ClickException(f"{file}: {describe(error)}") from error
     click.echo(json.dumps(facts) if as_json else _info_text(facts))
     sys.exit(1 if damage else 0)
 
@@ -259,12 +271,15 @@ def info(file: str, as_json: bool) -> None:
 @cli.command()
 def models() -> None:
     """List the models that came with this program."""
-    for each in weights.available():
+    for each in (*weights.available(), *weights.densities()):
         size = each.path.stat().st_size / 1e6
         click.echo(f"{each.name}  {each.model_id.hex()}  {size:.1f} MB")
         for key, value in each.card.items():
             if isinstance(value, (str, int, float)):
                 click.echo(f"  {key}: {value}")
+
+
+cli.add_command(bpd)
 
 
 class _Codecs(threading.local):
@@ -286,17 +301,6 @@ class _Codecs(threading.local):
                 torch.set_num_threads(max(1, (os.cpu_count() or 1) // self._jobs))
             self._loaded[model] = Codec.load(model, self._device)
         return self._loaded[model]
-
-
-def _open(data: bytes) -> Image.Image:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        return Image.open(io.BytesIO(data))
-    except UnidentifiedImageError:
-        raise ImageError("not an image that Pillow can read") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(str(error)) from error
 
 
 def _save(image: Image.Image, image_format: str) -> bytes:
@@ -341,4 +345,6 @@ def _info_text(facts: dict[str, Any]) -> str:
         "chunks": chunks or "none",
         "checksum": facts["damage"] or "right",
     }
+    if "bpd" in facts:
+        rows["bits/dim"] = density_text(facts["bpd"])
     return "\n".join(f"{label:<9} {value}" for label, value in rows.items())

@@ -18,12 +18,13 @@ from torch.nn import functional
 from vqcodec import weights
 from vqcodec.container import ChunkTag, Container, Header, check_size, pack, unpack
 from vqcodec.entropy.coder import Decoder, Encoder
-from vqcodec.entropy.network import CLASS_SHIFT, Indices
+from vqcodec.entropy.network import BLOCK, CLASS_SHIFT, Indices
 from vqcodec.errors import ModelError, UnknownModelError
 from vqcodec.image import Pixels, assemble, decode_alpha, encode_alpha, prepare
 from vqcodec.model.layers import QUALITIES, quality_weights, select
 from vqcodec.model.prior import ACTIVATION_UNIT
 from vqcodec.model.vqvae import CHANNELS, STRIDE, VQVAE, Level
+from vqcodec.phases import phase_positions
 from vqcodec.weights.store import Weights, load
 
 DEFAULT_QUALITY = 50
@@ -131,6 +132,29 @@ class Codec:
     def file_indices(self, data: bytes) -> Indices:
         """Return the indices that a .vqc file holds, in the form of :meth:`encode_indices`."""
         return self._read(unpack(data))
+
+    def code_bits(self, indices: Indices, size: tuple[int, int], quality: int) -> list[float]:
+        """Return the cross-entropy of indices under the learned prior, in bits, level by level.
+
+        By the integer tables that files are coded with; `indices` and `size` (width, height) as in
+        :meth:`decode_indices`. A file's stream is as long but for the coder's own overhead.
+        """
+        grid = _grid(size[1]), _grid(size[0])
+        bits = [0.0] * len(indices)
+
+        def look(
+            number: int, phase: int, classes: list[NDArray[np.uint8]]
+        ) -> list[NDArray[np.uint8]]:
+            level = self._prior.levels[number]
+            scaled = [side * BLOCK**level.scale for side in grid]
+            positions = phase_positions(len(level.phases), phase, *scaled)
+            chosen = [part[:, positions] for part in indices[number]]
+            parts = zip(self._tables[number], classes, chosen, strict=True)
+            bits[number] += sum(tables.bits(own, part) for tables, own, part in parts)
+            return chosen
+
+        self._prior.walk(quality, *grid, look)
+        return bits
 
     # image -> indices -> stream
 

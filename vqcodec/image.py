@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from vqcodec.colour import lab_to_rgb, to_srgb
 from vqcodec.container import check_size
@@ -54,6 +54,16 @@ class Prepared:
     icc: bytes | None
     exif: bytes | None
     notes: list[str]
+
+
+def open_image(data: bytes) -> Image.Image:
+    """The image in a file's bytes, its pixels not read yet; raises ImageError if it is none."""
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise ImageError("not an image that Pillow can read") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(str(error)) from error
 
 
 def prepare(image: Image.Image) -> Prepared:

@@ -13,11 +13,13 @@ from typing import Any
 from vqcodec.errors import ModelError, UnknownModelError
 
 DEFAULT = "photo-1"
+DENSITY = "density-1"
 MODEL_ID_BYTES = 4
 MAX_BYTES = 64 << 20
 SUFFIX = ".safetensors"
 
 _FOLDER = Path(__file__).parent
+_DENSITY_PREFIX = "density-"
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,14 @@ class ModelInfo:
 
 @lru_cache
 def available() -> tuple[ModelInfo, ...]:
-    """Return the shipped models, the default first."""
+    """Return the shipped models of the codec, the default first."""
     paths = sorted(_FOLDER.glob(f"*{SUFFIX}"), key=lambda path: (path.stem != DEFAULT, path.stem))
-    return tuple(ModelInfo(path) for path in paths)
+    return tuple(ModelInfo(path) for path in paths if not path.stem.startswith(_DENSITY_PREFIX))
+
+
+def densities() -> tuple[ModelInfo, ...]:
+    """Return the shipped density models."""
+    return tuple(ModelInfo(path) for path in sorted(_FOLDER.glob(f"{_DENSITY_PREFIX}*{SUFFIX}")))
 
 
 def find(model: str | Path) -> ModelInfo:
@@ -70,6 +77,18 @@ def find(model: str | Path) -> ModelInfo:
         return ModelInfo(path)
     names = ", ".join(info.name for info in available())
     raise ModelError(f"no model called {model!s}: give a path to a {SUFFIX} file or one of {names}")
+
+
+def find_density(model: str | Path = DENSITY) -> ModelInfo:
+    """Return the density model of a name or path; raises ModelError if there is none."""
+    for info in densities():
+        if info.name == str(model):
+            return info
+    path = Path(model)
+    if path.suffix == SUFFIX and path.is_file():
+        return ModelInfo(path)
+    names = ", ".join(info.name for info in densities()) or "none ships with this version"
+    raise ModelError(f"no density model called {model!s}: give a path to a {SUFFIX} file ({names})")
 
 
 def find_id(model_id: bytes) -> ModelInfo:

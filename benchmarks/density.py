@@ -1,0 +1,108 @@
+"""Bits per dimension of images under the density model, beside lossless codecs, into a CSV.
+
+    python -m benchmarks.density IMAGES -o density.csv [-k 16] [--model FILE] [--jobs N]
+
+Rows that the CSV already holds are not measured again, so a run can be stopped and continued. The
+tables of such a CSV, and of the one that `train.nll` writes of digits, are in `benchmarks.tables`.
+"""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from benchmarks import machine, runs, tables
+from benchmarks.images import ImageRef, find_images
+from benchmarks.tables import Row
+from vqcodec import weights
+from vqcodec.density.lossless import BEST_WEBP, file_sizes
+from vqcodec.errors import VqcError
+
+if TYPE_CHECKING:
+    from vqcodec.density.ladder import Ladder
+
+FIELDS = (
+    "dataset", "image", "width", "height", "samples", "elbo", "elbo_error", "iwae", "iwae_error",
+    "png", "webp", "jxl", "model_id", "machine", "versions", "commit",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One image and the number of samples; the model is a file's path."""
+
+    ref: ImageRef
+    samples: int
+    model: Path
+
+    num_rows = 1
+
+    @property
+    def label(self) -> str:
+        """What is measured, in words."""
+        return self.ref.name
+
+
+def measure(task: Task) -> list[Row]:
+    """Measure one image; the row lacks the columns of the whole run.
+
+    A codec that is not here leaves its column empty.
+    """
+    from vqcodec.density.measure import measure as density_of
+
+    image = task.ref.load()
+    pixels = np.array(image)
+    density = density_of(_loaded(task.model), pixels, task.samples)
+    sizes, _ = file_sizes(image, BEST_WEBP)
+    bounds = {
+        "elbo": density.elbo,
+        "elbo_error": density.elbo_error,
+        "iwae": density.iwae,
+        "iwae_error": density.iwae_error,
+        **{name: 8 * size / pixels.size for name, size in sizes.items()},
+    }
+    row = {"image": task.ref.name, "width": str(image.width), "height": str(image.height)}
+    row["samples"] = str(task.samples)
+    return [row | {name: f"{value:.6f}" for name, value in bounds.items() if value is not None}]
+
+
+@functools.cache
+def _loaded(model: Path) -> "Ladder":
+    from vqcodec.density.store import load
+
+    return load(weights.ModelInfo(model))  # once a process
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend.")
+@click.option("-k", "--samples", default=16, type=click.IntRange(1), show_default=True)
+@click.option("--model", default=weights.DENSITY, help="Density model, a name or a path.")
+@click.option("--dataset", help="Name of the image set in the CSV; default the name of SOURCE.")
+@click.option("-j", "--jobs", default=1, type=click.IntRange(1), help="Images side by side.")
+def main(source: Path, out: Path, samples: int, model: str, dataset: str | None, jobs: int) -> None:
+    """Measure the images of SOURCE, a folder or a tar, and print the table of their means."""
+    try:
+        refs = find_images(source)
+        done = runs.read_done(out, FIELDS)
+        info = weights.find_density(model)
+        model_id = info.model_id.hex()
+    except (ValueError, VqcError) as error:
+        raise click.ClickException(str(error)) from error
+    if any((row["model_id"], row["samples"]) != (model_id, str(samples)) for row in done):
+        raise click.ClickException("the CSV is of another model or -k: write to another file")
+    names = {row["image"] for row in done}
+    tasks = [Task(ref, samples, info.path) for ref in refs if ref.name not in names]
+    common = {"dataset": dataset or source.stem, "model_id": model_id} | machine.about()
+    failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
+    if rows := tables.read_csv(out):
+        click.echo(tables.density_table(rows))
+    if failures:
+        raise click.ClickException(f"{failures} images failed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""`vqcodec bpd` and `vqcodec info --bpd` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import vqcodec
+from vqcodec import weights
+from vqcodec.cli import cli
+from vqcodec.codec import Codec
+from vqcodec.container import unpack
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with photo.png in it."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(vqcodec.__file__).parents[1]))
+    monkeypatch.chdir(tmp_path)
+    photo.save("photo.png")
+    return tmp_path
+
+
+def vqcodec_(*arguments: str, stdin: bytes | None = None) -> Result:
+    result = CliRunner().invoke(cli, arguments, input=stdin)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def facts(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_bounds_stand_beside_lossless_files(tiny_density: Path) -> None:
+    options = ("--model", str(tiny_density), "-k", "3")
+    result = vqcodec_("bpd", "photo.png", *options, "--json")
+    assert result.exit_code == 0, result.output
+    (found,) = facts(result)
+    assert (found["width"], found["height"], found["dimensions"]) == (96, 64, 96 * 64 * 3)
+    assert isinstance(found["files"], dict)
+    png = 8 * found["files"]["png"] * found["dimensions"] / 64
+    assert png == pytest.approx(round(png))
+    assert found["iwae"] <= found["elbo"]  # type: ignore[operator]
+    text = vqcodec_("bpd", "photo.png", *options).stdout
+    for word in ("photo.png  96x64, bits per dimension", "ELBO", "IWAE-3", "png", "webp", " ± "):
+        assert word in text
+
+
+def test_streams_folders_and_odd_kinds_are_taken(tiny_density: Path) -> None:
+    options = ("--model", str(tiny_density), "-k", "1", "--json")
+    data = Path("photo.png").read_bytes()
+    (found,) = facts(vqcodec_("bpd", "-", *options, stdin=data))
+    assert (found["file"], found["elbo_error"]) == ("-", None)
+    Path("album").mkdir()
+    Image.new("L", (1, 1), 77).save("album/a.png")
+    Image.new("RGBA", (40, 7), (9, 90, 200, 100)).save("album/b.png")
+    Image.new("CMYK", (17, 30)).save("album/c.tif")
+    result = vqcodec_("bpd", "album", *options)
+    assert result.exit_code == 0
+    gray, see_through, _ = facts(result)
+    assert gray["dimensions"] == 1
+    assert "alpha left out" in see_through["notes"]  # type: ignore[operator]
+    assert "CMYK converted" in result.stderr
+
+
+def test_one_bad_file_does_not_stop_the_others(tiny_density: Path) -> None:
+    Path("bad.png").write_bytes(b"no picture")
+    model = ("--model", str(tiny_density), "-k", "1")
+    result = vqcodec_("bpd", "bad.png", "gone.png", "photo.png", *model)
+    assert result.exit_code == 1
+    lines = [line for line in result.stderr.splitlines() if "left out" not in line]
+    assert lines == ["bad.png: not an image that Pillow can read", "gone.png: no such file"]
+    assert result.stdout.startswith("photo.png  96x64")
+
+
+def test_map_is_a_picture_that_is_not_overwritten(tiny_density: Path) -> None:
+    arguments = ("bpd", "photo.png", "--model", str(tiny_density), "-k", "1", "--map", "map.png")
+    assert "map        black" in vqcodec_(*arguments).stdout
+    with Image.open("map.png") as image:
+        assert image.size == (96, 64)
+    before = Path("map.png").read_bytes()
+    again = vqcodec_(*arguments)
+    assert again.exit_code == 1
+    assert again.stderr == "Error: map.png exists already (--force overwrites it)\n"
+    assert vqcodec_(*arguments, "-f").exit_code == 0
+    assert Path("map.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["photo.png", "-k", "0"],
+        ["photo.png", "-"],
+        ["photo.png", "photo.png", "--map", "map.png"],
+        ["photo.png", "--codes", "--map", "map.png"],
+    ],
+)
+def test_arguments_that_make_no_sense_are_code_2(arguments: list[str]) -> None:
+    result = vqcodec_("bpd", *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+
+
+def test_no_density_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "densities", tuple)
+    result = vqcodec_("bpd", "photo.png")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: no density model called density-1: give a path")
+    assert result.stderr.count("\n") == 1
+
+
+def test_codes_tell_the_stream_level_by_level(codec: Codec) -> None:
+    (found,) = facts(vqcodec_("bpd", "photo.png", "--codes", "-q", "70", "--json"))
+    with Image.open("photo.png") as image:
+        data = codec.encode(image, 70)
+    stream = 8 * len(unpack(data).payload) / (96 * 64)
+    assert found["stream"] == pytest.approx(stream)
+    assert isinstance(found["levels"], list)
+    # A stream of so few bytes ends within a word.
+    assert sum(found["levels"]) == pytest.approx(stream, abs=32 / (96 * 64))
+    assert "level 5" in vqcodec_("bpd", "photo.png", "--codes").stdout
+
+
+def test_info_shows_a_files_own_rate(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    vqcodec_("encode", "photo.png")
+    (found,) = facts(vqcodec_("info", "photo.vqc", "--bpd", "--json"))
+    size = Path("photo.vqc").stat().st_size
+    assert isinstance(found["bpd"], dict)
+    assert found["bpd"]["file"] == pytest.approx(8 * size / (96 * 64 * 3))
+    assert len(found["bpd"]["levels"]) == 6
+    assert "codes by level" in vqcodec_("info", "photo.vqc", "--bpd").stdout
+    assert "bpd" not in facts(vqcodec_("info", "photo.vqc", "--json"))[0]
+
+
+def test_info_asks_the_density_model_about_the_picture(
+    codec: Codec, tiny_density: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    vqcodec_("encode", "photo.png")
+    shipped = tmp_path / "density-1.safetensors"
+    shipped.write_bytes(tiny_density.read_bytes())
+    monkeypatch.setattr(weights, "densities", lambda: (weights.ModelInfo(shipped),))
+    (found,) = facts(vqcodec_("info", "photo.vqc", "--bpd", "--json"))
+    assert isinstance(found["bpd"], dict)
+    assert 0.5 < found["bpd"]["elbo"] < 8
+
+
+def test_help_imports_nothing_slow() -> None:
+    program = (
+        "import atexit, sys\n"
+        "slow = {'torch', 'numpy', 'PIL', 'tqdm', 'constriction', 'safetensors'}\n"
+        "atexit.register(lambda: print('slow:', sorted(slow & set(sys.modules))))\n"
+        "from vqcodec.cli import cli\n"
+        "cli(['bpd', '--help'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "slow: []", done.stderr

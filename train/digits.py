@@ -1,0 +1,77 @@
+"""Binary digits for training: MNIST as an .npz file, made black and white anew at every pass."""
+
+from __future__ import annotations
+
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from train.errors import DataError
+
+Pixels = NDArray[np.uint8]
+
+_BINARISED_SEED = 1
+
+
+def load_digits(path: Path, part: str) -> Pixels:
+    """Return the images called x_`part` ("train" or "test") in an .npz, uint8 `[N, H, W]`.
+
+    Raises DataError if the file or the array is missing or of another kind.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            images = arrays[f"x_{part}"]
+    except FileNotFoundError:
+        raise DataError(f"no such file: {path}") from None
+    except KeyError:
+        raise DataError(f"{path} has no array x_{part}") from None
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"cannot read {path} as .npz: {error}") from error
+    if images.dtype != np.uint8 or images.ndim != 3 or not images.size:
+        raise DataError(f"x_{part} in {path} is {images.dtype} {images.shape}, not uint8 [N, H, W]")
+    return np.asarray(images)
+
+
+def binarised(images: Pixels, rng: np.random.Generator) -> Tensor:
+    """Return `images` `[N, H, W]` as uint8 `[N, 1, H, W]`: 1 with probability value / 255."""
+    ones = rng.integers(0, 255, images.shape, dtype=np.uint8) < images
+    return torch.from_numpy(ones.view(np.uint8)[:, None])
+
+
+def binarised_for_testing(images: Pixels) -> Tensor:
+    """Return `images` binarised in the one way that all results of this project share.
+
+    The seed is fixed and images are drawn in order, so that the first ones are always the same.
+    """
+    return binarised(images, np.random.default_rng(_BINARISED_SEED))
+
+
+class DigitSampler:
+    """Batches that pass through all images in a new order each time, binarised anew each time."""
+
+    def __init__(self, images: Pixels, batch: int, seed: int) -> None:
+        """`images` is uint8 [N, H, W]; a rest of less than a batch is left out of the pass."""
+        if len(images) < batch:
+            raise DataError(f"a batch of {batch} images, but there are only {len(images)}")
+        self._images = images
+        self._batch = batch
+        self._seed = seed
+        self.steps_per_pass = len(images) // batch
+
+    def batch(self, step: int, rank: int) -> Tensor:
+        """Return uint8 [B, 1, H, W] of 0 and 1; each rank passes through in an order of its own."""
+        number, place = divmod(step, self.steps_per_pass)
+        order = _order(len(self._images), self._seed, number, rank)
+        chosen = self._images[order[place * self._batch : (place + 1) * self._batch]]
+        return binarised(chosen, np.random.default_rng((self._seed, step, rank, 1)))
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: int, number: int, rank: int) -> NDArray[np.int64]:
+    """Return the order of a pass; kept, since it takes as long to make as a batch to train on."""
+    return np.random.default_rng((seed, number, rank)).permutation(count)

@@ -1,0 +1,160 @@
+"""Train the density model: python -m train.hvae --data PATH… --valid PATH… --out DIR --steps N"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from train.arguments import (
+    add_image_arguments,
+    add_loop_arguments,
+    add_rate_arguments,
+    loop_settings,
+    not_negative,
+    positive,
+    run_config,
+    run_script,
+)
+from train.checkpoint import load_checkpoint, load_weights
+from train.data import CropSampler, load_images, whole_images
+from train.errors import TrainError
+from train.loop import Trainer
+from train.place import Place
+from vqcodec.density.bounds import Terms
+from vqcodec.density.fitting import initialise
+from vqcodec.density.ladder import Ladder, LadderConfig
+
+INITIAL_PIXELS = 3 << 18  # what the linear parts are fitted to; all of it in memory, many times
+
+
+class HVAETask:
+    """The negative ELBO in bits per dimension, no layer's KL counted below `free_bits`.
+
+    Free bits (Kingma et al. 2016) keep a layer from falling silent. They are bits per dimension of
+    the image too, a layer at a time, and only in the loss: what is logged is the bound.
+    """
+
+    def __init__(self, valid: Sequence[Tensor], free_bits: float) -> None:
+        """`valid` is batches of whole images, uint8 [B, 3, H, W]."""
+        self._valid = valid
+        self._free_bits = free_bits
+
+    def loss(
+        self, model: nn.Module, batch: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return the loss and the bound's terms for a batch of crops, uint8 [B, 3, H, W]."""
+        reconstruction, kl = _bits_per_dimension(model(batch), batch)
+        loss = reconstruction + kl.mean(1).clamp(min=self._free_bits).sum()
+        return {
+            "loss": loss.mean(),
+            "reconstruction": reconstruction.mean(),
+            "kl": kl.sum(0).mean(),
+        }
+
+    def validate(self, model: nn.Module) -> list[dict[str, float]]:
+        """Return one row: the mean over whole images, its parts, and the worst image."""
+        device = next(model.parameters()).device
+        points = []
+        for batch in self._valid:
+            for image in batch:
+                x = image[None].to(device)
+                reconstruction, kl = _bits_per_dimension(model(x), x)
+                points.append((float(reconstruction), float(kl.sum())))
+        reconstructions, divergences = zip(*points, strict=True)
+        bpd = [sum(point) for point in points]
+        return [
+            {
+                "loss": sum(bpd) / len(bpd),
+                "reconstruction": sum(reconstructions) / len(bpd),
+                "kl": sum(divergences) / len(bpd),
+                "worst": max(bpd),
+            }
+        ]
+
+
+def _bits_per_dimension(terms: Terms, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the reconstruction `[B]` and the KL of each layer `[L, B]`."""
+    unit = math.prod(x.shape[1:]) * math.log(2)
+    kl = torch.stack([each.mean(1) for each in terms.kl])
+    return -terms.reconstruction.mean(1) / unit, kl / unit
+
+
+def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> Ladder:
+    """Return the network that training starts from: --init, or one fitted to some crops.
+
+    Raises CheckpointError, and TrainError for crops that the network would have to pad.
+    """
+    if arguments.init is None:
+        config = LadderConfig(arguments.scales, arguments.width, arguments.blocks)
+    else:
+        state = load_checkpoint(arguments.init, torch.device("cpu"))
+        config = LadderConfig.from_dict(state["config"]["model"])
+    if arguments.crop % (1 << config.scales):
+        raise TrainError(f"--crop {arguments.crop} is no multiple of {1 << config.scales}")
+    model = Ladder(config)
+    if arguments.init is not None:
+        load_weights(model, state["ema"], arguments.init)
+        return model
+    crops = -(-INITIAL_PIXELS // arguments.crop**2)
+    batches = [sampler.batch(step, 0) for step in range(-(-crops // arguments.batch))]
+    initialise(model, torch.cat(batches)[:crops])
+    return model
+
+
+def train(arguments: argparse.Namespace) -> bool:
+    """Train as told; return whether the last step was reached."""
+    place = Place.join(arguments.device)
+    memory = int(arguments.memory * 2**30)
+    images = load_images(arguments.data, memory)
+    valid = whole_images(load_images(arguments.valid, memory), arguments.valid_images)
+    torch.manual_seed(arguments.seed)
+    sampler = CropSampler(images, arguments.crop, arguments.batch, arguments.seed)
+    model = initial_model(arguments, sampler)
+    trainer = Trainer(
+        model,
+        HVAETask(valid, arguments.free_bits),
+        sampler,
+        torch.optim.Adam(model.parameters(), arguments.lr, betas=(0.9, 0.99), fused=True),
+        loop_settings(arguments),
+        arguments.out,
+        place,
+        run_config(arguments, dataclasses.asdict(model.config)),
+    )
+    if arguments.resume:
+        trainer.resume()
+    finished = trainer.run()
+    place.leave()
+    return finished
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="train.hvae", description=__doc__)
+    add_image_arguments(parser)
+    add_loop_arguments(parser)
+    add_rate_arguments(parser)
+    parser.set_defaults(crop=128, lr=2e-3, warmup=30)
+    group = parser.add_argument_group("density model")
+    group.add_argument("--scales", type=positive(int), default=LadderConfig.scales)
+    group.add_argument("--width", type=positive(int), default=LadderConfig.width, help="channels")
+    group.add_argument(
+        "--blocks", type=positive(int), default=LadderConfig.blocks, help="residual blocks a layer"
+    )
+    group.add_argument(
+        "--free-bits",
+        type=not_negative,
+        default=0.0,
+        metavar="BPD",
+        help="what each layer may say at no cost, in bits per dimension of the image",
+    )
+    return run_script(train, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Train the VAE of the IWAE paper: python -m train.iwae --data mnist.npz --out DIR --passes N
+
+`python -m train.nll DIR/checkpoint.pt --data mnist.npz` then measures it on the test images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bisect
+import dataclasses
+import itertools
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from train.arguments import (
+    add_loop_arguments,
+    loop_settings,
+    positive,
+    run_config,
+    run_script,
+)
+from train.checkpoint import load_checkpoint, load_weights
+from train.digits import DigitSampler, Pixels, binarised_for_testing, load_digits
+from train.loop import Trainer
+from train.place import Place
+from vqcodec.density.bounds import Terms, dreg_loss, iwae_loss, log_mean_exp
+from vqcodec.density.dense import DenseConfig, DenseVAE
+
+# The paper's rate: 10^(-i/7) for 3^i passes, i = 0..7.
+STAGES = 8
+VALIDATION_SAMPLES = 100
+VALIDATION_BATCH = 10
+
+
+class IWAETask:
+    """-L_k in nats; with the DReG gradient if `dreg`, else the plain one."""
+
+    def __init__(self, valid: Tensor, k: int, dreg: bool) -> None:
+        """`valid` is binarised images, uint8 [N, 1, H, W]."""
+        self._valid = valid
+        self._k = k
+        self._dreg = dreg
+
+    def loss(
+        self, model: nn.Module, batch: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Return the loss and the terms of the ELBO for a batch, uint8 [B, 1, H, W]."""
+        terms: Terms = model(batch, self._k, score=not self._dreg)
+        loss = dreg_loss(terms) if self._dreg else iwae_loss(terms)
+        layers = {f"kl_{number}": kl.mean() for number, kl in enumerate(terms.kl)}
+        return {"loss": loss, "reconstruction": terms.reconstruction.mean(), **layers}
+
+    def validate(self, model: nn.Module) -> list[dict[str, float]]:
+        """Return the mean of -L_100 over the validation images."""
+        device = next(model.parameters()).device
+        bounds = []
+        for batch in torch.split(self._valid, VALIDATION_BATCH):
+            terms: Terms = model(batch.to(device), VALIDATION_SAMPLES)
+            bounds.append(log_mean_exp(terms.log_w))
+        return [{"samples": VALIDATION_SAMPLES, "loss": -float(torch.cat(bounds).mean())}]
+
+
+def falling_rate(steps: int) -> Callable[[int], float]:
+    """Return the paper's learning rate over its peak, its 3280 passes compressed into `steps`."""
+    ends = list(itertools.accumulate(3**stage for stage in range(STAGES)))
+
+    def factor(step: int) -> float:
+        stage = bisect.bisect_right(ends, step / steps * ends[-1])
+        return float(10 ** (-min(stage, STAGES - 1) / (STAGES - 1)))
+
+    return factor
+
+
+def initial_model(arguments: argparse.Namespace, images: Pixels) -> DenseVAE:
+    """Return the network that training starts from: --init, or one for these images."""
+    if arguments.init is not None:
+        state = load_checkpoint(arguments.init, torch.device("cpu"))
+        model = DenseVAE(DenseConfig.from_dict(state["config"]["model"]))
+        load_weights(model, state["ema"], arguments.init)
+        return model
+    config = DenseConfig.of_layers(arguments.layers)
+    model = DenseVAE(dataclasses.replace(config, pixels=math.prod(images.shape[1:])))
+    model.initialise(torch.from_numpy(images.mean(0) / 255).flatten())
+    return model
+
+
+def train(arguments: argparse.Namespace) -> bool:
+    """Train as told; return whether the last step was reached."""
+    place = Place.join(arguments.device)
+    images = load_digits(arguments.data, "train")
+    held_out = load_digits(arguments.data, "test")[: arguments.valid_images]
+    sampler = DigitSampler(images, arguments.batch, arguments.seed)
+    if arguments.steps is None:
+        arguments.steps = arguments.passes * sampler.steps_per_pass
+    torch.manual_seed(arguments.seed)
+    model = initial_model(arguments, images)
+    trainer = Trainer(
+        model,
+        IWAETask(binarised_for_testing(held_out), arguments.k, arguments.estimator == "dreg"),
+        sampler,
+        torch.optim.Adam(model.parameters(), arguments.lr, eps=1e-4, fused=True),
+        loop_settings(arguments),
+        arguments.out,
+        place,
+        run_config(arguments, dataclasses.asdict(model.config)) | {"images": len(images)},
+        falling_rate(arguments.steps),
+    )
+    if arguments.resume:
+        trainer.resume()
+    finished = trainer.run()
+    place.leave()
+    return finished
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="train.iwae", description=__doc__.splitlines()[0])
+    group = parser.add_argument_group("digits")
+    group.add_argument("--data", type=Path, required=True, metavar="NPZ", help="x_train and x_test")
+    group.add_argument(
+        "--valid-images", type=positive(int), default=1000, help="test images to watch the bound on"
+    )
+    length = add_loop_arguments(parser)
+    length.add_argument("--passes", type=positive(int), help="through the training images")
+    # The paper's settings; a clipped gradient would change what Adam's large epsilon does.
+    parser.set_defaults(batch=20, clip=math.inf, bf16=False, log_every=500, valid_every=15000)
+    group = parser.add_argument_group("bound")
+    group.add_argument("-k", type=positive(int), default=1, help="samples of each image")
+    group.add_argument("--layers", type=int, choices=(1, 2), default=1, help="stochastic layers")
+    group.add_argument(
+        "--estimator",
+        choices=("plain", "dreg"),
+        default="plain",
+        help="of the gradient; dreg is doubly reparameterised for the inference network",
+    )
+    return run_script(train, parser.parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""The command `vqcodec bpd`, and the part of `vqcodec info` that asks the density model.
+
+Everything heavy is imported inside the functions, as in `vqcodec.cli`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vqcodec import weights
+from vqcodec.batch import STREAM, Job, describe
+from vqcodec.container import Header
+from vqcodec.files import IMAGE_SUFFIXES, atomic_write, check_writable, expand
+
+if TYPE_CHECKING:
+    from vqcodec.codec import Codec
+    from vqcodec.density.ladder import Ladder
+    from vqcodec.image import Prepared
+
+Facts = dict[str, Any]
+
+
+@click.command()
+@click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+@click.option(
+    "-k", "--samples", type=click.IntRange(min=1), default=16, show_default=True, metavar="K",
+    help="Samples of the latents; the importance-weighted bound is of all of them.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each image.")
+@click.option(
+    "--map", "map_path", type=click.Path(path_type=Path), metavar="OUT.png",
+    help="Draw where the bits are, in blocks of 8x8 pixels; for one image.",
+)  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Overwrite an existing map.")
+@click.option(
+    "--codes", is_flag=True,
+    help="Instead, what the codec's prior over code indices says, level by level.",
+)  # fmt: skip
+@click.option(
+    "-q", "--quality", type=click.IntRange(1, 100), default=50, show_default=True,
+    help="Of the codes.",
+)  # fmt: skip
+@click.option(
+    "--model", metavar="NAME|PATH",
+    help="Another density model, or with --codes another model of the codec.",
+)  # fmt: skip
+def bpd(
+    inputs: tuple[str, ...],
+    samples: int,
+    as_json: bool,
+    map_path: Path | None,
+    force: bool,
+    codes: bool,
+    quality: int,
+    model: str | None,
+) -> None:
+    """Tell how many bits a value of an image is worth, and what lossless files take.
+
+    Bounds on -log2 p(image) under the density model, for images, all images in folders, or -,
+    beside PNG, WebP and JPEG XL files of the same pixels.
+    """
+    if STREAM in inputs and len(inputs) > 1:
+        raise click.UsageError("'-' (standard input) must be the only input")
+    jobs = list(_jobs(inputs))
+    if map_path is not None:
+        if codes or len(jobs) != 1:
+            raise click.UsageError("--map takes one image, and no --codes")
+        check_writable(map_path, force=force)
+    tell = _tell_codes(model, quality) if codes else _tell_density(model, samples, map_path, force)
+    failed = 0
+    for name, job in jobs:
+        try:
+            if not isinstance(job, Job):
+                raise job
+            facts = {"file": name} | tell(job)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # as in `vqcodec.batch`: the other images must not suffer
+            click.echo(f"{name}: {describe(error)}", err=True)
+            failed += 1
+            continue
+        for note in facts["notes"]:
+            click.echo(f"{name}: {note}", err=True)
+        click.echo(json.dumps(facts) if as_json else facts_text(facts))
+    sys.exit(1 if failed else 0)
+
+
+def _jobs(inputs: Sequence[str]) -> Iterator[tuple[str, Job | OSError]]:
+    """Yield the name of every image, and it, or why it cannot be one."""
+    for name in inputs:
+        if name == STREAM:
+            yield name, Job(None, None)
+            continue
+        try:
+            for source in expand(Path(name), IMAGE_SUFFIXES):
+                yield str(source.path), Job(source.path, None)
+        except OSError as error:
+            yield name, error
+
+
+def _prepared(job: Job) -> Prepared:
+    from vqcodec.image import open_image, prepare
+
+    prepared = prepare(open_image(job.read()))
+    if prepared.alpha is not None:
+        prepared.notes.append("alpha left out")
+    return prepared
+
+
+def _tell_density(
+    model: str | None, samples: int, map_path: Path | None, force: bool
+) -> Callable[[Job], Facts]:
+    from vqcodec.density.lossless import file_sizes
+    from vqcodec.density.measure import block_map, draw_map, measure
+    from vqcodec.image import assemble
+
+    ladder = _density_model(model)
+
+    def tell(job: Job) -> Facts:
+        prepared = _prepared(job)
+        height, width = prepared.pixels.shape[:2]
+        dimensions = height * width * (1 if prepared.gray else 3)
+        density = measure(ladder, prepared.pixels, samples, gray=prepared.gray)
+        sizes, absent = file_sizes(assemble(prepared.pixels, gray=prepared.gray))
+        facts: Facts = {
+            "width": width,
+            "height": height,
+            "dimensions": dimensions,
+            "samples": samples,
+            "elbo": density.elbo,
+            "elbo_error": density.elbo_error,
+            "iwae": density.iwae,
+            "iwae_error": density.iwae_error,
+            "reconstruction": density.reconstruction,
+            "kl": density.kl,
+            "kl_of_scales": density.kl_of_scales(),
+            "files": {name: 8 * size / dimensions for name, size in sizes.items()},
+        }
+        if map_path is not None:
+            blocks = block_map(ladder, prepared.pixels, gray=prepared.gray)
+            atomic_write(map_path, draw_map(blocks, width, height), force=force)
+            facts["map"] = {"low": float(blocks.min()), "high": float(blocks.max())}
+        return facts | {"notes": prepared.notes + absent}
+
+    return tell
+
+
+def _tell_codes(model: str | None, quality: int) -> Callable[[Job], Facts]:
+    from vqcodec.codec import load_codec
+    from vqcodec.container import unpack
+    from vqcodec.image import assemble
+
+    codec = load_codec(weights.find(model).path if model else weights.DEFAULT)
+
+    def tell(job: Job) -> Facts:
+        prepared = _prepared(job)
+        height, width = prepared.pixels.shape[:2]
+        data = codec.encode(assemble(prepared.pixels, gray=prepared.gray), quality)
+        stream = 8 * len(unpack(data).payload) / (width * height)
+        levels = _code_rates(codec, data, Header(b"", width, height, quality))
+        facts = {"width": width, "height": height, "quality": quality}
+        return facts | {"levels": levels, "stream": stream, "notes": prepared.notes}
+
+    return tell
+
+
+def file_density(data: bytes, header: Header) -> Facts:
+    """Return what a sound .vqc file takes, and what the density model says of its picture.
+
+    "file" is the file's own bits per dimension, "levels" the prior's bits per pixel of each level,
+    "elbo" the decoded picture's bound in bits per dimension, None where no density model ships.
+    Raises UnknownModelError for a file of weights that are not here.
+    """
+    from vqcodec.codec import load_codec
+
+    codec = load_codec(weights.find_id(header.model_id).path)
+    pixels = header.width * header.height
+    facts: Facts = {
+        "file": 8 * len(data) / (pixels * (1 if header.gray else 3)),
+        "levels": _code_rates(codec, data, header),
+        "elbo": None,
+    }
+    if weights.densities():
+        from vqcodec.density.measure import measure
+        from vqcodec.image import prepare
+
+        decoded = prepare(codec.decode(data))
+        facts["elbo"] = measure(_density_model(None), decoded.pixels, 1, gray=header.gray).elbo
+    return facts
+
+
+def _code_rates(codec: Codec, data: bytes, header: Header) -> list[float]:
+    """Return the cross-entropy of a file's indices, in bits per pixel, level by level."""
+    size = header.width, header.height
+    bits = codec.code_bits(codec.file_indices(data), size, header.quality)
+    return [each / (size[0] * size[1]) for each in bits]
+
+
+def _density_model(model: str | None) -> Ladder:
+    from vqcodec.density.store import load
+
+    return load(weights.find_density(model or weights.DENSITY))
+
+
+def density_text(facts: Facts) -> str:
+    """Return one line of what `file_density` returned."""
+    levels = " + ".join(f"{rate:.3f}" for rate in facts["levels"])
+    picture = "no density model ships with this version"
+    if facts["elbo"] is not None:
+        picture = f"the decoded picture, without loss: at most {facts['elbo']:.3f}"
+    return f"{facts['file']:.3f}; codes by level {levels} bpp; {picture}"
+
+
+def facts_text(facts: Facts) -> str:
+    """Return the lines about an image."""
+    head = f"{facts['file']}  {facts['width']}x{facts['height']}"
+    if "levels" in facts:
+        levels = facts["levels"]
+        rows = [(f"level {number}", f"{rate:.4f}") for number, rate in enumerate(levels)]
+        rows += [("all levels", f"{sum(levels):.4f}"), ("the stream", f"{facts['stream']:.4f}")]
+        return "\n".join([f"{head}, quality {facts['quality']}, bits per pixel", *_lines(rows)])
+    scales = " + ".join(f"{kl:.3f}" for kl in facts["kl_of_scales"])
+    rows = [
+        ("ELBO", _with_error(facts["elbo"], facts["elbo_error"])),
+        (f"IWAE-{facts['samples']}", _with_error(facts["iwae"], facts["iwae_error"])),
+        *((name, f"{rate:.3f}") for name, rate in facts["files"].items()),
+        ("pixels", f"{facts['reconstruction']:.3f}"),
+        ("KL", f"{scales}, coarse to fine"),
+    ]
+    if "map" in facts:
+        rows.append(("map", f"black {facts['map']['low']:.2f}, yellow {facts['map']['high']:.2f}"))
+    return "\n".join([f"{head}, bits per dimension", *_lines(rows)])
+
+
+def _lines(rows: Sequence[tuple[str, str]]) -> list[str]:
+    return [f"  {label:<10} {value}" for label, value in rows]
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return f"{value:.4f}" if error is None else f"{value:.4f} ± {error:.4f}"

@@ -1,0 +1,1 @@
+"""Density models: hierarchical VAEs, their likelihoods and bounds, and bits per dimension."""

@@ -1,0 +1,279 @@
+"""A top-down ladder of stochastic layers over photographs of any size: p(x | z) prod p(z_i | z_<i).
+
+    image --opponent colours, Haar pyramid--> coarsest means, then details h, coarse to fine
+
+The latents z are the coefficients of an orthonormal pyramid with a little noise. Going down, a
+scale knows the picture at half its resolution, with neighbours on every side, and adds the details
+in six stochastic layers: horizontal, vertical and diagonal ones of luma, then those of colour. The
+prior of a layer is a logistic whose mean and scale come from everything before it: from linear
+predictors over pixels, and from features that run through the layers in residual blocks and on to
+the next scale. The posterior weighs the image's coefficient against the prior by their precisions,
+as in the ladder VAE (Sønderby et al. 2016). What is left is p(x | z), a narrow mixture of
+discretised logistics around the inverse transform.
+
+Of Gaussian coefficients the bound would be exact, whatever the noise: all that is lost is what the
+priors do not know. `vqcodec.density.fitting` fits their linear parts by least squares, so that the
+network is a fair lossless coder before its first training step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vqcodec.density.bounds import Terms
+from vqcodec.density.likelihoods import logistic_log_p, mixture_log_p, mixture_parameters
+from vqcodec.density.pyramid import CENTRE, DETAILS, PLANES, analyse, merge, to_rgb
+from vqcodec.model.layers import Conv2d, module_list
+
+# The details of each stochastic layer: bands of luma, then of both colours.
+GROUPS = ((0,), (3,), (6,), (1, 2), (4, 5), (7, 8))
+WINDOW = 5  # pixels a side that the linear predictors see
+# Noise of a coefficient in grey levels: a bin of width 1 under a likelihood as narrow as the one
+# below has a posterior of about this width, and nearly Gaussian.
+NOISE = 0.4
+LIKELIHOOD_SCALES = (0.13, 0.4)
+# Logarithms of local contrast begin here, in grey levels.
+_FLOOR = 0.5
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class LadderConfig:
+    """Sizes of the network: scales, channels of the features, residual blocks a layer."""
+
+    scales: int = 5
+    width: int = 64
+    blocks: int = 1
+
+    @classmethod
+    def from_dict(cls, config: dict[str, Any]) -> LadderConfig:
+        """Return the config that `dataclasses.asdict` made a dict of."""
+        return cls(**config)
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The terms of log w of one sample, position by position, in nats.
+
+    `reconstruction` is log p(x | z), `[B, H, W]`; `kl` holds log q - log p of each layer on its own
+    grid, `[B, h, w]`, coarse to fine.
+    """
+
+    reconstruction: Tensor
+    kl: tuple[Tensor, ...]
+
+
+class Block(nn.Module):
+    """A residual block that starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mix = Conv2d(width, width, 3, padding=1)
+        self.out = Conv2d(width, width, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        change: Tensor = self.out(functional.silu(self.mix(functional.silu(x))))
+        return x + change
+
+
+class LinearPredictor(nn.Conv2d):
+    """A window of grey levels -> grey levels, in float32: hundreds need more digits than bf16 has.
+
+    Starts at zero. Weights are in units of 1 / UNIT, so that a step of Adam moves them little.
+    """
+
+    UNIT = 100.0
+
+    def __init__(self, known: int, unknown: int) -> None:
+        super().__init__(known, unknown, WINDOW, padding=WINDOW // 2, bias=False)
+        nn.init.zeros_(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x / self.UNIT)
+
+
+class StochasticLayer(nn.Module):
+    """One group of details: its prior's head, and what it tells the layers after it."""
+
+    def __init__(self, channels: int, later: int, config: LadderConfig) -> None:
+        super().__init__()
+        self.head = Conv2d(config.width, 2 * channels, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.log_noise = nn.Parameter(torch.full((channels, 1, 1), math.log(NOISE)))
+        self.predict = LinearPredictor(channels, later) if later else None
+        self.enter = Conv2d(4 * channels, config.width, 3, padding=1)
+        self.blocks = _blocks(config)
+
+    def prior(self, features: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the prior's mean and log scale; features shift the mean in units of the scale."""
+        shift, log_scale = self.head(features).float().chunk(2, 1)
+        return predicted + shift * log_scale.exp(), log_scale
+
+    def advance(self, features: Tensor, z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+        """Return the features once `z` is known."""
+        missed = z - mean
+        size = torch.log(_FLOOR + missed.abs())
+        seen = torch.cat([torch.asinh(z), torch.asinh(missed), size, log_scale], 1)
+        result: Tensor = self.blocks(features + self.enter(seen))
+        return result
+
+
+class Scale(nn.Module):
+    """From a picture at half the resolution to the details that double it."""
+
+    def __init__(self, config: LadderConfig, *, coarsest: bool) -> None:
+        super().__init__()
+        self.predict = LinearPredictor(PLANES, DETAILS)
+        self.enter = Conv2d(2 * PLANES, config.width, 3, padding=1)
+        self.from_coarser = None if coarsest else Conv2d(config.width, config.width, 1)
+        self.blocks = _blocks(config)
+        sizes = [len(group) for group in GROUPS]
+        self.layers: Sequence[StochasticLayer] = module_list(
+            StochasticLayer(size, sum(sizes[number + 1 :]), config)
+            for number, size in enumerate(sizes)
+        )
+
+    def start(self, picture: Tensor, coarser: Tensor | None) -> Tensor:
+        """Return the features before the first layer, from local contrast and activity."""
+        contrast = picture - _blurred(picture)
+        activity = torch.log(_FLOOR + _blurred(contrast.abs()))
+        features: Tensor = self.enter(torch.cat([torch.asinh(contrast), activity], 1))
+        if self.from_coarser is not None and coarser is not None:
+            features = features + functional.interpolate(self.from_coarser(coarser), scale_factor=2)
+        result: Tensor = self.blocks(features)
+        return result
+
+
+# Called with a layer, its features, what is predicted linearly, and its details, before its prior.
+Visit = Callable[[StochasticLayer, Tensor, Tensor, Tensor], None]
+
+
+class Ladder(nn.Module):
+    """The whole model; latents, means and scales are in grey levels."""
+
+    def __init__(self, config: LadderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.top_mean = nn.Parameter(torch.zeros(PLANES, 1, 1))
+        self.top_log_scale = nn.Parameter(torch.full((PLANES, 1, 1), math.log(CENTRE)))
+        self.top_log_noise = nn.Parameter(torch.full((PLANES, 1, 1), math.log(NOISE)))
+        self.scales: Sequence[Scale] = module_list(
+            Scale(config, coarsest=number == 0) for number in range(config.scales)
+        )
+        components = len(LIKELIHOOD_SCALES)
+        self.pixels = Conv2d(config.width, 4 * mixture_parameters(PLANES, components), 1)
+        nn.init.zeros_(self.pixels.weight)
+        nn.init.zeros_(self.pixels.bias)
+
+    def forward(self, x: Tensor) -> Terms:
+        """Return the terms of the bound for one sample of each image, uint8 `[B, 3, H, W]`."""
+        maps = self.maps(x)
+        sums = [each.flatten(1).sum(1, keepdim=True) for each in (maps.reconstruction, *maps.kl)]
+        return Terms(sums[0], tuple(sums[1:]))
+
+    def maps(self, x: Tensor, visit: Visit | None = None) -> Maps:
+        """Return the terms of one sample, position by position; `x` is uint8 `[B, 3, H, W]`.
+
+        Sides are padded to multiples of 2^scales by repetition. Where a latent has no real pixel,
+        its posterior is its prior, which costs nothing.
+        """
+        height, width = x.shape[2:]
+        stride = 1 << self.config.scales
+        padding = (0, -width % stride, 0, -height % stride)
+        pyramid = analyse(functional.pad(x.float(), padding, mode="replicate"), self.config.scales)
+        picture, features = pyramid[0][0], None
+        picture, kl = _draw(
+            picture, self.top_mean, self.top_log_scale, self.top_log_noise, picture.shape[2:]
+        )
+        divergences = [kl]
+        for scale, (_, details) in zip(self.scales, pyramid, strict=True):
+            inside = -(-height // stride), -(-width // stride)
+            features = scale.start(picture, features)
+            predicted = scale.predict(picture)
+            known = []
+            for group, layer in zip(GROUPS, scale.layers, strict=True):
+                h, own = details[:, group], predicted[:, : len(group)]
+                predicted = predicted[:, len(group) :]
+                if visit is not None:
+                    visit(layer, features, own, h)
+                mean, log_scale = layer.prior(features, own)
+                z, kl = _draw(h, mean, log_scale, layer.log_noise, inside)
+                features = layer.advance(features, z, mean, log_scale)
+                if layer.predict is not None:
+                    predicted = predicted + layer.predict(z)
+                divergences.append(kl)
+                known.append(z)
+            picture = merge(picture, torch.cat(known, 1)[:, _ORDER])
+            stride //= 2
+        assert features is not None
+        return Maps(self._log_likelihood(x, picture, features), tuple(divergences))
+
+    def _log_likelihood(self, x: Tensor, picture: Tensor, features: Tensor) -> Tensor:
+        """Return log p(x | z) `[B, H, W]`: mixtures whose means start at the picture itself."""
+        height, width = x.shape[2:]
+        changes = functional.pixel_shuffle(self.pixels(features), 2)[..., :height, :width].float()
+        components = len(LIKELIHOOD_SCALES)
+        x_hat = to_rgb(picture[..., :height, :width])
+        start = x_hat.new_zeros(len(x), changes.shape[1], height, width)
+        scales = torch.tensor(LIKELIHOOD_SCALES, device=x.device).log()
+        for plane in range(PLANES):
+            first = (1 + 2 * plane) * components
+            start[:, first : first + components] = x_hat[:, plane, None]
+            start[:, first + components : first + 2 * components] = scales[:, None, None]
+        return mixture_log_p(x, start + changes, components)
+
+
+# From the order of the layers back to that of the details.
+_ORDER = [
+    position
+    for _, position in sorted(
+        (detail, position) for position, detail in enumerate(d for group in GROUPS for d in group)
+    )
+]
+
+
+def _draw(
+    h: Tensor, mean: Tensor, log_scale: Tensor, log_noise: Tensor, inside: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Draw z from the posterior; also return log q - log p, summed over channels, `[B, h, w]`.
+
+    The posterior is the product of N(h, noise²) and the Gaussian that bounds the logistic prior
+    from below and touches it at h (Jaakkola & Jordan 2000), so that an outlier is pulled less.
+    Beyond the rows and columns `inside` it is the prior.
+    """
+    noise_precision = torch.exp(-2 * log_noise)
+    scale = log_scale.exp()
+    missed = h - mean
+    steps = (missed.abs() / (2 * scale)).clamp(min=1e-3)
+    prior_precision = torch.tanh(steps) / (steps * 2 * scale.square())
+    precision = noise_precision + prior_precision
+    centre = mean + missed * (noise_precision / precision)
+    noise = torch.randn_like(h)
+    z = centre + noise * precision.rsqrt()
+    log_q = -0.5 * noise.square() + 0.5 * precision.log() - _HALF_LOG_2PI
+    kl = log_q - logistic_log_p(z, mean, log_scale)
+    if tuple(inside) != tuple(h.shape[2:]):
+        real = torch.zeros(h.shape[2:], dtype=torch.bool, device=h.device)
+        real[: inside[0], : inside[1]] = True
+        free = mean + scale * torch.logit(torch.rand_like(h), eps=1e-6)
+        z, kl = torch.where(real, z, free), torch.where(real, kl, 0.0)
+    return z, kl.sum(1)
+
+
+def _blurred(x: Tensor) -> Tensor:
+    return functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+
+def _blocks(config: LadderConfig) -> nn.Sequential:
+    return nn.Sequential(*(Block(config.width) for _ in range(config.blocks)))

@@ -1,0 +1,44 @@
+"""A density model's weights file: safetensors, float16 parameters of `vqcodec.density.ladder`."""
+
+from __future__ import annotations
+
+import json
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from vqcodec.density.ladder import Ladder, LadderConfig
+from vqcodec.errors import ModelError
+from vqcodec.weights import ModelInfo
+
+CONFIG_KEY = "vqcodec_density_config"
+# Bounds on what a config may ask for, before the network it describes is laid out.
+_MOST = LadderConfig(scales=8, width=512, blocks=8)
+
+
+def load(info: ModelInfo) -> Ladder:
+    """Return a density model in float32, ready to evaluate.
+
+    Raises ModelError for a file that is damaged, too large or not a density model's.
+    """
+    info.model_id  # noqa: B018  (refuses what is too large)
+    try:
+        with safe_open(info.path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{info.path}: not a safetensors file: {error}") from error
+    if CONFIG_KEY not in metadata:
+        raise ModelError(f"{info.path}: not the weights of a density model")
+    try:
+        config = LadderConfig.from_dict(json.loads(metadata[CONFIG_KEY]))
+        for name, value in vars(config).items():
+            if not 1 <= value <= getattr(_MOST, name):
+                raise ValueError(f"{name} is {value}")
+        with torch.device("meta"):
+            model = Ladder(config)
+        model.load_state_dict(arrays, assign=True)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{info.path}: damaged weights: {reason}") from error
+    return model.float().eval().requires_grad_(False)
