@@ -355,3 +355,13 @@ def test_a_batch_is_its_images_one_by_one(tiny_codec: Codec, photo: Image.Image)
     files = tiny_codec.encode_batch(images, 30)
     assert files == [tiny_codec.encode(image, 30) for image in images]
     assert [image.size for image in tiny_codec.decode_batch(files)] == [i.size for i in images]
+
+
+def test_loading_a_model_does_not_import_torchs_compiler(tiny_weights: Path) -> None:
+    script = f"""
+import sys
+from vqcodec import Codec
+Codec.load({str(tiny_weights)!r}, device="cpu")
+assert "torch._dynamo" not in sys.modules, "a second or two of every start"
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1])

@@ -282,6 +282,23 @@ def test_config_survives_json(config: Config) -> None:
     assert Config.from_dict(json.loads(text)) == config
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("channels", [[10**9]], ValueError),
+        ("hidden", [[96] * 300], ValueError),
+        ("prior_width", 0, ValueError),
+        ("groups", [[[8, 10**6, 1]]], ValueError),
+        ("phases", [["3"]], TypeError),
+    ],
+)
+def test_config_refuses_sizes_that_would_fill_the_memory(
+    name: str, value: object, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        Config.from_dict({name: value})
+
+
 def test_config_refuses_unknown_fields() -> None:
     with pytest.raises(TypeError, match="depth"):
         Config.from_dict({"depth": 3})

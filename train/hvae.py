@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_image_arguments(parser)
     add_loop_arguments(parser)
     add_rate_arguments(parser)
-    parser.set_defaults(crop=128, lr=2e-3, warmup=30)
+    parser.set_defaults(crop=128, lr=6e-4, warmup=100)
     group = parser.add_argument_group("density model")
     group.add_argument("--scales", type=positive(int), default=LadderConfig.scales)
     group.add_argument("--width", type=positive(int), default=LadderConfig.width, help="channels")

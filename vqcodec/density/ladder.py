@@ -39,6 +39,9 @@ WINDOW = 5  # pixels a side that the linear predictors see
 # below has a posterior of about this width, and nearly Gaussian.
 NOISE = 0.4
 LIKELIHOOD_SCALES = (0.13, 0.4)
+# A prior has no use for scales far below the noise or above all grey levels, and gradients through
+# them would explode: a layer's scale reaches all layers after it.
+LOG_SCALES = (math.log(0.05), math.log(500.0))
 # Logarithms of local contrast begin here, in grey levels.
 _FLOOR = 0.5
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -118,6 +121,7 @@ class StochasticLayer(nn.Module):
     def prior(self, features: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
         """Return the prior's mean and log scale; features shift the mean in units of the scale."""
         shift, log_scale = self.head(features).float().chunk(2, 1)
+        log_scale = log_scale.clamp(*LOG_SCALES)
         return predicted + shift * log_scale.exp(), log_scale
 
     def advance(self, features: Tensor, z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from vqcodec.weights import ModelInfo
 
 CONFIG_KEY = "vqcodec_density_config"
 # Bounds on what a config may ask for, before the network it describes is laid out.
-_MOST = LadderConfig(scales=8, width=512, blocks=8)
+_MOST = LadderConfig(scales=8, width=256, blocks=4)
 
 
 def load(info: ModelInfo) -> Ladder:
@@ -35,7 +35,7 @@ def load(info: ModelInfo) -> Ladder:
         for name, value in vars(config).items():
             if not 1 <= value <= getattr(_MOST, name):
                 raise ValueError(f"{name} is {value}")
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=()):
             model = Ladder(config)
         model.load_state_dict(arrays, assign=True)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -18,7 +18,7 @@ gains and modulations are tables over quality.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -94,8 +94,36 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: dict[str, object]) -> Config:
-        """Build a config from parsed JSON (lists become tuples); raises TypeError on bad fields."""
-        return cls(**{name: _as_tuple(value) for name, value in values.items()})  # type: ignore[arg-type]
+        """Build a config from parsed JSON (lists become tuples).
+
+        Raises TypeError on bad fields, ValueError on sizes that no network of ours has: a weights
+        file may come from anyone, and the network is laid out in memory by its config.
+        """
+        config = cls(**{name: _as_tuple(value) for name, value in values.items()})  # type: ignore[arg-type]
+        for name, most in _MOST.items():
+            sizes = list(_numbers(getattr(config, name)))
+            if len(sizes) > _MOST_SIZES or any(not 1 <= size <= most for size in sizes):
+                raise ValueError(f"{name} is out of bounds")
+        return config
+
+
+_MOST = {
+    "channels": CHANNELS, "phases": 3, "hidden": 512, "hidden_between_phases": 512,
+    "analysis_blocks": 8, "synthesis_blocks": 8, "prior_width": 512, "prior_head": 512,
+    "groups": 256,
+}  # fmt: skip
+_MOST_SIZES = 256  # in all levels
+
+
+def _numbers(value: object) -> Iterator[int]:
+    """Yield the whole numbers in nested tuples; raises TypeError for anything else but None."""
+    if isinstance(value, tuple):
+        for each in value:
+            yield from _numbers(each)
+    elif isinstance(value, int):
+        yield value
+    elif value is not None:
+        raise TypeError(f"{value!r} is no size")
 
 
 def _as_tuple(value: object) -> object:

@@ -43,7 +43,8 @@ class Weights:
         from vqcodec.model.vqvae import VQVAE, Config
 
         try:
-            with torch.device("meta"):
+            # Not on the meta device, whose first use imports torch's compiler: a second or two.
+            with torch.random.fork_rng(devices=()):
                 network = VQVAE(Config.from_dict(self.config))
             del network.prior
             parameters = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
