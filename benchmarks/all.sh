@@ -4,7 +4,7 @@
 # KODAK is a folder with the 24 images, VALID a tar of the BSDS500 validation images, PUBLISHED the
 # JSON of published Kodak curves. The rows go to OUT, where a run that was stopped goes on; their
 # summaries and plots go to benchmarks/results, and from there into the README. Some two hours on two
-# cores, of which the last twenty minutes are timings: nothing else should run then.
+# cores, of which the last half hour is timings: nothing else should run then.
 set -euo pipefail
 kodak=$1 valid=$2 published=$3 out=$4
 results=benchmarks/results
@@ -23,6 +23,8 @@ python -m benchmarks.summary "$out"/photos.csv "${anchors[@]}" --csv $results/ph
     --curves $results/photos-curves.csv --plots $results/photos
 python -m benchmarks.preview "$kodak" -o "$out"/previews.csv --dataset Kodak --jobs 2
 python -m benchmarks.preview_summary "$out"/previews.csv --csv $results/preview.csv
+python -m benchmarks.density "$kodak" -o "$out"/density.csv --dataset Kodak --jobs 2
+cp "$out"/density.csv $results/kodak-density.csv
 python -m benchmarks.speed "$kodak"/05.png --threads 2 --csv $results/speed.csv
 python -m benchmarks.sweep "$kodak"/05.png --threads 1 --threads 2 --csv $results/sweep.csv
 python -m benchmarks.readme

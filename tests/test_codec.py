@@ -362,6 +362,6 @@ def test_loading_a_model_does_not_import_torchs_compiler(tiny_weights: Path) -> 
 import sys
 from vqcodec import Codec
 Codec.load({str(tiny_weights)!r}, device="cpu")
-assert "torch._dynamo" not in sys.modules, "a second or two of every start"
+assert "torch._dynamo" not in sys.modules, "half a second of every start"
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1])

@@ -43,7 +43,7 @@ class Weights:
         from vqcodec.model.vqvae import VQVAE, Config
 
         try:
-            # Not on the meta device, whose first use imports torch's compiler: a second or two.
+            # Not on the meta device, whose first use imports torch's compiler: half a second.
             with torch.random.fork_rng(devices=()):
                 network = VQVAE(Config.from_dict(self.config))
             del network.prior
