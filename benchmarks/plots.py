@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from benchmarks.curves import METRICS, Curve
-from benchmarks.tables import METRIC_NAMES, Row, codec_name
+from benchmarks.tables import METRIC_NAMES, PUBLISHED, Row, codec_name, is_published
 
 STYLE = """
 .plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
@@ -91,7 +91,7 @@ def rate_file(
 
     That the dashed curves are published is said in the title.
     """
-    if any(name.startswith("published/") for name in curves):
+    if any(map(is_published, curves)):
         title += "; dashed: published"
     parts = _rate_parts(curves, look, min_bpp, max_bpp)
     parts.append(f'<text x="0" y="{-_TITLE / 2}">{escape(title)}</text>')
@@ -103,7 +103,7 @@ def rate_file(
             _line(name, look[name], f"{x},{y} {x + 36},{y}"),
             _mark(look[name], x + 18, y),
             f'<text class="entry" x="{x + 42}" y="{y + 4}">'
-            f"{escape(name.removeprefix('published/'))}</text>",
+            f"{escape(name.removeprefix(PUBLISHED))}</text>",
         ]
     height = _TITLE + below + _ENTRY * math.ceil(len(curves) / _COLUMNS)
     content = "\n".join(parts)
@@ -192,7 +192,7 @@ def _svg(label: str, view: str, parts: Sequence[str]) -> str:
 
 
 def _line(name: str, number: int, points: str) -> str:
-    published = " published" * name.startswith("published/")
+    published = " published" * is_published(name)
     return f'<polyline class="curve{published}" stroke="{_colour(number)}" points="{points}"/>'
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from vqcodec.page import Table
 
 Row = dict[str, str]
-_PUBLISHED = "published/"
+PUBLISHED = "published/"
 METRIC_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
 
 # Test NLL of the IWAE paper's table 1 by stochastic layers and k.
@@ -47,7 +47,7 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def bd_rate_table(rows: Sequence[Row]) -> str:
     """Lay out a table a metric, one line a measured codec, from a CSV of `summary`."""
-    own = [row for row in rows if not (_is_published(row["codec"]) or _is_published(row["anchor"]))]
+    own = [row for row in rows if not (is_published(row["codec"]) or is_published(row["anchor"]))]
     names = list(dict.fromkeys(row[key] for row in own for key in ("anchor", "codec")))
     cells = {(row["metric"], row["anchor"], row["codec"]): row for row in own}
     parts = []
@@ -71,7 +71,7 @@ def bd_rate_table(rows: Sequence[Row]) -> str:
 
 def ladder_table(rows: Sequence[Row]) -> str:
     """Lay out the PSNR of all codecs against the one published anchor, most bits first."""
-    of_ladder = [row for row in rows if _is_published(row["anchor"]) and row["metric"] == "psnr"]
+    of_ladder = [row for row in rows if is_published(row["anchor"]) and row["metric"] == "psnr"]
     rungs = [row for row in of_ladder if row["bd_rate"]]
     rungs.sort(key=lambda row: -float(row["bd_rate"]))
     body = [
@@ -303,11 +303,12 @@ def _memory(row: Row) -> str:
 
 def codec_name(name: str) -> str:
     """Call a codec by its name, a published curve as published."""
-    return f"{name.removeprefix(_PUBLISHED)} (published)" if _is_published(name) else name
+    return f"{name.removeprefix(PUBLISHED)} (published)" if is_published(name) else name
 
 
-def _is_published(name: str) -> bool:
-    return name.startswith(_PUBLISHED)
+def is_published(name: str) -> bool:
+    """Tell a published curve from a measured codec."""
+    return name.startswith(PUBLISHED)
 
 
 def _with_caption(table: Table) -> str:

@@ -13,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from train.data import CropSampler, load_images, whole_images
 from train.errors import TrainError
 from train.loop import Settings
 from vqcodec.errors import VqcError
@@ -87,6 +90,17 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--memory", type=positive(float), default=8.0, metavar="GIB", help="for decoded images"
     )
+
+
+def load_photographs(arguments: argparse.Namespace) -> tuple[CropSampler, list[Tensor]]:
+    """Return what `add_image_arguments` parsed: crops to train on, batches of whole images.
+
+    Raises DataError if there are none, or they need more memory than allowed.
+    """
+    memory = int(arguments.memory * 2**30)
+    images = load_images(arguments.data, memory)
+    valid = whole_images(load_images(arguments.valid, memory), arguments.valid_images)
+    return CropSampler(images, arguments.crop, arguments.batch, arguments.seed), valid
 
 
 def loop_settings(arguments: argparse.Namespace) -> Settings:

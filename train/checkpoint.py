@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from train.errors import CheckpointError
+
+M = TypeVar("M", bound=torch.nn.Module)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -37,6 +40,18 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     if not isinstance(state, dict) or not {"model", "ema", "step", "config"} <= state.keys():
         raise CheckpointError(f"not a checkpoint of this project: {path}")
     return state
+
+
+def load_model(path: Path, build: Callable[[dict[str, Any]], M]) -> tuple[M, dict[str, Any]]:
+    """Return the network of a checkpoint with its averaged weights, on the CPU, and the checkpoint.
+
+    `build` makes the network from the config that the checkpoint holds of it. Raises
+    CheckpointError as `load_checkpoint` and `load_weights` do.
+    """
+    state = load_checkpoint(path, torch.device("cpu"))
+    model = build(state["config"]["model"])
+    load_weights(model, state["ema"], path)
+    return model, state
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:

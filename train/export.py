@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from train.arguments import run_script
-from train.checkpoint import load_checkpoint, load_weights
+from train.checkpoint import load_model
 from vqcodec.codec import class_centres
 from vqcodec.entropy.coder import FREQUENCY_BITS
 from vqcodec.entropy.network import CLASSES, SHIFT
@@ -124,9 +124,7 @@ def model_card(state: Mapping[str, Any], architecture: str) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> bool:
     """Export as told."""
-    state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
-    model = VQVAE(Config.from_dict(state["config"]["model"]))
-    load_weights(model, state["ema"], arguments.checkpoint)
+    model, state = load_model(arguments.checkpoint, lambda own: VQVAE(Config.from_dict(own)))
     card = model_card(state, "hierarchical VQ-VAE, two scales, closed loop")
     export(model, arguments.out, card)
     return True

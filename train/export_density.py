@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from train.arguments import run_script
-from train.checkpoint import load_checkpoint, load_weights
+from train.checkpoint import load_model
 from train.export import export_arguments, model_card, write_weights
 from vqcodec.density.ladder import Ladder, LadderConfig
 from vqcodec.density.store import CONFIG_KEY
@@ -29,9 +27,7 @@ def export(model: Ladder, path: Path, card: Mapping[str, Any]) -> None:
 
 def run(arguments: argparse.Namespace) -> bool:
     """Export as told."""
-    state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
-    model = Ladder(LadderConfig.from_dict(state["config"]["model"]))
-    load_weights(model, state["ema"], arguments.checkpoint)
+    model, state = load_model(arguments.checkpoint, lambda own: Ladder(LadderConfig.from_dict(own)))
     card = model_card(state, "ladder VAE, Haar pyramid, logistic priors")
     export(model, arguments.out, card)
     return True

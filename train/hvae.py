@@ -15,14 +15,15 @@ from train.arguments import (
     add_image_arguments,
     add_loop_arguments,
     add_rate_arguments,
+    load_photographs,
     loop_settings,
     not_negative,
     positive,
     run_config,
     run_script,
 )
-from train.checkpoint import load_checkpoint, load_weights
-from train.data import CropSampler, load_images, whole_images
+from train.checkpoint import load_model
+from train.data import CropSampler
 from train.errors import TrainError
 from train.loop import Trainer
 from train.place import Place
@@ -91,15 +92,13 @@ def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> Ladder
     Raises CheckpointError, and TrainError for crops that the network would have to pad.
     """
     if arguments.init is None:
-        config = LadderConfig(arguments.scales, arguments.width, arguments.blocks)
+        model = Ladder(LadderConfig(arguments.scales, arguments.width, arguments.blocks))
     else:
-        state = load_checkpoint(arguments.init, torch.device("cpu"))
-        config = LadderConfig.from_dict(state["config"]["model"])
-    if arguments.crop % (1 << config.scales):
-        raise TrainError(f"--crop {arguments.crop} is no multiple of {1 << config.scales}")
-    model = Ladder(config)
+        model, _ = load_model(arguments.init, lambda own: Ladder(LadderConfig.from_dict(own)))
+    stride = 1 << model.config.scales
+    if arguments.crop % stride:
+        raise TrainError(f"--crop {arguments.crop} is no multiple of {stride}")
     if arguments.init is not None:
-        load_weights(model, state["ema"], arguments.init)
         return model
     crops = -(-INITIAL_PIXELS // arguments.crop**2)
     batches = [sampler.batch(step, 0) for step in range(-(-crops // arguments.batch))]
@@ -110,11 +109,8 @@ def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> Ladder
 def train(arguments: argparse.Namespace) -> bool:
     """Train as told; return whether the last step was reached."""
     place = Place.join(arguments.device)
-    memory = int(arguments.memory * 2**30)
-    images = load_images(arguments.data, memory)
-    valid = whole_images(load_images(arguments.valid, memory), arguments.valid_images)
+    sampler, valid = load_photographs(arguments)
     torch.manual_seed(arguments.seed)
-    sampler = CropSampler(images, arguments.crop, arguments.batch, arguments.seed)
     model = initial_model(arguments, sampler)
     trainer = Trainer(
         model,
@@ -126,11 +122,7 @@ def train(arguments: argparse.Namespace) -> bool:
         place,
         run_config(arguments, dataclasses.asdict(model.config)),
     )
-    if arguments.resume:
-        trainer.resume()
-    finished = trainer.run()
-    place.leave()
-    return finished
+    return trainer.train(resume=arguments.resume)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

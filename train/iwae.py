@@ -24,7 +24,7 @@ from train.arguments import (
     run_config,
     run_script,
 )
-from train.checkpoint import load_checkpoint, load_weights
+from train.checkpoint import load_model
 from train.digits import DigitSampler, Pixels, binarised_for_testing, load_digits
 from train.loop import Trainer
 from train.place import Place
@@ -79,10 +79,7 @@ def falling_rate(steps: int) -> Callable[[int], float]:
 def initial_model(arguments: argparse.Namespace, images: Pixels) -> DenseVAE:
     """Return the network that training starts from: --init, or one for these images."""
     if arguments.init is not None:
-        state = load_checkpoint(arguments.init, torch.device("cpu"))
-        model = DenseVAE(DenseConfig.from_dict(state["config"]["model"]))
-        load_weights(model, state["ema"], arguments.init)
-        return model
+        return load_model(arguments.init, lambda own: DenseVAE(DenseConfig.from_dict(own)))[0]
     config = DenseConfig.of_layers(arguments.layers)
     model = DenseVAE(dataclasses.replace(config, pixels=math.prod(images.shape[1:])))
     model.initialise(torch.from_numpy(images.mean(0) / 255).flatten())
@@ -110,11 +107,7 @@ def train(arguments: argparse.Namespace) -> bool:
         run_config(arguments, dataclasses.asdict(model.config)) | {"images": len(images)},
         falling_rate(arguments.steps),
     )
-    if arguments.resume:
-        trainer.resume()
-    finished = trainer.run()
-    place.leave()
-    return finished
+    return trainer.train(resume=arguments.resume)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

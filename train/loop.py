@@ -148,6 +148,14 @@ class Trainer:
                 _log.warning("resumed with %s = %s, was %s", name, now.get(name), before.get(name))
         _log.info("resumed %s at step %d", self.checkpoint, self.step)
 
+    def train(self, *, resume: bool) -> bool:
+        """Resume if told, run, and leave the other processes; return and raise what `run` does."""
+        if resume:
+            self.resume()
+        finished = self.run()
+        self._place.leave()
+        return finished
+
     def run(self) -> bool:
         """Train to the last step, or until SIGINT or SIGTERM; then save.
 

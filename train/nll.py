@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from train.arguments import natural, positive, run_script
-from train.checkpoint import load_checkpoint, load_weights
+from train.checkpoint import load_model
 from train.digits import binarised_for_testing, load_digits
 from vqcodec.density.bounds import Terms, streamed_bound
 from vqcodec.density.dense import DenseConfig, DenseVAE
@@ -46,9 +46,9 @@ def negative_bounds(model: DenseVAE, images: Tensor, k: int, seed: int) -> Tenso
 
 def run(arguments: argparse.Namespace) -> bool:
     """Measure as told, print the result, append a row to the CSV."""
-    state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
-    model = DenseVAE(DenseConfig.from_dict(state["config"]["model"])).eval()
-    load_weights(model, state["ema"], arguments.checkpoint)
+    model, state = load_model(
+        arguments.checkpoint, lambda own: DenseVAE(DenseConfig.from_dict(own)).eval()
+    )
     images = binarised_for_testing(load_digits(arguments.data, "test"))[: arguments.images]
     start = time.perf_counter()
     nll = negative_bounds(model, images, arguments.samples, arguments.seed)

@@ -19,6 +19,7 @@ from train.arguments import (
     add_image_arguments,
     add_loop_arguments,
     add_rate_arguments,
+    load_photographs,
     loop_settings,
     positive,
     run_config,
@@ -26,7 +27,7 @@ from train.arguments import (
     share,
 )
 from train.checkpoint import load_checkpoint, load_weights
-from train.data import CropSampler, load_images, whole_images
+from train.data import CropSampler
 from train.errors import TrainError
 from train.loop import Trainer
 from train.place import Place
@@ -185,11 +186,8 @@ def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> VQVAE:
 def train(arguments: argparse.Namespace) -> bool:
     """Train as told; return whether the last step was reached."""
     place = Place.join(arguments.device)
-    memory = int(arguments.memory * 2**30)
-    images = load_images(arguments.data, memory)
-    valid = whole_images(load_images(arguments.valid, memory), arguments.valid_images)
+    sampler, valid = load_photographs(arguments)
     torch.manual_seed(arguments.seed)
-    sampler = CropSampler(images, arguments.crop, arguments.batch, arguments.seed)
     model = initial_model(arguments, sampler)
     trainer = Trainer(
         model,
@@ -201,11 +199,7 @@ def train(arguments: argparse.Namespace) -> bool:
         place,
         run_config(arguments, dataclasses.asdict(model.config)),
     )
-    if arguments.resume:
-        trainer.resume()
-    finished = trainer.run()
-    place.leave()
-    return finished
+    return trainer.train(resume=arguments.resume)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

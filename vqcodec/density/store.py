@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from vqcodec.density.ladder import Ladder, LadderConfig
 from vqcodec.errors import ModelError
 from vqcodec.weights import ModelInfo
+from vqcodec.weights.store import read_arrays
 
 CONFIG_KEY = "vqcodec_density_config"
 # Bounds on what a config may ask for, before the network it describes is laid out.
@@ -21,23 +21,16 @@ def load(info: ModelInfo) -> Ladder:
 
     Raises ModelError for a file that is damaged, too large or not a density model's.
     """
-    info.model_id  # noqa: B018  (refuses what is too large)
+    text, arrays = read_arrays(info, CONFIG_KEY, "a density model")
     try:
-        with safe_open(info.path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{info.path}: not a safetensors file: {error}") from error
-    if CONFIG_KEY not in metadata:
-        raise ModelError(f"{info.path}: not the weights of a density model")
-    try:
-        config = LadderConfig.from_dict(json.loads(metadata[CONFIG_KEY]))
+        config = LadderConfig.from_dict(json.loads(text))
         for name, value in vars(config).items():
             if not 1 <= value <= getattr(_MOST, name):
                 raise ValueError(f"{name} is {value}")
         with torch.random.fork_rng(devices=()):
             model = Ladder(config)
-        model.load_state_dict(arrays, assign=True)
+        parameters = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        model.load_state_dict(parameters, assign=True)
     except (TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{info.path}: damaged weights: {reason}") from error

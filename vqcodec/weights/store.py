@@ -54,19 +54,28 @@ class Weights:
         return network.float()
 
 
-def load(info: ModelInfo) -> Weights:
-    """Read a weights file; raises ModelError if it is damaged, too large or not one of ours."""
-    model_id = info.model_id  # refuses what is too large
+def read_arrays(info: ModelInfo, key: str, kind: str) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Return the metadata under `key` and the arrays of a safetensors file.
+
+    Raises ModelError if it is damaged, too large or, lacking the key, not the weights of `kind`.
+    """
+    info.model_id  # noqa: B018  (refuses what is too large)
     try:
         with safe_open(info.path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{info.path}: not a safetensors file: {error}") from error
-    if CONFIG_KEY not in metadata:
-        raise ModelError(f"{info.path}: not the weights of a vqcodec model")
+    if key not in metadata:
+        raise ModelError(f"{info.path}: not the weights of {kind}")
+    return metadata[key], arrays
+
+
+def load(info: ModelInfo) -> Weights:
+    """Read a weights file; raises ModelError if it is damaged, too large or not one of ours."""
+    text, arrays = read_arrays(info, CONFIG_KEY, "a vqcodec model")
     try:
-        config = json.loads(metadata[CONFIG_KEY])
+        config = json.loads(text)
         prior = PriorNetwork.from_arrays(arrays, config["phases"])
         tables = [
             [FrequencyTables(arrays[f"{TABLES}{number}.{part}"]) for part in range(parts)]
@@ -80,7 +89,7 @@ def load(info: ModelInfo) -> Weights:
         for name, array in arrays.items()
         if name.startswith(NETWORK)
     }
-    return Weights(model_id, config, prior, tables, network)
+    return Weights(info.model_id, config, prior, tables, network)
 
 
 def _try_out(prior: PriorNetwork, tables: list[list[FrequencyTables]]) -> None:
