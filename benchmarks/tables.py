@@ -273,7 +273,7 @@ def digits_table(rows: Sequence[Row]) -> str:
                 f"{row['layers']}, k = {row['k']}"
                 + (", DReG gradient" if row["estimator"] == "dreg" else ""),
                 f"{float(row['nll']):.2f} ± {float(row['standard_error']):.2f}",
-                f"{float(row['passes']):g}",
+                f"{float(row['passes']):g}" + (f", after {row['after']}" if row["after"] else ""),
                 f"{paper:.2f}" if paper else "–",
             ]
         )

@@ -12,7 +12,6 @@ import torch
 from train import iwae, nll
 from train.digits import DigitSampler, binarised_for_testing, load_digits
 from train.errors import DataError
-from train.iwae import falling_rate
 from vqcodec.density.dense import DenseConfig, DenseVAE
 
 
@@ -33,16 +32,6 @@ def digits(tmp_path: Path) -> Path:
 def train(digits: Path, out: Path, *options: str) -> int:
     common = ["--data", str(digits), "--out", str(out), "--device", "cpu", "--batch", "8"]
     return iwae.main([*common, "--log-every", "5", "--valid-every", "10", *options])
-
-
-def test_rate_falls_in_the_papers_stages() -> None:
-    factor = falling_rate(3280)
-    for stage, first in enumerate((0, 1, 4, 13, 40, 121, 364, 1093)):
-        assert factor(first) == pytest.approx(10 ** (-stage / 7))
-    assert factor(3279) == pytest.approx(0.1)
-    # Compressed in proportion: a tenth of the steps, the same stages.
-    shorter = falling_rate(328)
-    assert [shorter(step) for step in range(328)] == [factor(10 * step) for step in range(328)]
 
 
 def test_a_pass_sees_every_image_once_and_the_next_in_another_order() -> None:
@@ -96,6 +85,21 @@ def test_script_trains_and_is_measured(
     assert (whole["images"], whole["samples"], whole["passes"]) == ("12", "300", "12.0")
     assert part["images"] == "8"
     assert 0 < float(whole["nll"]) < float(rows[0]["loss"])
+
+
+def test_a_run_knows_the_passes_of_the_one_it_started_from(digits: Path, tmp_path: Path) -> None:
+    last = ""
+    for number, k in enumerate((1, 3, 2)):
+        init = ("--init", str(tmp_path / last / "checkpoint.pt")) if last else ()
+        last = str(number)
+        assert train(digits, tmp_path / last, "--passes", str(number + 1), "-k", str(k), *init) == 0
+    checkpoint = str(tmp_path / last / "checkpoint.pt")
+    table = tmp_path / "nll.csv"
+    arguments = ["--data", str(digits), "--samples", "5", "--csv", str(table)]
+    assert nll.main([checkpoint, *arguments]) == 0
+    with table.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["k"], row["passes"], row["after"]) == ("2", "3.0", "1 at k = 1, 2 at k = 3")
 
 
 def test_a_part_of_the_test_images_gives_what_it_gives_in_the_whole(digits: Path) -> None:

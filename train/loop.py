@@ -13,7 +13,7 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,7 @@ class Trainer:
 
     `out` receives checkpoint.pt, log.csv, valid.csv and TensorBoard's files. `config` (plain data)
     goes into the checkpoint; what it has under "settings" should not change on resume.
-    `optimizer` holds the peak learning rates; `schedule` gives the factor of each step.
+    `optimizer` holds the peak learning rates.
     """
 
     def __init__(
@@ -97,7 +97,6 @@ class Trainer:
         out: Path,
         place: Place,
         config: Mapping[str, Any],
-        schedule: Callable[[int], float] | None = None,
     ) -> None:
         model.to(place.device)
         self.model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -109,7 +108,6 @@ class Trainer:
         self._sampler = sampler
         self._optimizer = optimizer
         self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
-        self._schedule = schedule or settings.lr_factor
         self._settings = settings
         self._out = out
         self._place = place
@@ -217,7 +215,7 @@ class Trainer:
         of_task, of_torch = (int(seed) for seed in seeds.generate_state(2))
         self._generator.manual_seed(of_task)
         torch.manual_seed(of_torch)
-        factor = self._schedule(self.step)
+        factor = self._settings.lr_factor(self.step)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         batch = batch.to(place.device, non_blocking=True)

@@ -21,13 +21,14 @@ from tqdm import tqdm
 from train.arguments import natural, positive, run_script
 from train.checkpoint import load_model
 from train.digits import binarised_for_testing, load_digits
+from train.iwae import passes
 from vqcodec.density.bounds import Terms, streamed_bound
 from vqcodec.density.dense import DenseConfig, DenseVAE
 
 # Samples of a batch at a time: few enough that activations stay in a core's cache.
 BATCH, CHUNK = 4, 250
 FIELDS = (
-    "layers", "k", "estimator", "passes", "batch", "bf16", "seed", "samples", "images",
+    "layers", "k", "estimator", "passes", "after", "batch", "bf16", "seed", "samples", "images",
     "nll", "standard_error", "seconds",
 )  # fmt: skip
 
@@ -63,7 +64,8 @@ def run(arguments: argparse.Namespace) -> bool:
         row = {
             "layers": len(model.config.latents),
             **{name: settings[name] for name in ("k", "estimator", "batch", "bf16")},
-            "passes": round(state["pixels"] / (model.config.pixels * state["config"]["images"]), 2),
+            "passes": round(passes(state), 2),
+            "after": state["config"]["after"],
             "seed": settings["seed"],
             "samples": arguments.samples,
             "images": len(nll),
