@@ -63,7 +63,7 @@ def psnr(first: Image.Image, second: Image.Image) -> float:
 
 def test_version_and_help() -> None:
     assert run_ok("--version").stdout == f"vqcodec {vqcodec.__version__}\n"
-    for command in ("encode", "decode", "compare", "info", "models"):
+    for command in ("encode", "decode", "truncate", "compare", "info", "models"):
         assert command in run_ok("--help").stdout
         assert "Usage:" in run_ok(command, "-h").stdout
 
@@ -97,6 +97,7 @@ def test_info_tells_what_the_header_holds() -> None:
         "width": 768,
         "height": 512,
         "gray": False,
+        "cut": False,
         "quality": 60,
         "chunks": {"exif": 4},
         "stream_bytes": 6,

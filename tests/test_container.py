@@ -6,6 +6,7 @@ import contextlib
 import io
 import tracemalloc
 import zlib
+from dataclasses import replace
 from typing import IO
 
 import pytest
@@ -203,7 +204,7 @@ def test_unknown_version_is_named(version: int) -> None:
         read_header(data)
 
 
-@pytest.mark.parametrize("bit", range(2, 8))
+@pytest.mark.parametrize("bit", range(3, 8))
 def test_reserved_flags_need_a_later_version(bit: int) -> None:
     with pytest.raises(UnsupportedVersionError, match="later version"):
         read_header(header_of(f"56514301 deadbeef {1 << bit:02x}32 8006 8004"))
@@ -301,6 +302,15 @@ def test_stream_size_that_contradicts_a_sound_file() -> None:
         unpack(sealed(HEADER_BYTES + b"\x07stream"))
     with pytest.raises(CorruptError):
         unpack(sealed(HEADER_BYTES + b"\x05stream"))
+
+
+def test_a_cut_file_says_so_in_its_flags() -> None:
+    header = header_of("56514301 deadbeef 0432 8006 8004")
+    cut = replace(HEADER, cut=True)
+    assert pack(Container(cut, payload=b"st")).startswith(header)
+    container = unpack(pack(Container(cut, payload=b"st")))
+    assert (container.header, container.complete, container.whole_stream) == (cut, True, False)
+    assert unpack(pack(PLAIN)).whole_stream
 
 
 def test_partial_gives_what_is_there() -> None:

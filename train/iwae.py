@@ -27,6 +27,7 @@ from train.arguments import (
 from train.checkpoint import load_model
 from train.digits import DigitSampler, Pixels, binarised_for_testing, load_digits
 from train.loop import Trainer
+from train.muon import MuonWithAdam
 from train.place import Place
 from vqcodec.density.bounds import Terms, dreg_loss, iwae_loss, log_mean_exp
 from vqcodec.density.dense import DenseConfig, DenseVAE
@@ -99,7 +100,7 @@ def train(arguments: argparse.Namespace) -> bool:
         model,
         IWAETask(binarised_for_testing(held_out), arguments.k, arguments.estimator == "dreg"),
         sampler,
-        torch.optim.Adam(model.parameters(), arguments.lr, eps=1e-4, fused=True),
+        MuonWithAdam(model.parameters(), arguments.lr),
         loop_settings(arguments),
         arguments.out,
         place,

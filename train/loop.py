@@ -52,6 +52,21 @@ class Task(Protocol):
         ...
 
 
+class Optimizer(Protocol):
+    """What the loop asks of one of PyTorch's optimizers, or of several taken together."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+
+    def zero_grad(self) -> None: ...
+
+    def step(self) -> object: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None: ...
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to train: numbers of steps, and what is the same for every model."""
@@ -92,7 +107,7 @@ class Trainer:
         model: nn.Module,
         task: Task,
         sampler: Sampler,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         settings: Settings,
         out: Path,
         place: Place,

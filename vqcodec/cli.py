@@ -1,4 +1,4 @@
-"""The command line: `vqcodec encode`, `decode`, `compare`, `info`, `models`; `bpd` is beside it.
+"""The command line: `vqcodec encode`, `decode`, `truncate`, `compare`, `info`, `models`, and `bpd`.
 
 Everything heavy is imported inside the command that needs it, so that `--help`, `--version`,
 `info` and `models` answer at once. Exit codes: 0 all went well, 1 something failed, 2 the
@@ -27,6 +27,7 @@ from vqcodec.errors import ImageError, VqcError
 from vqcodec.files import (
     IMAGE_SUFFIXES,
     VQC_SUFFIX,
+    cut_name,
     decoded_name,
     encoded_name,
     page_name,
@@ -137,9 +138,11 @@ def encode(
     help="File, whose suffix says the format, or folder to write PNG to, or - for PNG on stdout; "
     "photo.png beside photo.vqc if not given, or photo.decoded.png if there is a photo.png.",
 )  # fmt: skip
+@click.option("--partial", is_flag=True, help="Of a truncated file, decode what is there.")
 def decode(
     inputs: tuple[str, ...],
     output: str | None,
+    partial: bool,
     device: str,
     model: str | None,
     force: bool,
@@ -156,7 +159,7 @@ def decode(
     def work(job: Job) -> Done:
         data = job.read()
         named = chosen or weights.find_id(read_header(data)[0].model_id).path
-        image = codecs.get(named).decode(data)
+        image = codecs.get(named).decode(data, partial=partial)
         saved = _save(image, formats[job])
         job.write(saved, force=force)
         notes = []
@@ -165,6 +168,35 @@ def decode(
         return Done(len(data), len(saved), image.width * image.height, 8 * len(data), notes)
 
     sys.exit(0 if run(todo, work, workers=jobs) else 1)
+
+
+@cli.command("truncate")
+@click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+@click.option(
+    "--max-bytes", type=click.IntRange(min=1), required=True, metavar="N",
+    help="Bytes that a file may have.",
+)  # fmt: skip
+@click.option(
+    "-o", "--output", metavar="OUT",
+    help="File or folder to write, or - for stdout; photo.cut.vqc beside photo.vqc if not given.",
+)  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+def truncate_(inputs: tuple[str, ...], output: str | None, max_bytes: int, force: bool) -> None:
+    """Make .vqc files smaller by leaving out detail, without decoding them; - is stdin."""
+    from vqcodec.truncate import truncate
+
+    todo = plan(inputs, output, suffixes=(VQC_SUFFIX,), rename=cut_name, force=force)
+    _refuse_terminal(todo.jobs)
+
+    def work(job: Job) -> Done:
+        data = job.read()
+        header, _ = read_header(data)
+        smaller, notes = truncate(data, max_bytes)
+        job.write(smaller, force=force)
+        pixels = header.width * header.height
+        return Done(len(data), len(smaller), pixels, 8 * len(smaller), notes)
+
+    sys.exit(0 if run(todo, work, workers=1) else 1)
 
 
 @cli.command()
@@ -252,6 +284,7 @@ def info(file: str, as_json: bool, with_density: bool) -> None:
         "width": header.width,
         "height": header.height,
         "gray": header.gray,
+        "cut": header.cut,
         "quality": header.quality,
         "chunks": {tag.name.lower(): len(chunk) for tag, chunk in preamble.chunks.items()},
         "stream_bytes": preamble.stream_size,
@@ -341,7 +374,7 @@ def _info_text(facts: dict[str, Any]) -> str:
         "image": f"{facts['width']}x{facts['height']} {'gray' if facts['gray'] else 'colour'}",
         "quality": facts["quality"],
         "bytes": f"{facts['bytes']:,} ({facts['bpp']} bpp)",
-        "stream": f"{facts['stream_bytes']:,} bytes",
+        "stream": f"{facts['stream_bytes']:,} bytes" + ", the front of a longer one" * facts["cut"],
         "chunks": chunks or "none",
         "checksum": facts["damage"] or "right",
     }

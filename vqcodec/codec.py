@@ -197,7 +197,7 @@ class Codec:
             raise UnknownModelError(
                 f"coded with model {header.model_id.hex()}, not {self.model_id.hex()}"
             )
-        stream = Decoder(container.payload, partial=not container.complete)
+        stream = Decoder(container.payload, partial=not container.whole_stream)
 
         def code(number: int, _: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
             parts = zip(self._tables[number], classes, strict=True)

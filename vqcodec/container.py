@@ -28,7 +28,8 @@ TRAILER_SIZE = 4
 
 _FLAG_GRAY = 0x01
 _FLAG_CHUNKS = 0x02
-_FLAGS_KNOWN = _FLAG_GRAY | _FLAG_CHUNKS
+_FLAG_CUT = 0x04
+_FLAGS_KNOWN = _FLAG_GRAY | _FLAG_CHUNKS | _FLAG_CUT
 _FIRST_OPTIONAL_TAG = 128
 _VARINT_END = 1 << 32
 
@@ -46,13 +47,17 @@ _KNOWN_TAGS = frozenset(ChunkTag)
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a decoder has to know before it reads the stream; width and height in pixels."""
+    """What a decoder has to know before it reads the stream; width and height in pixels.
+
+    The stream of a `cut` file is the front of a longer one.
+    """
 
     model_id: bytes
     width: int
     height: int
     quality: int
     gray: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,11 @@ class Container:
     chunks: dict[ChunkTag, bytes] = field(default_factory=dict)
     payload: bytes = b""
     complete: bool = True
+
+    @property
+    def whole_stream(self) -> bool:
+        """Whether the payload is all that was coded, and not the front of it."""
+        return self.complete and not self.header.cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,7 @@ def pack(container: Container) -> bytes:
     if not (1 <= header.width <= MAX_SIDE and 1 <= header.height <= MAX_SIDE):
         raise ValueError(f"{header.width}x{header.height}: a side is 1..{MAX_SIDE} pixels")
 
-    flags = _FLAG_GRAY * header.gray | _FLAG_CHUNKS * bool(chunks)
+    flags = _FLAG_GRAY * header.gray | _FLAG_CHUNKS * bool(chunks) | _FLAG_CUT * header.cut
     out = bytearray(MAGIC)
     out.append(VERSION)
     out += header.model_id
@@ -149,7 +159,8 @@ def read_header(prefix: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[Header,
     if not (width and height):
         raise CorruptError(f"{width}x{height}: an image without pixels")
     check_size(width, height, max_pixels=max_pixels)
-    return Header(model_id, width, height, quality, bool(flags & _FLAG_GRAY)), reader.offset
+    gray, cut = bool(flags & _FLAG_GRAY), bool(flags & _FLAG_CUT)
+    return Header(model_id, width, height, quality, gray, cut), reader.offset
 
 
 def read_preamble(

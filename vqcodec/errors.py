@@ -33,5 +33,9 @@ class ImageError(VqcError):
     """The image to encode cannot be read or has no form that can be coded."""
 
 
+class TargetError(VqcError):
+    """No file of the image is as small as asked."""
+
+
 class ModelError(VqcError):
     """A weights file is missing, damaged or not one of ours."""

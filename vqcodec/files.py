@@ -68,6 +68,11 @@ def spared_name(path: Path) -> Path:
     return path.with_suffix(".decoded.png") if decoded_name(path).exists() else decoded_name(path)
 
 
+def cut_name(path: Path) -> Path:
+    """Where `truncate` puts the smaller file made from `path`: `photo.vqc` -> `photo.cut.vqc`."""
+    return path.with_suffix(".cut" + VQC_SUFFIX)
+
+
 def page_name(path: Path) -> Path:
     """Where `compare` puts the page about `path`: `photo.png` -> `photo.html`."""
     return path.with_suffix(".html")
