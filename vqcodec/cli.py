@@ -1,4 +1,6 @@
-"""The command line: `vqcodec encode`, `decode`, `truncate`, `compare`, `info`, `models`, and `bpd`.
+"""The command line: `vqcodec encode`, `decode`, `truncate`, `compare`, `models`.
+
+`info` and `bpd` have modules of their own.
 
 Everything heavy is imported inside the command that needs it, so that `--help`, `--version`,
 `info` and `models` answer at once. Exit codes: 0 all went well, 1 something failed, 2 the
@@ -8,7 +10,6 @@ arguments make no sense, 130 interrupted.
 from __future__ import annotations
 
 import io
-import json
 import os
 import sys
 import threading
@@ -20,9 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vqcodec import __version__, weights
-from vqcodec.batch import STREAM, Done, Job, describe, plan, run
-from vqcodec.bpd import bpd, density_text, file_density
-from vqcodec.container import VERSION, read_header, read_preamble, unpack
+from vqcodec.batch import Done, Job, describe, plan, run
+from vqcodec.bpd import bpd
+from vqcodec.container import read_header
 from vqcodec.errors import ImageError, VqcError
 from vqcodec.files import (
     IMAGE_SUFFIXES,
@@ -33,6 +34,7 @@ from vqcodec.files import (
     page_name,
     spared_name,
 )
+from vqcodec.info import info
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -252,56 +254,6 @@ def compare(
 
 
 @cli.command()
-@click.argument("file", metavar="FILE")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--bpd", "with_density", is_flag=True,
-    help="Also decode it, and show its rate beside what the density model says of the picture.",
-)  # fmt: skip
-def info(file: str, as_json: bool, with_density: bool) -> None:
-    """Tell what a .vqc file holds without decoding it; - is stdin.
-
-    The exit code is 1 if the file is damaged.
-    """
-    try:
-        data = Job(None if file == STREAM else Path(file), None).read()
-        preamble = read_preamble(io.BytesIO(data), partial=True)
-    except (VqcError, OSError) as error:
-        raise click.ClickException(f"{file}: {describe(error)}") from error
-    damage = None
-    try:
-        unpack(data)
-    except VqcError as error:
-        damage = str(error)
-    header = preamble.header
-    names = [each.name for each in weights.available() if each.model_id == header.model_id]
-    facts = {
-        "file": file,
-        "bytes": len(data),
-        "version": VERSION,
-        "model_id": header.model_id.hex(),
-        "model": names[0] if names else None,
-        "width": header.width,
-        "height": header.height,
-        "gray": header.gray,
-        "cut": header.cut,
-        "quality": header.quality,
-        "chunks": {tag.name.lower(): len(chunk) for tag, chunk in preamble.chunks.items()},
-        "stream_bytes": preamble.stream_size,
-        "bpp": round(8 * len(data) / (header.width * header.height), 4),
-        "sound": damage is None,
-        "damage": damage,
-    }
-    if with_density and damage is None:
-        try:
-            facts["bpd"] = file_density(data, header)
-        except VqcError as error:
-            raise click.ClickException(f"{file}: {describe(error)}") from error
-    click.echo(json.dumps(facts) if as_json else _info_text(facts))
-    sys.exit(1 if damage else 0)
-
-
-@cli.command()
 def models() -> None:
     """List the models that came with this program."""
     for each in (*weights.available(), *weights.densities()):
@@ -312,6 +264,7 @@ def models() -> None:
                 click.echo(f"  {key}: {value}")
 
 
+cli.add_command(info)
 cli.add_command(bpd)
 
 
@@ -363,21 +316,3 @@ def _refuse_terminal(jobs: list[Job]) -> None:
     """Keep bytes that are no text from a terminal's screen."""
     if any(job.target is None for job in jobs) and sys.stdout.isatty():
         raise click.UsageError("stdout is a terminal: redirect it, or name a file with -o")
-
-
-def _info_text(facts: dict[str, Any]) -> str:
-    chunks = ", ".join(f"{name} {size:,} bytes" for name, size in facts["chunks"].items())
-    rows = {
-        "file": facts["file"],
-        "format": f"vqc version {facts['version']}",
-        "model": f"{facts['model'] or 'not one of `vqcodec models`'} ({facts['model_id']})",
-        "image": f"{facts['width']}x{facts['height']} {'gray' if facts['gray'] else 'colour'}",
-        "quality": facts["quality"],
-        "bytes": f"{facts['bytes']:,} ({facts['bpp']} bpp)",
-        "stream": f"{facts['stream_bytes']:,} bytes" + ", the front of a longer one" * facts["cut"],
-        "chunks": chunks or "none",
-        "checksum": facts["damage"] or "right",
-    }
-    if "bpd" in facts:
-        rows["bits/dim"] = density_text(facts["bpd"])
-    return "\n".join(f"{label:<9} {value}" for label, value in rows.items())
