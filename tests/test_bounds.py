@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from train.iwae import ESTIMATORS
 from vqcodec.density.bounds import (
     Terms,
     dreg_loss,
     iwae_loss,
     jackknife_error,
     log_mean_exp,
+    resampled,
     streamed_bound,
 )
 from vqcodec.density.dense import DenseConfig, DenseVAE
@@ -166,3 +168,47 @@ def test_dreg_and_plain_gradients_agree_in_expectation() -> None:
     # And they are known well enough for that to say something.
     assert float(difference.norm()) < 0.05 * float(plain.mean(0).norm())
     assert float(dreg.std(0).norm()) < float(plain.std(0).norm())
+
+
+def test_samples_are_drawn_by_their_weights() -> None:
+    torch.manual_seed(0)
+    log_w = 3 * torch.randn(1, 20) - 500
+    expected = torch.softmax(log_w[0], -1)
+    drawn = resampled(log_w.expand(20000, -1), 8)
+    shares = torch.bincount(drawn.flatten(), minlength=20) / drawn.numel()
+    torch.testing.assert_close(shares, expected, rtol=0, atol=0.003)
+    # Systematic: a sample that is worth half of all weight is drawn every other time, always.
+    counts = (resampled(torch.tensor([[0.0, 0.0]]).expand(50, -1), 8) == 0).sum(-1)
+    assert counts.tolist() == [4] * 50
+
+
+def test_noise_makes_the_same_terms_again() -> None:
+    model, x = small_model(), (torch.rand(5, 6) < 0.5).float()
+    first = model(x, 4)
+    again = model(x, 4, noise=first.noise)
+    torch.testing.assert_close(again.log_w, first.log_w)
+    part = model(x, 2, noise=[each[:, 2:] for each in first.noise])
+    torch.testing.assert_close(part.log_w, first.log_w[:, 2:])
+
+
+def test_resampling_keeps_the_loss_and_the_gradient_in_expectation() -> None:
+    model = small_model()
+    x = (torch.rand((1, 6), generator=torch.Generator().manual_seed(2)) < 0.5).float()
+    batch = torch.cat([x] * 4000)
+    found: dict[str, list[Tensor]] = {"plain": [], "resampling": []}
+    for number in range(25):
+        losses = []
+        for name, grads in found.items():
+            torch.manual_seed(number)
+            model.zero_grad()
+            loss = ESTIMATORS[name](model, batch, 20)[1]
+            torch.autograd.backward(loss)
+            losses.append(float(loss.detach()))
+            every = (p.grad for p in model.parameters())
+            grads.append(torch.cat([grad.flatten() for grad in every if grad is not None]))
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    plain, resampling = (torch.stack(grads) for grads in found.values())
+    difference = plain - resampling
+    error = (difference.std(0) / len(difference) ** 0.5).clamp(min=1e-9)
+    assert float((difference.mean(0).abs() / error).max()) < 4.5
+    assert float(difference.mean(0).norm()) < 0.05 * float(plain.mean(0).norm())

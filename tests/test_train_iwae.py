@@ -62,7 +62,7 @@ def test_binarisation_is_fresh_each_pass_and_has_the_pixels_mean() -> None:
     assert torch.equal(binarised_for_testing(images)[:7], binarised_for_testing(images[:7]))
 
 
-@pytest.mark.parametrize("estimator", ["plain", "dreg"])
+@pytest.mark.parametrize("estimator", ["plain", "dreg", "resampling"])
 def test_script_trains_and_is_measured(
     digits: Path, tmp_path: Path, estimator: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

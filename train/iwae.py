@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,28 +29,59 @@ from train.digits import DigitSampler, Pixels, binarised_for_testing, load_digit
 from train.loop import Trainer
 from train.muon import MuonWithAdam
 from train.place import Place
-from vqcodec.density.bounds import Terms, dreg_loss, iwae_loss, log_mean_exp
+from vqcodec.density.bounds import Terms, dreg_loss, iwae_loss, log_mean_exp, resampled
 from vqcodec.density.dense import DenseConfig, DenseVAE
 
 VALIDATION_SAMPLES = 100
 VALIDATION_BATCH = 10
+RESAMPLED = 8
+
+
+# The terms of k samples of a batch, and -L_k with a gradient.
+Estimator = Callable[[nn.Module, Tensor, int], tuple[Terms, Tensor]]
+
+
+def plain(model: nn.Module, batch: Tensor, k: int) -> tuple[Terms, Tensor]:
+    """The gradient of the bound itself."""
+    terms: Terms = model(batch, k)
+    return terms, iwae_loss(terms)
+
+
+def dreg(model: nn.Module, batch: Tensor, k: int) -> tuple[Terms, Tensor]:
+    """The doubly reparameterised one for the inference network."""
+    terms: Terms = model(batch, k, score=False)
+    return terms, dreg_loss(terms)
+
+
+def resampling(model: nn.Module, batch: Tensor, k: int) -> tuple[Terms, Tensor]:
+    """The plain one of `RESAMPLED` samples that are drawn by their weights among the k."""
+    with torch.no_grad():
+        terms: Terms = model(batch, k)
+        chosen = resampled(terms.log_w, RESAMPLED)
+        noise = [
+            each.gather(1, chosen[..., None].expand(-1, -1, each.shape[-1])) for each in terms.noise
+        ]
+    surrogate = -model(batch, RESAMPLED, noise=noise).log_w.mean()
+    return terms, surrogate + (iwae_loss(terms) - surrogate).detach()
+
+
+ESTIMATORS: dict[str, Estimator] = {"plain": plain, "dreg": dreg, "resampling": resampling}
 
 
 class IWAETask:
-    """-L_k in nats; with the DReG gradient if `dreg`, else the plain one."""
+    """-L_k in nats, with the gradient of an estimator."""
 
-    def __init__(self, valid: Tensor, k: int, dreg: bool) -> None:
+    def __init__(self, valid: Tensor, k: int, estimator: Estimator) -> None:
         """`valid` is binarised images, uint8 [N, 1, H, W]."""
         self._valid = valid
         self._k = k
-        self._dreg = dreg
+        self._estimator = estimator
 
     def loss(
         self, model: nn.Module, batch: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Return the loss and the terms of the ELBO for a batch, uint8 [B, 1, H, W]."""
-        terms: Terms = model(batch, self._k, score=not self._dreg)
-        loss = dreg_loss(terms) if self._dreg else iwae_loss(terms)
+        terms, loss = self._estimator(model, batch, self._k)
         layers = {f"kl_{number}": kl.mean() for number, kl in enumerate(terms.kl)}
         return {"loss": loss, "reconstruction": terms.reconstruction.mean(), **layers}
 
@@ -98,7 +129,7 @@ def train(arguments: argparse.Namespace) -> bool:
     config = run_config(arguments, dataclasses.asdict(model.config))
     trainer = Trainer(
         model,
-        IWAETask(binarised_for_testing(held_out), arguments.k, arguments.estimator == "dreg"),
+        IWAETask(binarised_for_testing(held_out), arguments.k, ESTIMATORS[arguments.estimator]),
         sampler,
         MuonWithAdam(model.parameters(), arguments.lr),
         loop_settings(arguments),
@@ -131,9 +162,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     group.add_argument("--layers", type=int, choices=(1, 2), default=1, help="stochastic layers")
     group.add_argument(
         "--estimator",
-        choices=("plain", "dreg"),
+        choices=list(ESTIMATORS),
         default="plain",
-        help="of the gradient; dreg is doubly reparameterised for the inference network",
+        help="of the gradient: dreg is doubly reparameterised for the inference network, "
+        f"resampling takes {RESAMPLED} samples drawn by their weights, half the work for a large k",
     )
     return run_script(train, parser.parse_args(argv))
 

@@ -21,12 +21,14 @@ class Terms:
 
     `reconstruction` is log p(x | z), `kl` holds log q(z_l | ...) - log p(z_l | ...) of each
     stochastic layer, coarse to fine: their means over samples estimate the KL divergences. All are
-    float32 `[B, k]`. `z` are the latents, `[B, k, ...]`, as log w was computed from them.
+    float32 `[B, k]`. `z` are the latents, `[B, k, ...]`, as log w was computed from them, `noise`
+    the standard normal draws that made them.
     """
 
     reconstruction: Tensor
     kl: tuple[Tensor, ...]
     z: tuple[Tensor, ...] = ()
+    noise: tuple[Tensor, ...] = ()
 
     @property
     def log_w(self) -> Tensor:
@@ -58,6 +60,19 @@ def dreg_loss(terms: Terms) -> Tensor:
         z.register_hook(partial(_scaled, v))  # type: ignore[no-untyped-call]
     surrogate = -(v * log_w).sum(-1).mean()
     return surrogate + (iwae_loss(terms) - surrogate).detach()
+
+
+def resampled(log_w: Tensor, count: int) -> Tensor:
+    """Return indices of `count` samples of each row of log weights `[B, k]`, int64 `[B, count]`.
+
+    A sample is drawn in proportion to its weight (systematic resampling), so that the mean of its
+    gradients of log w is that of :func:`iwae_loss` in expectation, though most samples of a large k
+    have next to no weight and need no backward pass.
+    """
+    shares = torch.softmax(log_w.double(), -1).cumsum(-1)
+    start = torch.rand((len(log_w), 1), device=log_w.device, dtype=shares.dtype)
+    points = (start + torch.arange(count, device=log_w.device)) / count
+    return torch.searchsorted(shares, points).clamp(max=log_w.shape[-1] - 1)
 
 
 def _scaled(v: Tensor, gradient: Tensor) -> Tensor:

@@ -87,29 +87,31 @@ class DenseVAE(nn.Module):
         mean = mean_image.clamp(_LEAST_MEAN, 1 - _LEAST_MEAN)
         self.logits.bias.copy_(torch.logit(mean))
 
-    def forward(self, x: Tensor, k: int, *, score: bool = True) -> Terms:
+    def forward(
+        self, x: Tensor, k: int, *, score: bool = True, noise: Sequence[Tensor] | None = None
+    ) -> Terms:
         """Return the terms of the bound for `k` samples of each image, `x` `[B, ...]` of 0 and 1.
 
+        They are drawn anew, or made of the `noise` of earlier terms, `[B, k, d]` of each layer.
         Without `score` the parameters of q get no gradient but through the samples: log q is a
         function of z whose own parameters are at rest, as the DReG gradient needs it.
         """
         x = x.flatten(1).float()
         below, densities = x, []
         latents: list[Tensor] = []
+        draws: list[Tensor] = []
         for level, encoder in enumerate(self.encoder):
             mean, log_std = encoder(below)
             if level == 0:
                 mean, log_std = mean[:, None], log_std[:, None]
-                shape = (len(x), k, mean.shape[-1])
-            else:
-                shape = tuple(mean.shape)
-            noise = torch.randn(shape, device=x.device)
-            drawn = mean + log_std.exp() * noise
+            shape = (len(x), k, mean.shape[-1])
+            draw = torch.randn(shape, device=x.device) if noise is None else noise[level]
+            drawn = mean + log_std.exp() * draw
             # What log w is computed from; the samples above are drawn from `drawn` itself, so that
             # the gradient of log w passes each of these exactly once.
             z = drawn.view_as(drawn)
             if score:
-                log_q = -0.5 * noise.square().sum(-1) - log_std.sum(-1) - _constant(z)
+                log_q = -0.5 * draw.square().sum(-1) - log_std.sum(-1) - _constant(z)
             elif level == 0:
                 log_q = _log_normal(z, mean.detach(), log_std.detach())
             else:
@@ -117,8 +119,10 @@ class DenseVAE(nn.Module):
                 log_q = _log_normal(z, *functional_call(encoder, resting, (latents[-1],)))
             densities.append(log_q)
             latents.append(z)
+            draws.append(draw)
             below = drawn
-        return Terms(self._reconstruction(x, latents[0]), self._kl(latents, densities), (*latents,))
+        kl = self._kl(latents, densities)
+        return Terms(self._reconstruction(x, latents[0]), kl, (*latents,), (*draws,))
 
     def _kl(self, latents: Sequence[Tensor], densities: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return log q - log p of each layer, the uppermost first."""
