@@ -10,11 +10,10 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from vqcodec.container import MAGIC, MAX_SIDE, ChunkTag, read_preamble, unpack
+from vqcodec.container import DEFAULT_QUALITY, MAGIC, MAX_SIDE, ChunkTag, read_preamble, unpack
 from vqcodec.errors import VqcError
 from vqcodec.image import metadata
 
-_DEFAULT_QUALITY = 50
 # Pillow has a limit of its own (Image.MAX_IMAGE_PIXELS) and applies it after `_open`.
 _NO_LIMIT = MAX_SIDE * MAX_SIDE
 
@@ -88,7 +87,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
         for key in given:
             value = options[key]
             im.info[key] = value.tobytes() if isinstance(value, Image.Exif) else value or b""
-    fp.write(encode(im, quality=options.get("quality", _DEFAULT_QUALITY)))
+    fp.write(encode(im, quality=options.get("quality", DEFAULT_QUALITY)))
 
 
 Image.register_open(VqcImageFile.format, VqcImageFile, _accept)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vqcodec.codec import Codec, decode, decode_indices, encode, encode_indices
     from vqcodec.model.vector_quantizer import VectorQuantizer
+    from vqcodec.targets import encode_to_psnr, encode_to_size
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,8 @@ __all__ = [
     "decode_indices",
     "encode",
     "encode_indices",
+    "encode_to_psnr",
+    "encode_to_size",
     "register",
 ]
 
@@ -30,6 +33,8 @@ _HOMES = {
     "decode_indices": "vqcodec.codec",
     "encode": "vqcodec.codec",
     "encode_indices": "vqcodec.codec",
+    "encode_to_psnr": "vqcodec.targets",
+    "encode_to_size": "vqcodec.targets",
     "VectorQuantizer": "vqcodec.model.vector_quantizer",
 }
 

@@ -23,7 +23,7 @@ import click
 from vqcodec import __version__, weights
 from vqcodec.batch import Done, Job, describe, plan, run
 from vqcodec.bpd import bpd
-from vqcodec.container import read_header
+from vqcodec.container import DEFAULT_QUALITY, read_header
 from vqcodec.errors import ImageError, VqcError
 from vqcodec.files import (
     IMAGE_SUFFIXES,
@@ -98,8 +98,20 @@ def _batch_options(command: _Command) -> _Command:
 @cli.command()
 @_batch_options
 @click.option(
-    "-q", "--quality", type=click.IntRange(1, 100), default=50, show_default=True,
-    help="1 is the smallest file, 100 the best picture.",
+    "-q", "--quality", type=click.IntRange(1, 100), metavar="Q",
+    help=f"1 is the smallest file, 100 the best picture.  [default: {DEFAULT_QUALITY}]",
+)  # fmt: skip
+@click.option(
+    "--max-bytes", type=click.IntRange(min=1), metavar="N",
+    help="The best picture in a file of at most N bytes.",
+)  # fmt: skip
+@click.option(
+    "--bpp", type=click.FloatRange(0, 24, min_open=True), metavar="X",
+    help="The same in bits for each pixel.",
+)  # fmt: skip
+@click.option(
+    "--psnr", type=click.FloatRange(0, 100, min_open=True), metavar="DB",
+    help="The smallest file whose picture has at least so many decibels.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", metavar="OUT",
@@ -108,7 +120,10 @@ def _batch_options(command: _Command) -> _Command:
 def encode(
     inputs: tuple[str, ...],
     output: str | None,
-    quality: int,
+    quality: int | None,
+    max_bytes: int | None,
+    bpp: float | None,
+    psnr: float | None,
     device: str,
     model: str | None,
     force: bool,
@@ -117,6 +132,8 @@ def encode(
     """Encode images, and all images in folders; - is stdin."""
     from vqcodec.image import open_image
 
+    if sum(option is not None for option in (quality, max_bytes, bpp, psnr)) > 1:
+        raise click.UsageError("of --quality, --max-bytes, --bpp and --psnr, one at a time")
     todo = plan(inputs, output, suffixes=IMAGE_SUFFIXES, rename=encoded_name, force=force)
     _refuse_terminal(todo.jobs)
     chosen = weights.find(model).path if model else weights.DEFAULT
@@ -126,7 +143,7 @@ def encode(
         data = job.read()
         image = open_image(data)
         pixels = image.width * image.height
-        encoded, notes = codecs.get(chosen).encode_with_notes(image, quality)
+        encoded, notes = _encoded(codecs.get(chosen), image, quality, max_bytes, bpp, psnr)
         job.write(encoded, force=force)
         return Done(len(data), len(encoded), pixels, 8 * len(encoded), notes)
 
@@ -287,6 +304,26 @@ class _Codecs(threading.local):
                 torch.set_num_threads(max(1, (os.cpu_count() or 1) // self._jobs))
             self._loaded[model] = Codec.load(model, self._device)
         return self._loaded[model]
+
+
+def _encoded(
+    codec: Codec,
+    image: Image.Image,
+    quality: int | None,
+    max_bytes: int | None,
+    bpp: float | None,
+    psnr: float | None,
+) -> tuple[bytes, list[str]]:
+    """The file of an image as the one option that is given asks, and notes in words."""
+    from vqcodec.targets import encode_to_psnr, encode_to_size
+
+    if psnr is not None:
+        return encode_to_psnr(codec, image, psnr)
+    if bpp is not None:
+        max_bytes = max(1, int(bpp * image.width * image.height / 8))
+    if max_bytes is not None:
+        return encode_to_size(codec, image, max_bytes)
+    return codec.encode_with_notes(image, quality or DEFAULT_QUALITY)
 
 
 def _save(image: Image.Image, image_format: str) -> bytes:

@@ -16,25 +16,32 @@ from torch import Tensor
 from torch.nn import functional
 
 from vqcodec import weights
-from vqcodec.container import ChunkTag, Container, Header, check_size, pack, unpack
+from vqcodec.container import (
+    DEFAULT_QUALITY,
+    ChunkTag,
+    Container,
+    Header,
+    check_size,
+    pack,
+    unpack,
+)
 from vqcodec.entropy.coder import Decoder, Encoder
 from vqcodec.entropy.network import BLOCK, CLASS_SHIFT, Indices
 from vqcodec.errors import ModelError, UnknownModelError
-from vqcodec.image import Pixels, assemble, decode_alpha, encode_alpha, prepare
+from vqcodec.image import Pixels, Prepared, assemble, chunks_of, decode_alpha, prepare
 from vqcodec.model.layers import QUALITIES, quality_weights, select
 from vqcodec.model.prior import ACTIVATION_UNIT
 from vqcodec.model.vqvae import CHANNELS, STRIDE, VQVAE, Level
 from vqcodec.phases import phase_positions
 from vqcodec.weights.store import Weights, load
 
-DEFAULT_QUALITY = 50
-
 
 class Codec:
     """A loaded model on a device.
 
     `timings` holds the seconds that the stages of the last call took: analysis, quantize, entropy,
-    synthesis. A codec is not thread-safe: give each thread its own.
+    synthesis; `config` the sizes of the network. A codec is not thread-safe: give each thread its
+    own.
     """
 
     def __init__(self, loaded: Weights, device: torch.device, dtype: torch.dtype) -> None:
@@ -43,6 +50,7 @@ class Codec:
         self._prior = loaded.prior
         self._tables = loaded.tables
         self._network: VQVAE = loaded.network().to(device, dtype).eval()
+        self.config = self._network.config
         self._device = device
         self._dtype = dtype
 
@@ -73,18 +81,24 @@ class Codec:
         """Like :meth:`encode`; also return what was converted or left out, in words."""
         check_size(*image.size)
         prepared = prepare(image)
-        height, width = prepared.pixels.shape[:2]
+        payload, _ = self.encode_stream(prepared.pixels, quality)
+        container = Container(self.header(prepared, quality), chunks_of(prepared), payload)
+        return pack(container), prepared.notes
+
+    def encode_stream(self, pixels: Pixels, quality: int) -> tuple[bytes, Tensor]:
+        """Return the stream of uint8 `[H, W, 3]` pixels, and the state its decoder ends with.
+
+        :meth:`picture` makes the decoded pixels of that state. Raises ValueError for a quality out
+        of range.
+        """
         stream = Encoder()
-        self._choose(prepared.pixels, quality, stream)
-        chunks: dict[ChunkTag, bytes] = {}
-        if prepared.icc is not None:
-            chunks[ChunkTag.ICC] = prepared.icc
-        if prepared.exif is not None:
-            chunks[ChunkTag.EXIF] = prepared.exif
-        if prepared.alpha is not None:
-            chunks[ChunkTag.ALPHA] = encode_alpha(prepared.alpha)
-        header = Header(self.model_id, width, height, quality, prepared.gray)
-        return pack(Container(header, chunks, stream.finish())), prepared.notes
+        _, state = self._choose(pixels, quality, stream)
+        return stream.finish(), state
+
+    def header(self, prepared: Prepared, quality: int) -> Header:
+        """Return the header of a file of a prepared image."""
+        height, width = prepared.pixels.shape[:2]
+        return Header(self.model_id, width, height, quality, prepared.gray)
 
     def decode(self, data: bytes, *, partial: bool = False) -> Image.Image:
         """Return the image of a .vqc file: mode RGB or L, with A where the file has alpha.
@@ -121,7 +135,7 @@ class Codec:
         Positions are in raster order on the level's grid: 1/64 of the padded size for the first
         levels, 1/8 for the others.
         """
-        return self._choose(prepare(image).pixels, quality, Encoder())
+        return self._choose(prepare(image).pixels, quality, Encoder())[0]
 
     def decode_indices(
         self, indices: Indices, size: tuple[int, int], quality: int = DEFAULT_QUALITY
@@ -159,8 +173,11 @@ class Codec:
     # image -> indices -> stream
 
     @torch.inference_mode()
-    def _choose(self, pixels: Pixels, quality: int, stream: Encoder) -> Indices:
-        """Choose the indices of uint8 `[H, W, 3]` pixels level by level, and code them."""
+    def _choose(self, pixels: Pixels, quality: int, stream: Encoder) -> tuple[Indices, Tensor]:
+        """Choose the indices of uint8 `[H, W, 3]` pixels level by level, and code them.
+
+        Return them and the decoder's last state.
+        """
         if not 1 <= quality <= QUALITIES:
             raise ValueError(f"quality {quality} is not within 1..{QUALITIES}")
         network, knots = self._network, self._knots(quality)
@@ -186,7 +203,7 @@ class Codec:
                     stream.put(tables, own, part)
             return indices
 
-        return self._prior.walk(quality, height, width, code)
+        return self._prior.walk(quality, height, width, code), state.t
 
     # stream -> indices -> image
 
@@ -219,9 +236,22 @@ class Codec:
                 for phase in range(state.phases(number)):
                     state.enter(number, phase)
                     state.add([part[:, state.positions] for part in whole])
-            x_hat = self._network.synthesise(state.t, knots)[0, :, :height, :width]
-            pixels = (x_hat.clamp(0, 1) * 255).round().to(torch.uint8)
-            return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+            return self.picture(state.t, width, height, quality)
+
+    @torch.inference_mode()
+    def picture(self, state: Tensor, width: int, height: int, quality: int) -> Pixels:
+        """Return the uint8 `[height, width, 3]` pixels of a decoder's last state."""
+        x_hat = self._network.synthesise(state, self._knots(quality))[0, :, :height, :width]
+        pixels = (x_hat.clamp(0, 1) * 255).round().to(torch.uint8)
+        return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+
+    @torch.inference_mode()
+    def coefficients(self, pixels: Pixels) -> Tensor:
+        """Return the transform of uint8 `[H, W, 3]` pixels that analysis begins with.
+
+        `[1, 192, H/8, W/8]`, the sides padded to multiples of 64.
+        """
+        return self._network.coefficients(self._padded(pixels))
 
     def _padded(self, pixels: Pixels) -> Tensor:
         """Return `[1, 3, H, W]` in [0, 1], its sides padded to multiples of 64 by repetition."""

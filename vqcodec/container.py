@@ -21,6 +21,7 @@ from vqcodec.errors import (
 MAGIC = b"VQC"
 VERSION = 1
 MODEL_ID_SIZE = 4
+DEFAULT_QUALITY = 50  # where none is asked for
 MAX_SIDE = 65536
 MAX_PIXELS = 2 * 8192 * 8192
 MAX_HEADER_SIZE = 22  # two varints of five bytes; sides within MAX_SIDE need no more than 18

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from vqcodec.colour import lab_to_rgb, to_srgb
-from vqcodec.container import check_size
+from vqcodec.container import ChunkTag, check_size
 from vqcodec.errors import CorruptError, ImageError
 
 Pixels = NDArray[np.uint8]
@@ -118,6 +118,13 @@ def metadata(icc: bytes | None, exif: bytes | None) -> dict[str, bytes]:
     if exif is not None:
         info["exif"] = _EXIF_PREFIX + exif
     return info
+
+
+def chunks_of(prepared: Prepared) -> dict[ChunkTag, bytes]:
+    """Return what a file of a prepared image keeps beside its pixels."""
+    alpha = None if prepared.alpha is None else encode_alpha(prepared.alpha)
+    parts = {ChunkTag.ICC: prepared.icc, ChunkTag.EXIF: prepared.exif, ChunkTag.ALPHA: alpha}
+    return {tag: data for tag, data in parts.items() if data is not None}
 
 
 def encode_alpha(alpha: Pixels) -> bytes:

@@ -26,27 +26,37 @@ def truncate(data: bytes, max_bytes: int) -> tuple[bytes, list[str]]:
     container = unpack(data)
     if len(data) <= max_bytes:
         return data, []
-    header, chunks = replace(container.header, cut=True), dict(container.chunks)
-    wanted = min(max_bytes // 2, len(container.payload))
-    notes = []
+    payload = container.payload
+    frame, notes = without_ballast(container, max_bytes, min(max_bytes // 2, len(payload)))
+    space = room(frame, max_bytes)
+    if space < 0:
+        raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
+    if space < len(payload):
+        header = replace(frame.header, cut=True)
+        return pack(replace(frame, header=header, payload=payload[: space // WORD * WORD])), notes
+    return pack(replace(frame, payload=payload)), notes  # without its chunks it is small enough
+
+
+def without_ballast(
+    container: Container, max_bytes: int, wanted: int
+) -> tuple[Container, list[str]]:
+    """Return an empty file without the chunks that leave a stream less than `wanted` bytes.
+
+    `max_bytes` are what the whole file may have. What was left out is said in words.
+    """
+    frame, notes = replace(container, payload=b""), []
     for tag in _LEAST_FIRST:
-        if tag in chunks and _room(Container(header, chunks), max_bytes) < wanted:
-            del chunks[tag]
+        if tag in frame.chunks and room(frame, max_bytes) < wanted:
+            chunks = {other: data for other, data in frame.chunks.items() if other != tag}
+            frame = replace(frame, chunks=chunks)
             notes.append(f"{tag.name} left out: {max_bytes} bytes have no room for it")
-    room = _room(Container(header, chunks), max_bytes)
-    if room < 0:
-        raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - room} bytes")
-    if room < len(container.payload):
-        payload = container.payload[: room // WORD * WORD]
-    else:  # without its chunks the file is small enough
-        header, payload = container.header, container.payload
-    return pack(Container(header, chunks, payload)), notes
+    return frame, notes
 
 
-def _room(empty: Container, max_bytes: int) -> int:
+def room(empty: Container, max_bytes: int) -> int:
     """Return the bytes that a stream may take beside everything else in the file."""
-    room = max_bytes - len(pack(empty))
+    space = max_bytes - len(pack(empty))
     # The stream's size is a number of one byte in an empty file, of more in others.
-    while room > 0 and len(pack(replace(empty, payload=bytes(room)))) > max_bytes:
-        room -= 1
-    return room
+    while space > 0 and len(pack(replace(empty, payload=bytes(space)))) > max_bytes:
+        space -= 1
+    return space

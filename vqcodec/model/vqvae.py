@@ -254,7 +254,7 @@ class VQVAE(nn.Module):
     def analyse(self, x: Tensor, weights: Tensor) -> list[Tensor]:
         """Return the features `[B, 192, H, W]` of each scale, typed like `x`, coarse to fine."""
         h: list[Tensor] = []
-        source = (x - 0.5) * 4
+        source = _centred(x)
         for analysis, blocks in zip(reversed(self.analysis), reversed(self.encoder), strict=True):
             with _float32(x):
                 features = analysis(source)
@@ -263,6 +263,12 @@ class VQVAE(nn.Module):
             h.insert(0, features.to(x.dtype))
             source = h[0][:, :PLANES]
         return h
+
+    def coefficients(self, x: Tensor) -> Tensor:
+        """Return the transform that analysis of `x` begins with, `[B, 192, H/8, W/8]`."""
+        with _float32(x):
+            features: Tensor = self.analysis[-1](_centred(x))
+        return features
 
     def enter_fine(self, t: Tensor, weights: Tensor) -> Tensor:
         """Return the decoder's state before the first level on the 1/8 grid, from the 1/64 one."""
@@ -354,6 +360,10 @@ class VQVAE(nn.Module):
         lowest = (middle - rise / 2).clamp(min=0.25)
         prior.head.bias.copy_(lowest)
         prior.slope.copy_((middle + rise / 2).clamp(min=0.25) - lowest)
+
+
+def _centred(x: Tensor) -> Tensor:
+    return (x - 0.5) * 4
 
 
 def _float32(x: Tensor) -> torch.autocast:

@@ -1,0 +1,87 @@
+"""How well files meet a target, and in what time: python -m benchmarks.targets IMAGES
+
+For `--bpp` the share of the allowed bytes that files take, for `--psnr` the decibels above those
+asked for; images whose target lies beyond both ends of the qualities are left out of these. The
+time is in terms of a plain encode of the same image at quality 50, taken just before.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from PIL import Image
+from tqdm import tqdm
+
+from benchmarks import metrics, tables
+from benchmarks.images import find_images
+from vqcodec.codec import Codec
+from vqcodec.container import read_header
+from vqcodec.targets import encode_to_psnr, encode_to_size
+
+HEADER = ("target", "images", "least", "median", "most", "median time", "longest time")
+ENDS = (1, 100)  # qualities
+
+Encode = Callable[[Image.Image], bytes]
+Met = Callable[[Image.Image, bytes], float]
+
+
+def size_target(codec: Codec, bpp: float) -> tuple[Encode, Met]:
+    """Return how to encode to `bpp` bits for each pixel, and the share of them that a file took."""
+
+    def allowed(image: Image.Image) -> int:
+        return int(bpp * image.width * image.height / 8)
+
+    def encode(image: Image.Image) -> bytes:
+        return encode_to_size(codec, image, allowed(image))[0]
+
+    return encode, lambda image, data: len(data) / allowed(image)
+
+
+def psnr_target(codec: Codec, psnr: float) -> tuple[Encode, Met]:
+    """Return how to encode to `psnr` decibels, and how many more a file has."""
+
+    def encode(image: Image.Image) -> bytes:
+        return encode_to_psnr(codec, image, psnr)[0]
+
+    return encode, lambda image, data: metrics.psnr(image, codec.decode(data)) - psnr
+
+
+def measure(codec: Codec, images: list[Image.Image], encode: Encode, met: Met) -> list[str]:
+    """Return the columns of a target after the first."""
+    values, times = [], []
+    for image in tqdm(images, unit="image", leave=False, disable=None):
+        start = time.perf_counter()
+        codec.encode(image)
+        middle = time.perf_counter()
+        data = encode(image)
+        times.append((time.perf_counter() - middle) / (middle - start))
+        if read_header(data)[0].quality not in ENDS:
+            values.append(met(image, data))
+    figures = [f"{pick(values):.3f}" for pick in (min, statistics.median, max) if values]
+    times_taken = [f"{statistics.median(times):.2f}", f"{max(times):.2f}"]
+    return [str(len(values)), *(figures or ["–"] * 3), *times_taken]
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("--bpp", "sizes", multiple=True, type=float, default=(0.1, 0.25, 0.5))
+@click.option("--psnr", "psnrs", multiple=True, type=float, default=(28, 31, 34))
+@click.option("--threads", default=2, show_default=True, type=click.IntRange(1))
+def main(source: Path, sizes: tuple[float, ...], psnrs: tuple[float, ...], threads: int) -> None:
+    """Print a Markdown table of targets for the images of SOURCE, a folder or a tar."""
+    import torch
+
+    torch.set_num_threads(threads)
+    codec = Codec.load()
+    images = [ref.load() for ref in find_images(source)]
+    codec.encode(images[0])
+    targets = [(f"{bpp:g} bpp, share used", size_target(codec, bpp)) for bpp in sizes]
+    targets += [(f"{psnr:g} dB, surplus", psnr_target(codec, psnr)) for psnr in psnrs]
+    rows = [[name, *measure(codec, images, *target)] for name, target in targets]
+    click.echo(tables.markdown(HEADER, rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Files of at most so many bytes, and pictures of at least so many decibels."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import ExifTags, Image
+
+from vqcodec.cli import cli
+from vqcodec.codec import Codec
+from vqcodec.container import ChunkTag, unpack
+from vqcodec.errors import TargetError
+from vqcodec.targets import encode_to_psnr, encode_to_size
+
+
+def psnr(x: Image.Image, x_hat: Image.Image) -> float:
+    error = np.asarray(x, float) - np.asarray(x_hat, float)
+    return float(10 * np.log10(255**2 / np.mean(error**2)))
+
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "photo.png"
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    """The sample photograph, RGB, 384x256."""
+    return Image.open(SAMPLE).convert("RGB")
+
+
+def test_never_over_and_nearly_all_used(codec: Codec, photo: Image.Image) -> None:
+    for max_bytes in (500, 2000, 7000):
+        data, notes = encode_to_size(codec, photo, max_bytes)
+        assert 0.95 * max_bytes <= len(data) <= max_bytes
+        assert not notes
+        # It looks as the quality says, whose whole file has about as many bytes.
+        header = unpack(data).header
+        whole = codec.encode(photo, header.quality)
+        assert len(whole) <= 1.03 * max_bytes
+        assert psnr(photo, codec.decode(data)) > psnr(photo, codec.decode(whole)) - 0.5
+
+
+def test_beyond_both_ends_of_the_qualities(codec: Codec, photo: Image.Image) -> None:
+    assert encode_to_size(codec, photo, 10**6)[0] == codec.encode(photo, 100)
+    for max_bytes in (40, 100):
+        data, _ = encode_to_size(codec, photo, max_bytes)
+        assert len(data) <= max_bytes
+        assert unpack(data).header.cut
+        assert codec.decode(data).size == photo.size
+    with pytest.raises(TargetError, match="smaller than"):
+        encode_to_size(codec, photo, 10)
+
+
+def test_what_is_beside_the_picture_gives_way_only_where_it_must(
+    codec: Codec, photo: Image.Image
+) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = 3000 * "x"
+    photo.info["exif"] = exif.tobytes()
+    plenty, notes = encode_to_size(codec, photo, 8000)
+    assert (set(unpack(plenty).chunks), notes) == ({ChunkTag.EXIF}, [])
+    assert len(plenty) > 0.95 * 8000
+    scarce, notes = encode_to_size(codec, photo, 3500)
+    assert not unpack(scarce).chunks
+    assert "EXIF left out" in notes[0]
+    assert len(scarce) > 0.95 * 3500
+
+
+@pytest.mark.parametrize("target", [27.2, 29.0, 32.5])
+def test_decibels_are_met_and_hardly_surpassed(
+    codec: Codec, photo: Image.Image, target: float
+) -> None:
+    data, notes = encode_to_psnr(codec, photo, target)
+    assert target <= psnr(photo, codec.decode(data)) < target + 0.2
+    assert not notes
+
+
+def test_decibels_out_of_reach_give_the_best_there_is(codec: Codec, photo: Image.Image) -> None:
+    data, notes = encode_to_psnr(codec, photo, 70)
+    assert data == codec.encode(photo, 100)
+    assert "out of reach" in notes[0]
+    assert encode_to_psnr(codec, photo, 1)[0] == codec.encode(photo, 1)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA"])
+def test_other_modes_and_flat_images(codec: Codec, photo: Image.Image, mode: str) -> None:
+    data, _ = encode_to_size(codec, photo.convert(mode), 1500)
+    assert 0.95 * 1500 <= len(data) <= 1500
+    flat = Image.new(mode, (70, 50), "gray")
+    assert codec.decode(encode_to_size(codec, flat, 200)[0]).mode == mode
+    reached = codec.decode(encode_to_psnr(codec, flat, 35)[0])
+    assert psnr(flat.convert("L"), reached.convert("L")) >= 35
+
+
+def test_a_target_takes_few_attempts(
+    codec: Codec, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = []
+    encode_stream = codec.encode_stream
+
+    def counted(*arguments: object) -> object:
+        attempts.append(arguments)
+        return encode_stream(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(codec, "encode_stream", counted)
+    for max_bytes in (600, 1500, 4000):
+        encode_to_size(codec, photo, max_bytes)
+    assert len(attempts) <= 3 * 2
+
+
+# The command line
+
+
+def vqcodec_(*arguments: str) -> Result:
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def test_options(photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo.save("a.png")
+    assert vqcodec_("encode", "a.png", "--max-bytes", "900").exit_code == 0
+    assert 0.95 * 900 <= Path("a.vqc").stat().st_size <= 900
+    assert vqcodec_("encode", "a.png", "-f", "--bpp", "0.2").exit_code == 0
+    size = math.floor(0.2 * photo.width * photo.height / 8)
+    assert 0.95 * size <= Path("a.vqc").stat().st_size <= size
+    assert vqcodec_("encode", "a.png", "-f", "--psnr", "26").exit_code == 0
+    too_small = vqcodec_("encode", "a.png", "-o", "b.vqc", "--max-bytes", "9")
+    assert (too_small.exit_code, Path("b.vqc").exists()) == (1, False)
+    assert too_small.stderr.count("smaller than") == 1
+    both = vqcodec_("encode", "a.png", "-q", "50", "--psnr", "26")
+    assert (both.exit_code, "one at a time" in both.stderr) == (2, True)

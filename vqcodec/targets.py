@@ -1,0 +1,167 @@
+"""Meeting a target: at most so many bytes, or a picture of no less than so many decibels.
+
+Both grow with quality. The coefficients of an image say roughly how fast: that forecast picks a
+quality, the file made at it corrects the forecast, and one more file is near enough as a rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from vqcodec.codec import Codec
+from vqcodec.container import Container, check_size, pack
+from vqcodec.errors import TargetError
+from vqcodec.image import Pixels, Prepared, assemble, chunks_of, prepare
+from vqcodec.model.layers import QUALITIES, log_step_gain, quality_weights
+from vqcodec.model.vqvae import PLANES
+from vqcodec.truncate import room, truncate, without_ballast
+
+# Log bytes of a stream: good enough within these of the target. A longer one can be cut, but a
+# lower quality looks better than a cut of more than a few per cent.
+_LEAST_SIZE, _MOST_SIZE = math.log(0.955), math.log(1.015)
+# A picture may be so many dB better than asked.
+_SURPLUS = 0.2
+# What the forecast has to be shifted by at a quality q: a polynomial of (q - 50) / 50, fitted on
+# 20 photographs with photo-1. Where it fits worse it takes an attempt more.
+_LOG_BYTES_SHIFT = (-0.054, -0.175, -0.914)
+_PSNR_SHIFT = (-0.172, 2.383, 18.938)
+_BINS = 400
+
+
+Curve = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """The stream that a quality gave, and of what was to be reached: log bytes, or dB."""
+
+    quality: int
+    payload: bytes
+    value: float
+
+
+def encode_to_size(codec: Codec, image: Image.Image, max_bytes: int) -> tuple[bytes, list[str]]:
+    """Return a file of `image` of at most `max_bytes` bytes, and notes in words.
+
+    Where a quality is high enough it takes at least 95 % of them. Raises TargetError if no file is
+    as small, and what :meth:`Codec.encode` raises.
+    """
+    prepared = _prepared(image)
+
+    def measure(quality: int) -> _Attempt:
+        payload, _ = codec.encode_stream(prepared.pixels, quality)
+        return _Attempt(quality, payload, math.log(len(payload) or 1))
+
+    forecast = _Forecast(codec, prepared.pixels).log_bytes
+    whole = Container(codec.header(prepared, QUALITIES), chunks_of(prepared))
+    wanted = min(max_bytes // 2, round(math.exp(forecast[-1])))
+    frame, notes = without_ballast(whole, max_bytes, wanted)
+    space = room(frame, max_bytes)
+    if space < 0:
+        raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
+    target = math.log(space or 1)
+    least, most = target + _LEAST_SIZE, target + _MOST_SIZE
+    tried = _search(measure, forecast, least, most)
+    longer = [each for each in tried if each.value > target]
+    best = max((each for each in tried if each.value <= target), key=_value, default=None)
+    if best is None or (best.value < least and longer):
+        best = min(longer, key=_value)
+    file = replace(frame, header=codec.header(prepared, best.quality), payload=best.payload)
+    return truncate(pack(file), max_bytes)[0], prepared.notes + notes
+
+
+def encode_to_psnr(codec: Codec, image: Image.Image, psnr: float) -> tuple[bytes, list[str]]:
+    """Return the smallest file of `image` whose picture has at least `psnr` dB, and notes in words.
+
+    In 8 bits, over all pixels and colours as they are stored. Where the best quality falls short,
+    its file is returned, with a note. Raises what :meth:`Codec.encode` raises.
+    """
+    prepared = _prepared(image)
+    height, width = prepared.pixels.shape[:2]
+
+    def measure(quality: int) -> _Attempt:
+        payload, state = codec.encode_stream(prepared.pixels, quality)
+        pixels = codec.picture(state, width, height, quality)
+        return _Attempt(quality, payload, _psnr(prepared, pixels))
+
+    tried = _search(measure, _Forecast(codec, prepared.pixels).psnr, psnr, psnr + _SURPLUS)
+    reaching = [each for each in tried if each.value >= psnr]
+    notes = prepared.notes
+    if reaching:
+        best = min(reaching, key=_value)
+    else:
+        best = max(tried, key=_value)
+        notes = [*notes, f"{psnr:g} dB are out of reach, wrote {best.value:.2f} dB"]
+    container = Container(codec.header(prepared, best.quality), chunks_of(prepared), best.payload)
+    return pack(container), notes
+
+
+def _value(attempt: _Attempt) -> float:
+    return attempt.value
+
+
+def _search(
+    measure: Callable[[int], _Attempt], forecast: Curve, least: float, most: float
+) -> list[_Attempt]:
+    """Try qualities until one gives a value within `least` … `most`; return all, by rising quality.
+
+    What an attempt is off the forecast by is expected of the other qualities too. Without a value
+    in between, two qualities next to each other were tried that it would lie between, or the last
+    one there is.
+    """
+    goal = (least + most) / 2
+    tried: dict[int, _Attempt] = {}
+    low, high = 1, QUALITIES
+    while low <= high:
+        quality = low + int(np.abs(forecast[low - 1 : high] - goal).argmin())
+        attempt = tried[quality] = measure(quality)
+        if least <= attempt.value <= most:
+            break
+        forecast = forecast + attempt.value - forecast[quality - 1]
+        if attempt.value < least:
+            low = quality + 1
+        else:
+            high = quality - 1
+    return [tried[quality] for quality in sorted(tried)]
+
+
+class _Forecast:
+    """What to expect of an image at qualities 1..100, float64 `[100]`: log bytes, and PSNR in dB.
+
+    A coefficient h costs about log(1 + (h / step)^2), and what it leaves of an error is h^2 where
+    that is small against the step.
+    """
+
+    def __init__(self, codec: Codec, pixels: Pixels) -> None:
+        size = codec.coefficients(pixels)[0, PLANES:].float().abs().clamp(2.0**-12, 2.0**8)
+        counts = torch.histc(size.log2(), _BINS, -12, 8).cpu().double()
+        power = 4 ** torch.linspace(-12, 8, 2 * _BINS + 1, dtype=torch.float64)[1::2]
+        quality = torch.arange(1.0, QUALITIES + 1)
+        gain = log_step_gain(codec.config.lmbda_min, codec.config.lmbda_max)
+        steps = torch.exp(-(quality_weights(quality) @ gain)).double()
+        ratio = power / steps[:, None] ** 2
+        bits: Curve = (torch.log1p(ratio) @ counts).numpy()
+        errors: Curve = ((power / (1 + ratio)) @ counts).numpy()
+        errors = errors / (pixels.shape[0] * pixels.shape[1])
+        u = (quality.double().numpy() - 50) / 50
+        self.log_bytes: Curve = np.log(bits) + np.polyval(_LOG_BYTES_SHIFT, u)
+        self.psnr: Curve = -10 * np.log10(errors) + np.polyval(_PSNR_SHIFT, u)
+
+
+def _prepared(image: Image.Image) -> Prepared:
+    check_size(*image.size)
+    return prepare(image)
+
+
+def _psnr(prepared: Prepared, pixels: Pixels) -> float:
+    original = prepared.pixels[..., 0] if prepared.gray else prepared.pixels
+    decoded = np.asarray(assemble(pixels, gray=prepared.gray), np.float32)
+    error = np.square(decoded - original).mean(dtype=np.float64)
+    return float(10 * np.log10(255**2 / error)) if error else math.inf
