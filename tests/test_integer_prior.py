@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
+from vqcodec.entropy import network
 from vqcodec.entropy.network import ACTIVATION_MAX, CLASSES, Indices, Layer, PriorNetwork
 from vqcodec.entropy.threads import one_blas_thread
 from vqcodec.errors import ModelError
@@ -117,19 +118,24 @@ def test_a_layer_is_integer_arithmetic(taps: int, grid: tuple[int, int]) -> None
     bias = rng.integers(-9000, 30000, 7)
     expected = convolve(x, weight, bias)
     assert len(np.unique(expected)) > 3
-    result = layer(weight, bias)(x.astype(np.float32))
+    own = layer(weight, bias)
+    result = own(x.astype(np.float32)) if taps == 1 else own.rows(x, slice(0, grid[0]))
     np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 4), (5, 1), (4, 6)])
 def test_a_layer_at_some_positions_is_the_whole_layer_there(grid: tuple[int, int]) -> None:
     rng = np.random.default_rng(7)
-    x = rng.integers(0, ACTIVATION_MAX + 1, (*grid, 5)).astype(np.float32)
+    x = rng.integers(0, ACTIVATION_MAX + 1, (*grid, 5)).astype(np.uint8)
     convolution = layer(rng.integers(-300, 301, (9, 5, 7)), rng.integers(-9000, 30000, 7))
     positions = np.arange(0, grid[0] * grid[1], 3)
-    whole = convolution(x).reshape(-1, 7)
+    whole = convolution.rows(x, slice(0, grid[0])).reshape(-1, 7)
     assert len(np.unique(whole)) > 3
-    np.testing.assert_array_equal(convolution.at(x, positions), whole[positions])
+    for part in (positions, positions[len(positions) // 2 :]):
+        np.testing.assert_array_equal(convolution.at(x, part), whole[part])
+    for row in range(grid[0]):
+        own = convolution.rows(x, slice(row, row + 1)).reshape(-1, 7)
+        np.testing.assert_array_equal(own, whole[row * grid[1] : (row + 1) * grid[1]])
 
 
 def test_a_layer_is_exact_at_the_limit_of_its_weights() -> None:
@@ -144,7 +150,7 @@ def test_a_layer_is_exact_at_the_limit_of_its_weights() -> None:
     bias = rng.integers(0, 512, 40)
     x = np.full((3, 3, 100), ACTIVATION_MAX)
     np.testing.assert_array_equal(
-        layer(weight, bias)(x.astype(np.float32)), convolve(x, weight, bias)
+        layer(weight, bias).rows(x, slice(0, 3)), convolve(x, weight, bias)
     )
 
 
@@ -189,6 +195,17 @@ def test_phases_are_visited_coarse_to_fine(prior: PriorNetwork) -> None:
             assert whole.dtype == np.uint8
             assert whole.shape == (len(part), grid[0] * grid[1])
             np.testing.assert_array_equal(whole[:, positions], part)
+
+
+def test_strips_of_the_grid_give_what_the_whole_gives(
+    prior: PriorNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = random_walk(prior, 3)
+    for strip in (1, 50, 700):
+        monkeypatch.setattr(network, "STRIP", strip)
+        for call, own in zip(random_walk(prior, 3)[0], whole, strict=True):
+            for mine, expected in zip(call.classes, own.classes, strict=True):
+                np.testing.assert_array_equal(mine, expected)
 
 
 def test_classes_depend_on_the_phases_before_and_on_nothing_else(prior: PriorNetwork) -> None:

@@ -24,8 +24,12 @@ CLASSES = 32
 CLASS_SHIFT = 2  # a class spans four activation values
 BLOCK = 8  # one step between the two grids
 
+STRIP = 16384  # positions that are worked on at a time: what bounds the memory of float32
+
 Indices = list[list[NDArray[np.uint8]]]
 Activations = NDArray[np.float32]
+# A grid of activations `[H, W, channels]` at rest; values of words may be int8 or float32.
+Grid = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -44,29 +48,29 @@ class Layer:
             raise ModelError("the prior's weights are too large for exact arithmetic")
 
     def __call__(self, x: Activations, offset: Activations | float = 0.0) -> Activations:
-        """Map `[..., inputs]`, a grid if there are nine taps, to activations `[..., outputs]`."""
-        if len(self.weight) == 1:
-            return self._activate(x @ self.weight[0], offset)
-        height, width = x.shape[:2]
-        total = self._at(x, slice(0, height * (width + 2)))
+        """Map `[..., inputs]` with one tap to activations `[..., outputs]`."""
+        return self._activate(x @ self.weight[0], offset)
+
+    def rows(self, x: Grid, rows: slice) -> Activations:
+        """Map some rows of a grid with nine taps, `[rows, W, outputs]`."""
+        padded, width = _padded(x, rows)
         # The columns of the margin are computed too, and dropped.
-        total = np.ascontiguousarray(total.reshape(height, width + 2, -1)[:, :width])
-        return self._activate(total, offset)
+        total = self._sum(padded, slice(0, (rows.stop - rows.start) * (width + 2)))
+        total = total.reshape(-1, width + 2, total.shape[-1])[:, :width]
+        return self._activate(np.ascontiguousarray(total), 0.0)
 
-    def at(self, x: Activations, positions: NDArray[np.int64]) -> Activations:
-        """Map a grid `[H, W, inputs]` to activations at raster positions `[N]`, `[N, outputs]`."""
+    def at(self, x: Grid, positions: NDArray[np.int64]) -> Activations:
+        """Map raster positions `[N]` of a grid, ascending, with nine taps: `[N, outputs]`."""
         row, column = np.divmod(positions, x.shape[1])
-        return self._activate(self._at(x, row * (x.shape[1] + 2) + column), 0.0)
+        padded, width = _padded(x, slice(row[0], row[-1] + 1))
+        return self._activate(self._sum(padded, (row - row[0]) * (width + 2) + column), 0.0)
 
-    def _at(self, x: Activations, places: slice | NDArray[np.int64]) -> Activations:
-        """Sum the nine taps, zero padded, at places of a grid two columns wider than `x`."""
-        height, width, channels = x.shape
-        padded = np.zeros((height + 3, width + 2, channels), np.float32)
-        padded[1 : height + 1, 1 : width + 1] = x
-        flat = padded.reshape(-1, channels)
+    def _sum(self, padded: Activations, places: slice | NDArray[np.int64]) -> Activations:
+        """Sum the nine taps at places of a padded grid, laid out in the order of its columns."""
+        flat, width = padded.reshape(-1, padded.shape[-1]), padded.shape[1]
         total: Activations = flat[places] @ self.weight[0]
         for tap in range(1, 9):
-            total += flat[tap // 3 * (width + 2) + tap % 3 :][places] @ self.weight[tap]
+            total += flat[tap // 3 * width + tap % 3 :][places] @ self.weight[tap]
         return total
 
     def _activate(self, total: Activations, offset: Activations | float) -> Activations:
@@ -76,6 +80,16 @@ class Layer:
         np.floor(total, out=total)
         np.clip(total, 0, ACTIVATION_MAX, out=total)
         return total
+
+
+def _padded(x: Grid, rows: slice) -> tuple[Activations, int]:
+    """Return rows of a grid with a margin, zeros or what is next to them, and the grid's width."""
+    height, width, channels = x.shape
+    padded = np.zeros((rows.stop - rows.start + 3, width + 2, channels), np.float32)
+    top, bottom = max(rows.start - 1, 0), min(rows.stop + 1, height)
+    start = top - rows.start + 1
+    padded[start : start + bottom - top, 1 : width + 1] = x[top:bottom]
+    return padded, width
 
 
 @dataclass(frozen=True)
@@ -157,61 +171,92 @@ class PriorNetwork:
         `height` and `width` are those of the coarsest grid. `code` is told the classes of a phase
         and returns its indices: the encoder chooses them, the decoder reads them.
         """
-        with one_blas_thread:
-            return self._walk(quality, height, width, code)
+        features = self.start(quality, height, width)
+        coarse, features = self.walk_scale(0, features, quality, code)
+        fine, _ = self.walk_scale(1, self.finer(features, coarse, quality), quality, code)
+        return coarse + fine
 
-    def _walk(self, quality: int, height: int, width: int, code: CodePhase) -> Indices:
+    def start(self, quality: int, height: int, width: int) -> Grid:
+        """Return the features that the coarsest grid begins with."""
         planes = _quality_planes(quality)
-        features = np.broadcast_to(planes, (height, width, len(planes)))
-        magnitudes: list[Activations] = []
-        values: list[Activations] = []
-        scale, result = 0, []
-        for number, level in enumerate(self.levels):
-            if level.scale != scale:
-                scale = level.scale
-                known = [features, *magnitudes[:-1], *values]
-                features = self._finer(np.concatenate(known, -1), planes)
-            grid = features.shape[:2]
-            count = grid[0] * grid[1]
-            bounds = np.cumsum(level.parts)
-            indices = [np.zeros((own, count), np.uint8) for own in level.parts]
-            seen = np.zeros((count, level.channels), np.float32)
-            entered = level.phases[0].update(np.ascontiguousarray(features, np.float32))
-            for phase, prior in enumerate(level.phases):
-                positions = phase_positions(len(level.phases), phase, *grid)
-                if phase == 0:
-                    state = entered.reshape(count, -1)[positions]
-                else:
-                    state = prior.update.at(features, positions)
-                classes = prior.classes(state, quality)
-                chosen = code(number, phase, np.split(classes, bounds[:-1]))
-                for part, own in zip(indices, chosen, strict=True):
-                    part[:, positions] = own
-                seen[positions] = _look_up(level.magnitudes, chosen)
-                features = np.concatenate([entered, seen.reshape(*grid, -1)], -1)
-            result.append(indices)
-            magnitudes.append(seen.reshape(*grid, -1))
-            if scale == 0:
-                values.append(_look_up(level.values, indices).reshape(*grid, -1))
-        return result
+        return np.broadcast_to(planes, (height, width, len(planes)))
 
-    def _finer(self, x: Activations, planes: Activations) -> Activations:
-        """Return the features of the next grid, eight times finer."""
-        fine = self.upsample(x)
+    def walk_scale(
+        self, scale: int, features: Grid, quality: int, code: CodePhase
+    ) -> tuple[Indices, Grid]:
+        """Visit the phases of a scale's levels; return their indices, and the features after them.
+
+        `features`, what is known before, may be those of a part of the grid that begins in an even
+        row and column.
+        """
+        with one_blas_thread:
+            result = []
+            for number, level in enumerate(self.levels):
+                if level.scale == scale:
+                    indices, features = _walk_level(number, level, features, quality, code)
+                    result.append(indices)
+            return result, features
+
+    def finer(self, features: Grid, indices: Indices, quality: int) -> Grid:
+        """Return the features of the next grid, eight times finer.
+
+        `features` and `indices` are what :meth:`walk_scale` of the coarse one returned.
+        """
+        known = [features]
+        levels = [level for level in self.levels if level.scale == 0]
+        looked_up = [level.magnitudes for level in levels[:-1]] + [x.values for x in levels]
+        for tables, own in zip(looked_up, indices[:-1] + indices, strict=True):
+            known.append(_look_up(tables, own).reshape(*features.shape[:2], -1))
+        columns = np.concatenate(known, -1).astype(np.float32)
+        with one_blas_thread:
+            fine = self.upsample(columns).astype(np.uint8)
         height, width, channels = fine.shape
         fine = fine.reshape(height, width, channels // BLOCK**2, BLOCK, BLOCK)
         fine = fine.transpose(0, 3, 1, 4, 2).reshape(height * BLOCK, width * BLOCK, -1)
-        spread = np.broadcast_to(planes, (*fine.shape[:2], len(planes)))
+        spread = self.start(quality, *fine.shape[:2]).astype(np.uint8)
         return np.concatenate([spread, fine], -1)
 
 
-def _look_up(tables: Sequence[NDArray[Any]], indices: Sequence[NDArray[np.uint8]]) -> Activations:
-    """Return table entries of all codebooks of a level, float32 `[N, channels]`."""
+def _walk_level(
+    number: int, level: PriorLevel, features: Grid, quality: int, code: CodePhase
+) -> tuple[list[NDArray[np.uint8]], Grid]:
+    """Return the indices of a level, and the features with what they look like beside its own."""
+    height, width = features.shape[:2]
+    count = height * width
+    step = max(1, STRIP // width)
+    update = level.phases[0].update
+    entered = update.bias.shape[0]
+    known = np.zeros((height, width, entered + level.channels), np.uint8)
+    for top in range(0, height, step):
+        rows = slice(top, min(top + step, height))
+        known[rows, :, :entered] = update.rows(features, rows)
+    columns = known.reshape(count, -1)
+    bounds = np.cumsum(level.parts)
+    indices = [np.zeros((own, count), np.uint8) for own in level.parts]
+    for phase, prior in enumerate(level.phases):
+        positions = phase_positions(len(level.phases), phase, height, width)
+        classes = np.empty((bounds[-1], len(positions)), np.uint8)
+        for start in range(0, len(positions), STRIP):
+            part = slice(start, start + STRIP)
+            if phase == 0:
+                state = columns[positions[part], :entered].astype(np.float32)
+            else:
+                state = prior.update.at(known, positions[part])
+            classes[:, part] = prior.classes(state, quality)
+        chosen = code(number, phase, np.split(classes, bounds[:-1]))
+        for whole, own in zip(indices, chosen, strict=True):
+            whole[:, positions] = own
+        columns[positions, entered:] = _look_up(level.magnitudes, chosen)
+    return indices, known
+
+
+def _look_up(tables: Sequence[NDArray[Any]], indices: Sequence[NDArray[np.uint8]]) -> Grid:
+    """Return table entries of all codebooks of a level, `[N, channels]`."""
     parts = [
         table[np.arange(len(table))[:, None], index].transpose(1, 0, 2).reshape(index.shape[1], -1)
         for table, index in zip(tables, indices, strict=True)
     ]
-    return np.concatenate(parts, -1).astype(np.float32)
+    return np.concatenate(parts, -1)
 
 
 def _quality_planes(quality: int) -> Activations:
