@@ -83,7 +83,7 @@ def _vqcodec(model: str | None, device: str) -> BenchCodec:
     try:
         import vqcodec
         from vqcodec import weights
-        from vqcodec.codec import load_codec
+        from vqcodec.api import load_codec
         from vqcodec.container import read_header
         from vqcodec.errors import VqcError
     except ImportError as error:

@@ -28,6 +28,7 @@ class VqcImageFile(ImageFile.ImageFile):
     format = "VQC"
     format_description = "Vector-quantized image"
     _pending = False  # of the class: a copy made by pickle has its pixels and runs no `_open`
+    _scale = 1
 
     def _open(self) -> None:
         assert self.fp is not None
@@ -46,6 +47,28 @@ class VqcImageFile(ImageFile.ImageFile):
         self.info["quality"] = header.quality
         self._pending = True
 
+    def draft(
+        self, mode: str | None, size: tuple[int, int] | None
+    ) -> tuple[str, tuple[int, int, float, float]] | None:
+        """Let `load` give the smallest scale, 1/2 ... 1/64, that is at least `size`, in less time.
+
+        As for JPEG; the mode stays what it is. Return it and the box of the smaller image that the
+        whole one is, or None where nothing changes.
+        """
+        if not self._pending or self._scale > 1 or size is None:
+            return None
+        width, height = self.size
+        within = (
+            n
+            for n in (64, 32, 16, 8, 4, 2)
+            if all(side // n >= asked for side, asked in zip(self.size, size, strict=True))
+        )
+        self._scale = next(within, 1)
+        if self._scale == 1:
+            return None
+        self._size = -(-width // self._scale), -(-height // self._scale)
+        return self.mode, (0, 0, width / self._scale, height / self._scale)
+
     def verify(self) -> None:
         """Check the file against its checksums without decoding it; OSError if it is damaged."""
         if self.fp is None:
@@ -62,11 +85,13 @@ class VqcImageFile(ImageFile.ImageFile):
         if self._pending:
             if self.fp is None:
                 raise OSError("the file is closed")
-            from vqcodec.codec import decode
+            from vqcodec.api import decode
 
             self.fp.seek(0)
             try:
-                image = decode(self.fp.read(), partial=ImageFile.LOAD_TRUNCATED_IMAGES)
+                image = decode(
+                    self.fp.read(), partial=ImageFile.LOAD_TRUNCATED_IMAGES, scale=self._scale
+                )
             except VqcError as error:
                 raise OSError(str(error)) from error
             self.im = image.im

@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vqcodec.codec import Codec, decode, decode_indices, encode, encode_indices
+    from vqcodec.api import decode, decode_indices, encode, encode_indices
+    from vqcodec.codec import Codec
     from vqcodec.model.vector_quantizer import VectorQuantizer
     from vqcodec.targets import encode_to_psnr, encode_to_size
 
@@ -29,10 +30,10 @@ __all__ = [
 
 _HOMES = {
     "Codec": "vqcodec.codec",
-    "decode": "vqcodec.codec",
-    "decode_indices": "vqcodec.codec",
-    "encode": "vqcodec.codec",
-    "encode_indices": "vqcodec.codec",
+    "decode": "vqcodec.api",
+    "decode_indices": "vqcodec.api",
+    "encode": "vqcodec.api",
+    "encode_indices": "vqcodec.api",
     "encode_to_psnr": "vqcodec.targets",
     "encode_to_size": "vqcodec.targets",
     "VectorQuantizer": "vqcodec.model.vector_quantizer",

@@ -152,7 +152,7 @@ def _tell_density(
 
 
 def _tell_codes(model: str | None, quality: int) -> Callable[[Job], Facts]:
-    from vqcodec.codec import load_codec
+    from vqcodec.api import load_codec
     from vqcodec.container import unpack
     from vqcodec.image import assemble
 
@@ -177,7 +177,7 @@ def file_density(data: bytes, header: Header) -> Facts:
     "elbo" the decoded picture's bound in bits per dimension, None where no density model ships.
     Raises UnknownModelError for a file of weights that are not here.
     """
-    from vqcodec.codec import load_codec
+    from vqcodec.api import load_codec
 
     codec = load_codec(weights.find_id(header.model_id).path)
     pixels = header.width * header.height

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import threading
 import warnings
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from vqcodec.codec import Codec
+    from vqcodec.tiles import Region
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 # Pillow's defaults for the formats that lose something throw away more than the codec did.
@@ -72,6 +74,17 @@ def cli() -> None:
     # What Pillow and torch warn of becomes an error or a note, or is not for the user.
     for category in (UserWarning, RuntimeWarning):
         warnings.simplefilter("ignore", category)
+
+
+def _region(_: click.Context, __: click.Parameter, value: str | None) -> Region | None:
+    """The four whole numbers of the option --region."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not four numbers such as 0,0,640,480")
+    left, upper, width, height = map(int, match.groups())
+    return left, upper, width, height
 
 
 def _batch_options(command: _Command) -> _Command:
@@ -158,16 +171,29 @@ def encode(
     "photo.png beside photo.vqc if not given, or photo.decoded.png if there is a photo.png.",
 )  # fmt: skip
 @click.option("--partial", is_flag=True, help="Of a truncated file, decode what is there.")
+@click.option(
+    "--region", metavar="X,Y,W,H", callback=_region,
+    help="Only this part: left, upper, width, height in pixels.",
+)  # fmt: skip
+@click.option(
+    "--scale", type=click.Choice([f"1/{2**n}" for n in range(1, 7)]),
+    help="A smaller picture, in less time.",
+)  # fmt: skip
 def decode(
     inputs: tuple[str, ...],
     output: str | None,
     partial: bool,
+    region: Region | None,
+    scale: str | None,
     device: str,
     model: str | None,
     force: bool,
     jobs: int,
 ) -> None:
     """Decode .vqc files, and all of them in folders; - is stdin."""
+    if region and scale:
+        raise click.UsageError("a region is decoded at full size: leave out --scale")
+    factor = int(scale.removeprefix("1/")) if scale else 1
     rename = spared_name if output is None else decoded_name
     todo = plan(inputs, output, suffixes=(VQC_SUFFIX,), rename=rename, force=force)
     _refuse_terminal(todo.jobs)
@@ -178,7 +204,8 @@ def decode(
     def work(job: Job) -> Done:
         data = job.read()
         named = chosen or weights.find_id(read_header(data)[0].model_id).path
-        image = codecs.get(named).decode(data, partial=partial)
+        codec = codecs.get(named)
+        image = codec.decode(data, partial=partial, region=region, scale=factor)
         saved = _save(image, formats[job])
         job.write(saved, force=force)
         notes = []

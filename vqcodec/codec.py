@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from vqcodec import weights
 from vqcodec.container import (
@@ -26,14 +24,17 @@ from vqcodec.container import (
     unpack,
 )
 from vqcodec.entropy.coder import Decoder, Encoder
-from vqcodec.entropy.network import BLOCK, CLASS_SHIFT, Indices
+from vqcodec.entropy.network import BLOCK, CodePhase, Indices, Parts
 from vqcodec.errors import ModelError, UnknownModelError
 from vqcodec.image import Pixels, Prepared, assemble, chunks_of, decode_alpha, prepare
 from vqcodec.model.layers import QUALITIES, quality_weights, select
-from vqcodec.model.prior import ACTIVATION_UNIT
-from vqcodec.model.vqvae import CHANNELS, STRIDE, VQVAE, Level
+from vqcodec.model.vqvae import CHANNELS, PLANES, STRIDE, VQVAE
 from vqcodec.phases import phase_positions
+from vqcodec.state import DecoderState, class_centres
+from vqcodec.tiles import Region, Tile, box, covering, overlap, split
 from vqcodec.weights.store import Weights, load
+
+SCALES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Codec:
@@ -81,40 +82,63 @@ class Codec:
         """Like :meth:`encode`; also return what was converted or left out, in words."""
         check_size(*image.size)
         prepared = prepare(image)
-        payload, _ = self.encode_stream(prepared.pixels, quality)
+        payload = self.encode_stream(prepared.pixels, quality)
         container = Container(self.header(prepared, quality), chunks_of(prepared), payload)
         return pack(container), prepared.notes
 
-    def encode_stream(self, pixels: Pixels, quality: int) -> tuple[bytes, Tensor]:
-        """Return the stream of uint8 `[H, W, 3]` pixels, and the state its decoder ends with.
+    def encode_stream(self, pixels: Pixels, quality: int, picture: Pixels | None = None) -> bytes:
+        """Return the stream of uint8 `[H, W, 3]` pixels.
 
-        :meth:`picture` makes the decoded pixels of that state. Raises ValueError for a quality out
-        of range.
+        An array like them as `picture` is filled with the pixels that the stream decodes to. Raises
+        ValueError for a quality out of range.
         """
         stream = Encoder()
-        _, state = self._choose(pixels, quality, stream)
-        return stream.finish(), state
+        self._choose(pixels, quality, stream, picture)
+        return stream.finish()
 
     def header(self, prepared: Prepared, quality: int) -> Header:
         """Return the header of a file of a prepared image."""
         height, width = prepared.pixels.shape[:2]
         return Header(self.model_id, width, height, quality, prepared.gray)
 
-    def decode(self, data: bytes, *, partial: bool = False) -> Image.Image:
+    def decode(
+        self,
+        data: bytes,
+        *,
+        partial: bool = False,
+        region: Region | None = None,
+        scale: int = 1,
+    ) -> Image.Image:
         """Return the image of a .vqc file: mode RGB or L, with A where the file has alpha.
 
-        With `partial` a truncated file gives what its bytes hold. Raises NotVqcError,
-        UnsupportedVersionError, UnknownModelError, TruncatedError, CorruptError, TooLargeError.
+        With `partial` a truncated file gives what its bytes hold. A `region` (left, upper, width,
+        height) gives that part of the image, a `scale` of 2, 4, ... 64 the image so many times
+        smaller, sides rounded up, of a level less for each halving.
+
+        Raises NotVqcError, UnsupportedVersionError, UnknownModelError, TruncatedError,
+        CorruptError, TooLargeError; RegionError for a region that is not within the image;
+        ValueError for another scale, or a scale and a region.
         """
         container = unpack(data, partial=partial)
         header, chunks = container.header, container.chunks
-        indices = self._read(container)
-        pixels = self._render(indices, header.width, header.height, header.quality)
-        alpha = chunks.get(ChunkTag.ALPHA)
+        rows, columns = box(region, header.width, header.height)
+        if scale not in SCALES or (scale > 1 and region is not None):
+            raise ValueError(f"cannot decode {region or 'an image'} at 1/{scale}")
+        # A fine level less for each halving; the 1/64 grid alone makes a picture at 1/8.
+        prior = self._prior
+        indices = self._read(container, prior.fine[: max(0, len(prior.fine) - SCALES.index(scale))])
+        if len(indices) > len(prior.coarse):
+            pixels = _reduced(self._render(indices, header, rows, columns), scale)
+        else:
+            pixels = _reduced(self._render_means(indices, header), scale // BLOCK)
+        alpha = None
+        if ChunkTag.ALPHA in chunks:
+            alpha = decode_alpha(chunks[ChunkTag.ALPHA], header.width, header.height)
+            alpha = _reduced(alpha[rows, columns], scale)
         return assemble(
             pixels,
             gray=header.gray,
-            alpha=None if alpha is None else decode_alpha(alpha, header.width, header.height),
+            alpha=alpha,
             icc=chunks.get(ChunkTag.ICC),
             exif=chunks.get(ChunkTag.EXIF),
         )
@@ -135,13 +159,14 @@ class Codec:
         Positions are in raster order on the level's grid: 1/64 of the padded size for the first
         levels, 1/8 for the others.
         """
-        return self._choose(prepare(image).pixels, quality, Encoder())[0]
+        return self._choose(prepare(image).pixels, quality, Encoder())
 
     def decode_indices(
         self, indices: Indices, size: tuple[int, int], quality: int = DEFAULT_QUALITY
     ) -> Image.Image:
         """Return the RGB image, `size` (width, height), that indices of that quality stand for."""
-        return Image.fromarray(self._render(indices, *size, quality))
+        header = Header(self.model_id, *size, quality)
+        return Image.fromarray(self._render(indices, header, *box(None, *size)))
 
     def file_indices(self, data: bytes) -> Indices:
         """Return the indices that a .vqc file holds, in the form of :meth:`encode_indices`."""
@@ -159,10 +184,7 @@ class Codec:
         def look(
             number: int, phase: int, classes: list[NDArray[np.uint8]]
         ) -> list[NDArray[np.uint8]]:
-            level = self._prior.levels[number]
-            scaled = [side * BLOCK**level.scale for side in grid]
-            positions = phase_positions(len(level.phases), phase, *scaled)
-            chosen = [part[:, positions] for part in indices[number]]
+            chosen = self._of_phase(indices, grid, number, phase)
             parts = zip(self._tables[number], classes, chosen, strict=True)
             bits[number] += sum(tables.bits(own, part) for tables, own, part in parts)
             return chosen
@@ -173,42 +195,101 @@ class Codec:
     # image -> indices -> stream
 
     @torch.inference_mode()
-    def _choose(self, pixels: Pixels, quality: int, stream: Encoder) -> tuple[Indices, Tensor]:
+    def _choose(
+        self, pixels: Pixels, quality: int, stream: Encoder, picture: Pixels | None = None
+    ) -> Indices:
         """Choose the indices of uint8 `[H, W, 3]` pixels level by level, and code them.
 
-        Return them and the decoder's last state.
+        The 1/64 grid is worked on as a whole, the 1/8 grid tile by tile.
         """
         if not 1 <= quality <= QUALITIES:
             raise ValueError(f"quality {quality} is not within 1..{QUALITIES}")
-        network, knots = self._network, self._knots(quality)
+        network, prior, knots = self._network, self._prior, self._knots(quality)
+        grid = _grid(pixels.shape[0]), _grid(pixels.shape[1])
+        height, width = (BLOCK * side for side in grid)
+        tiles = split(height, width, slice(0, height), slice(0, width))
         self.timings = {}
         with self._timed("analysis"):
-            h = network.analyse(self._padded(pixels), knots)
-        height, width = h[0].shape[2:]
-        state = _DecoderState(network, knots, (height, width))
+            means = knots.new_empty(1, PLANES, height, width)
+            for tile in tiles:
+                h = network.fine_features(self._padded(pixels, tile), knots)
+                rows, columns = tile.inner
+                means[0, :, tile.rows, tile.columns] = h[0, :PLANES, rows, columns]
+            coarse_h = network.coarse_features(means, knots)
 
-        def code(
-            number: int, phase: int, classes: list[NDArray[np.uint8]]
-        ) -> list[NDArray[np.uint8]]:
+        state = DecoderState(network, knots, knots.new_zeros(1, CHANNELS, *grid))
+        choice = self._choice(state, coarse_h, stream)
+        known = prior.start(quality, *grid)
+        coarse, known = prior.walk_levels(prior.coarse, known, quality, choice)
+        known = prior.finer(known, coarse, quality)
+
+        means = network.means(state.t)
+        fine = [
+            [np.empty((own, height * width), np.uint8) for own in level.parts]
+            for level in prior.levels[len(coarse) :]
+        ]
+        for tile in tiles:
+            if len(tiles) > 1:
+                with self._timed("analysis"):
+                    h = network.fine_features(self._padded(pixels, tile), knots)
+            t = network.enter_fine(means[..., tile.wide_rows, tile.wide_columns], knots)
+            state = DecoderState(network, knots, t)
+            # One tile can be coded at once; of several, every phase is coded for all of them.
+            choice = self._choice(state, h, stream if len(tiles) == 1 else None)
+            part = known[tile.wide_rows, tile.wide_columns]
+            chosen, _ = prior.walk_levels(prior.fine, part, quality, choice)
+            tile.paste(chosen, fine, (height, width))
+            if picture is not None:
+                whole = slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
+                self._show(state.t, knots, tile, picture, *whole)
+        indices = coarse + fine
+        if len(tiles) > 1:
+
+            def code(number: int, phase: int, classes: Parts) -> Parts:
+                chosen = self._of_phase(indices, grid, number, phase)
+                self._put(stream, number, classes, chosen)
+                return chosen
+
+            prior.walk_levels(prior.fine, known, quality, code)
+        return indices
+
+    def _choice(self, state: DecoderState, h: Tensor, stream: Encoder | None) -> CodePhase:
+        """Return what chooses the indices of a phase for the features `h`, and codes them."""
+
+        def code(number: int, phase: int, classes: Parts) -> Parts:
             with self._timed("quantize"):
                 level = state.enter(number, phase)
-                features = select(h[state.scale], state.positions)
+                features = select(h, state.positions)
                 y = state.gain * level.residual(features, state.columns)
-                cost, widths = level.error_cost(knots), self._widths(classes)
+                cost, widths = level.error_cost(state.knots), self._widths(classes)
                 chosen = level.codebooks.indices(y, cost, widths)
                 state.add(chosen)
                 indices = [part.cpu().numpy().astype(np.uint8) for part in chosen]
-            with self._timed("entropy"):
-                for tables, own, part in zip(self._tables[number], classes, indices, strict=True):
-                    stream.put(tables, own, part)
+            if stream is not None:
+                self._put(stream, number, classes, indices)
             return indices
 
-        return self._prior.walk(quality, height, width, code), state.t
+        return code
+
+    def _put(self, stream: Encoder, number: int, classes: Parts, indices: Parts) -> None:
+        with self._timed("entropy"):
+            for tables, own, part in zip(self._tables[number], classes, indices, strict=True):
+                stream.put(tables, own, part)
+
+    def _of_phase(self, indices: Indices, grid: Sequence[int], number: int, phase: int) -> Parts:
+        """Return the indices of a phase of level `number`; `grid` is the size of the 1/64 grid."""
+        level = self._prior.levels[number]
+        scaled = [side * BLOCK**level.scale for side in grid]
+        positions = phase_positions(len(level.phases), phase, *scaled)
+        return [part[:, positions] for part in indices[number]]
 
     # stream -> indices -> image
 
-    def _read(self, container: Container) -> Indices:
-        """Return the indices in a file's stream: integers from the first byte to the last."""
+    def _read(self, container: Container, fine: range | None = None) -> Indices:
+        """Return the indices in a file's stream: integers from the first byte to the last.
+
+        Those of the coarse levels and of the first ones of the `fine` levels, of all if it is None.
+        """
         header = container.header
         if header.model_id != self.model_id:
             raise UnknownModelError(
@@ -216,50 +297,95 @@ class Codec:
             )
         stream = Decoder(container.payload, partial=not container.whole_stream)
 
-        def code(number: int, _: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        def code(number: int, _: int, classes: Parts) -> Parts:
             parts = zip(self._tables[number], classes, strict=True)
             return [stream.get(tables, own) for tables, own in parts]
 
         self.timings = {}
         with self._timed("entropy"):
-            grid = _grid(header.height), _grid(header.width)
-            return self._prior.walk(header.quality, *grid, code)
+            quality, grid = header.quality, (_grid(header.height), _grid(header.width))
+            prior = self._prior
+            known = prior.start(quality, *grid)
+            indices, known = prior.walk_levels(prior.coarse, known, quality, code)
+            fine = prior.fine if fine is None else fine
+            if fine:
+                known = prior.finer(known, indices, quality)
+                indices += prior.walk_levels(fine, known, quality, code)[0]
+            return indices
 
     @torch.inference_mode()
-    def _render(self, indices: Indices, width: int, height: int, quality: int) -> Pixels:
-        """Return the uint8 `[H, W, 3]` pixels that indices stand for."""
+    def _render(self, indices: Indices, header: Header, rows: slice, columns: slice) -> Pixels:
+        """Return some rows and columns of the picture that indices stand for, uint8 `[h, w, 3]`."""
         with self._timed("synthesis"):
-            knots = self._knots(quality)
-            state = _DecoderState(self._network, knots, (_grid(height), _grid(width)))
-            for number, parts in enumerate(indices):
-                whole = [torch.from_numpy(p.astype(np.int64)).to(self._device) for p in parts]
-                for phase in range(state.phases(number)):
-                    state.enter(number, phase)
-                    state.add([part[:, state.positions] for part in whole])
-            return self.picture(state.t, width, height, quality)
+            network, knots = self._network, self._knots(header.quality)
+            size = BLOCK * _grid(header.height), BLOCK * _grid(header.width)
+            coarse = len(network.levels[0])
+            means = network.means(self._coarse_state(indices, header).t)
+            pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+            for tile in split(*size, covering(rows), covering(columns)):
+                t = network.enter_fine(means[..., tile.wide_rows, tile.wide_columns], knots)
+                state = DecoderState(network, knots, t)
+                for number, parts in enumerate(indices[coarse:], coarse):
+                    state.add_level(number, tile.cut(parts, size))
+                self._show(state.t, knots, tile, pixels, rows, columns)
+            return pixels
 
     @torch.inference_mode()
-    def picture(self, state: Tensor, width: int, height: int, quality: int) -> Pixels:
-        """Return the uint8 `[height, width, 3]` pixels of a decoder's last state."""
-        x_hat = self._network.synthesise(state, self._knots(quality))[0, :, :height, :width]
-        pixels = (x_hat.clamp(0, 1) * 255).round().to(torch.uint8)
-        return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
+    def _render_means(self, indices: Indices, header: Header) -> Pixels:
+        """Return the picture at 1/8 that indices of the 1/64 grid stand for, `[H/8, W/8, 3]`."""
+        with self._timed("synthesis"):
+            network = self._network
+            means = network.means(self._coarse_state(indices, header).t)
+            # What the transform makes of the primary colours says what colour a mean is.
+            colours = torch.eye(PLANES).to(means).expand(STRIDE, STRIDE, -1, -1).permute(2, 3, 0, 1)
+            black = network.coefficients(torch.zeros_like(colours[:1]))
+            seen = (network.coefficients(colours) - black)[:, :PLANES].mean((2, 3))
+            height, width = -(-header.height // BLOCK), -(-header.width // BLOCK)
+            columns = means[0, :, :height, :width].permute(1, 2, 0).float()
+            x_hat = torch.linalg.solve(seen.float(), columns, left=False) + 0.5
+            return _to_pixels(x_hat)
+
+    def _coarse_state(self, indices: Indices, header: Header) -> DecoderState:
+        """Return the decoder's state after the levels of the 1/64 grid."""
+        network, knots = self._network, self._knots(header.quality)
+        t = knots.new_zeros(1, CHANNELS, _grid(header.height), _grid(header.width))
+        state = DecoderState(network, knots, t)
+        for number, parts in enumerate(indices[: len(network.levels[0])]):
+            state.add_level(number, parts)
+        return state
+
+    def _show(
+        self, t: Tensor, knots: Tensor, tile: Tile, picture: Pixels, rows: slice, columns: slice
+    ) -> None:
+        """Write what a tile's last state `t` shows into `picture`, which holds rows and columns."""
+        x_hat = self._network.synthesise(t, knots)[0].permute(1, 2, 0)
+        down = overlap(tile.rows, tile.wide_rows, rows)
+        across = overlap(tile.columns, tile.wide_columns, columns)
+        picture[down[1], across[1]] = _to_pixels(x_hat[down[0], across[0]])
 
     @torch.inference_mode()
-    def coefficients(self, pixels: Pixels) -> Tensor:
-        """Return the transform of uint8 `[H, W, 3]` pixels that analysis begins with.
+    def coefficients(self, pixels: Pixels) -> Iterator[Tensor]:
+        """Yield the transform that analysis begins with, of uint8 `[H, W, 3]` pixels.
 
-        `[1, 192, H/8, W/8]`, the sides padded to multiples of 64.
+        `[192, h, w]` of parts of the 1/8 grid, whose sides are padded to multiples of 8.
         """
-        return self._network.coefficients(self._padded(pixels))
+        height, width = (BLOCK * _grid(side) for side in pixels.shape[:2])
+        for tile in split(height, width, slice(0, height), slice(0, width)):
+            part = self._network.coefficients(self._padded(pixels, tile))
+            rows, columns = tile.inner
+            yield part[0, :, rows, columns]
 
-    def _padded(self, pixels: Pixels) -> Tensor:
-        """Return `[1, 3, H, W]` in [0, 1], its sides padded to multiples of 64 by repetition."""
-        x = torch.from_numpy(np.array(pixels)).to(self._device, self._dtype)
-        x = x.permute(2, 0, 1)[None] / 255
-        height, width = x.shape[2:]
-        padding = (0, _grid(width) * STRIDE - width, 0, _grid(height) * STRIDE - height)
-        return functional.pad(x, padding, mode="replicate")
+    def _padded(self, pixels: Pixels, tile: Tile) -> Tensor:
+        """Return a tile with its margin, `[1, 3, H, W]` in [0, 1].
+
+        The image's sides are padded to multiples of 64 by repetition.
+        """
+        rows, columns = (
+            np.arange(BLOCK * span.start, BLOCK * span.stop).clip(max=side - 1)
+            for span, side in zip((tile.wide_rows, tile.wide_columns), pixels.shape, strict=False)
+        )
+        x = torch.from_numpy(pixels[rows][:, columns]).to(self._device, self._dtype)
+        return x.permute(2, 0, 1)[None] / 255
 
     def _knots(self, quality: int) -> Tensor:
         return quality_weights(torch.tensor([quality], device=self._device)).to(self._dtype)
@@ -277,46 +403,6 @@ class Codec:
         self.timings[stage] = self.timings.get(stage, 0.0) + spent
 
 
-class _DecoderState:
-    """The synthesis state t as phases of levels are added to it, in encoder and decoder alike."""
-
-    def __init__(self, network: VQVAE, knots: Tensor, grid: Sequence[int]) -> None:
-        self.scale = 0
-        self.t = knots.new_zeros(1, CHANNELS, *grid)
-        self._network, self._knots = network, knots
-        self._levels = [
-            (scale, level) for scale, levels in enumerate(network.levels) for level in levels
-        ]
-
-    def phases(self, number: int) -> int:
-        """Return the number of phases of a level."""
-        return len(self._levels[number][1].refine)
-
-    def enter(self, number: int, phase: int) -> Level:
-        """Go to a phase of level `number`, and to its scale if that is finer; return the level."""
-        scale, self._level = self._levels[number]
-        self._phase = phase
-        if scale != self.scale:
-            self.scale = scale
-            self.t = self._network.enter_fine(self.t, self._knots)
-        self.positions = self._level.positions(phase, self.t)
-        self.columns = select(self.t, self.positions)
-        self.gain = self._level.gain(self.columns, self._knots)
-        return self._level
-
-    def add(self, indices: Sequence[Tensor]) -> None:
-        """Add the codewords of the phase entered, `[codebooks, N]` a part."""
-        level = self._level
-        words = level.codebooks.lookup(indices, *self.gain.shape[2:])
-        t = level.add(self.t, words / self.gain, self.positions)
-        self.t = level.refined(t, self._knots, self._phase)
-
-
-def class_centres(classes: Tensor) -> Tensor:
-    """Return the widths (the prior's 0..127/16) in the middle of integer classes."""
-    return ((classes * (1 << CLASS_SHIFT)) + ((1 << CLASS_SHIFT) - 1) / 2) * ACTIVATION_UNIT
-
-
 def _grid(side: int) -> int:
     return -(-side // STRIDE)
 
@@ -329,57 +415,11 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-@lru_cache(maxsize=4)
-def load_codec(model: str | Path = weights.DEFAULT, device: str = "auto") -> Codec:
-    """Return a loaded codec, the same one each time."""
-    return Codec.load(model, device)
+def _reduced(pixels: Pixels, factor: int) -> Pixels:
+    """Return `[H, W]` or `[H, W, 3]` so many times smaller, means of squares, sides rounded up."""
+    return pixels if factor == 1 else np.array(Image.fromarray(pixels).reduce(factor))
 
 
-def encode(
-    image: Image.Image,
-    quality: int = DEFAULT_QUALITY,
-    *,
-    model: str | Path = weights.DEFAULT,
-    device: str = "auto",
-) -> bytes:
-    """Return `image` as the bytes of a .vqc file; see :meth:`Codec.encode`."""
-    return load_codec(model, device).encode(image, quality)
-
-
-def decode(
-    data: bytes,
-    *,
-    model: str | Path | None = None,
-    device: str = "auto",
-    partial: bool = False,
-) -> Image.Image:
-    """Return the image of a .vqc file, with the model it names; see :meth:`Codec.decode`.
-
-    `model` names the weights where they are not among those shipped.
-    """
-    if model is None:
-        model = weights.find_id(unpack(data, partial=partial).header.model_id).path
-    return load_codec(model, device).decode(data, partial=partial)
-
-
-def encode_indices(
-    image: Image.Image,
-    quality: int = DEFAULT_QUALITY,
-    *,
-    model: str | Path = weights.DEFAULT,
-    device: str = "auto",
-) -> Indices:
-    """Return the code indices of `image`; see :meth:`Codec.encode_indices`."""
-    return load_codec(model, device).encode_indices(image, quality)
-
-
-def decode_indices(
-    indices: Indices,
-    size: tuple[int, int],
-    quality: int = DEFAULT_QUALITY,
-    *,
-    model: str | Path = weights.DEFAULT,
-    device: str = "auto",
-) -> Image.Image:
-    """Return the image that code indices stand for; see :meth:`Codec.decode_indices`."""
-    return load_codec(model, device).decode_indices(indices, size, quality)
+def _to_pixels(x: Tensor) -> Pixels:
+    """Return `[H, W, 3]` in [0, 1] as uint8."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

@@ -39,3 +39,7 @@ class TargetError(VqcError):
 
 class ModelError(VqcError):
     """A weights file is missing, damaged or not one of ours."""
+
+
+class RegionError(VqcError, ValueError):
+    """The region asked for does not lie within the image."""

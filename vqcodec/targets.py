@@ -56,7 +56,7 @@ def encode_to_size(codec: Codec, image: Image.Image, max_bytes: int) -> tuple[by
     prepared = _prepared(image)
 
     def measure(quality: int) -> _Attempt:
-        payload, _ = codec.encode_stream(prepared.pixels, quality)
+        payload = codec.encode_stream(prepared.pixels, quality)
         return _Attempt(quality, payload, math.log(len(payload) or 1))
 
     forecast = _Forecast(codec, prepared.pixels).log_bytes
@@ -84,12 +84,11 @@ def encode_to_psnr(codec: Codec, image: Image.Image, psnr: float) -> tuple[bytes
     its file is returned, with a note. Raises what :meth:`Codec.encode` raises.
     """
     prepared = _prepared(image)
-    height, width = prepared.pixels.shape[:2]
+    picture = np.empty_like(prepared.pixels)
 
     def measure(quality: int) -> _Attempt:
-        payload, state = codec.encode_stream(prepared.pixels, quality)
-        pixels = codec.picture(state, width, height, quality)
-        return _Attempt(quality, payload, _psnr(prepared, pixels))
+        payload = codec.encode_stream(prepared.pixels, quality, picture)
+        return _Attempt(quality, payload, _psnr(prepared, picture))
 
     tried = _search(measure, _Forecast(codec, prepared.pixels).psnr, psnr, psnr + _SURPLUS)
     reaching = [each for each in tried if each.value >= psnr]
@@ -140,8 +139,10 @@ class _Forecast:
     """
 
     def __init__(self, codec: Codec, pixels: Pixels) -> None:
-        size = codec.coefficients(pixels)[0, PLANES:].float().abs().clamp(2.0**-12, 2.0**8)
-        counts = torch.histc(size.log2(), _BINS, -12, 8).cpu().double()
+        counts = torch.zeros(_BINS, dtype=torch.float64)
+        for part in codec.coefficients(pixels):
+            size = part[PLANES:].float().abs().clamp(2.0**-12, 2.0**8)
+            counts += torch.histc(size.log2(), _BINS, -12, 8).cpu()
         power = 4 ** torch.linspace(-12, 8, 2 * _BINS + 1, dtype=torch.float64)[1::2]
         quality = torch.arange(1.0, QUALITIES + 1)
         gain = log_step_gain(codec.config.lmbda_min, codec.config.lmbda_max)

@@ -26,7 +26,8 @@ BLOCK = 8  # one step between the two grids
 
 STRIP = 16384  # positions that are worked on at a time: what bounds the memory of float32
 
-Indices = list[list[NDArray[np.uint8]]]
+Parts = list[NDArray[np.uint8]]  # of a phase or a level, [codebooks, N] a part
+Indices = list[Parts]
 Activations = NDArray[np.float32]
 # A grid of activations `[H, W, channels]` at rest; values of words may be int8 or float32.
 Grid = NDArray[Any]
@@ -136,7 +137,7 @@ class PriorLevel:
 
 # Called with a level's number, the phase and its classes, uint8 [codebooks, N] a part; returns the
 # indices of the phase's N positions.
-CodePhase = Callable[[int, int, list[NDArray[np.uint8]]], list[NDArray[np.uint8]]]
+CodePhase = Callable[[int, int, Parts], Parts]
 
 
 class PriorNetwork:
@@ -145,6 +146,9 @@ class PriorNetwork:
     def __init__(self, levels: Sequence[PriorLevel], upsample: Layer) -> None:
         self.levels = levels
         self.upsample = upsample
+        coarse = sum(level.scale == 0 for level in levels)
+        # The numbers of the levels of the 1/64 grid, and of the 1/8 grid.
+        self.coarse, self.fine = range(coarse), range(coarse, len(levels))
 
     @classmethod
     def from_arrays(
@@ -172,38 +176,38 @@ class PriorNetwork:
         and returns its indices: the encoder chooses them, the decoder reads them.
         """
         features = self.start(quality, height, width)
-        coarse, features = self.walk_scale(0, features, quality, code)
-        fine, _ = self.walk_scale(1, self.finer(features, coarse, quality), quality, code)
-        return coarse + fine
+        coarse, features = self.walk_levels(self.coarse, features, quality, code)
+        features = self.finer(features, coarse, quality)
+        return coarse + self.walk_levels(self.fine, features, quality, code)[0]
 
     def start(self, quality: int, height: int, width: int) -> Grid:
         """Return the features that the coarsest grid begins with."""
         planes = _quality_planes(quality)
         return np.broadcast_to(planes, (height, width, len(planes)))
 
-    def walk_scale(
-        self, scale: int, features: Grid, quality: int, code: CodePhase
+    def walk_levels(
+        self, numbers: range, features: Grid, quality: int, code: CodePhase
     ) -> tuple[Indices, Grid]:
-        """Visit the phases of a scale's levels; return their indices, and the features after them.
+        """Visit the phases of some levels of a grid; return their indices, and the features then.
 
         `features`, what is known before, may be those of a part of the grid that begins in an even
         row and column.
         """
         with one_blas_thread:
             result = []
-            for number, level in enumerate(self.levels):
-                if level.scale == scale:
-                    indices, features = _walk_level(number, level, features, quality, code)
-                    result.append(indices)
+            for number in numbers:
+                level = self.levels[number]
+                indices, features = _walk_level(number, level, features, quality, code)
+                result.append(indices)
             return result, features
 
     def finer(self, features: Grid, indices: Indices, quality: int) -> Grid:
         """Return the features of the next grid, eight times finer.
 
-        `features` and `indices` are what :meth:`walk_scale` of the coarse one returned.
+        `features` and `indices` are what :meth:`walk_levels` of the coarse one returned.
         """
         known = [features]
-        levels = [level for level in self.levels if level.scale == 0]
+        levels = self.levels[: len(self.coarse)]
         looked_up = [level.magnitudes for level in levels[:-1]] + [x.values for x in levels]
         for tables, own in zip(looked_up, indices[:-1] + indices, strict=True):
             known.append(_look_up(tables, own).reshape(*features.shape[:2], -1))
@@ -219,7 +223,7 @@ class PriorNetwork:
 
 def _walk_level(
     number: int, level: PriorLevel, features: Grid, quality: int, code: CodePhase
-) -> tuple[list[NDArray[np.uint8]], Grid]:
+) -> tuple[Parts, Grid]:
     """Return the indices of a level, and the features with what they look like beside its own."""
     height, width = features.shape[:2]
     count = height * width

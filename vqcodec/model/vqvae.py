@@ -253,16 +253,23 @@ class VQVAE(nn.Module):
 
     def analyse(self, x: Tensor, weights: Tensor) -> list[Tensor]:
         """Return the features `[B, 192, H, W]` of each scale, typed like `x`, coarse to fine."""
-        h: list[Tensor] = []
-        source = _centred(x)
-        for analysis, blocks in zip(reversed(self.analysis), reversed(self.encoder), strict=True):
-            with _float32(x):
-                features = analysis(source)
-            for block in blocks:
-                features = block(features, weights)
-            h.insert(0, features.to(x.dtype))
-            source = h[0][:, :PLANES]
-        return h
+        fine = self.fine_features(x, weights)
+        return [self.coarse_features(fine[:, :PLANES], weights), fine]
+
+    def fine_features(self, x: Tensor, weights: Tensor) -> Tensor:
+        """Return the features of `x` on the 1/8 grid; the first three planes are means."""
+        return self._features(1, _centred(x), weights)
+
+    def coarse_features(self, means: Tensor, weights: Tensor) -> Tensor:
+        """Return the features of the 1/8 grid's means on the 1/64 grid."""
+        return self._features(0, means, weights)
+
+    def _features(self, scale: int, source: Tensor, weights: Tensor) -> Tensor:
+        with _float32(source):
+            features: Tensor = self.analysis[scale](source)
+        for block in self.encoder[scale]:
+            features = block(features, weights)
+        return features.to(source.dtype)
 
     def coefficients(self, x: Tensor) -> Tensor:
         """Return the transform that analysis of `x` begins with, `[B, 192, H/8, W/8]`."""
@@ -270,10 +277,14 @@ class VQVAE(nn.Module):
             features: Tensor = self.analysis[-1](_centred(x))
         return features
 
-    def enter_fine(self, t: Tensor, weights: Tensor) -> Tensor:
-        """Return the decoder's state before the first level on the 1/8 grid, from the 1/64 one."""
+    def means(self, t: Tensor) -> Tensor:
+        """Return the means on the 1/8 grid `[B, 3, H/8, W/8]` that the 1/64 grid's state holds."""
         with _float32(t):
             means: Tensor = self.synthesis[0](t)
+        return means
+
+    def enter_fine(self, means: Tensor, weights: Tensor) -> Tensor:
+        """Return the decoder's state before the first level on the 1/8 grid."""
         rest = means.new_zeros(means.shape[0], CHANNELS - PLANES, *means.shape[2:])
         t = torch.cat([means, rest], 1).contiguous(memory_format=torch.channels_last)
         fine: Tensor = self.expand(t, weights)
@@ -297,7 +308,7 @@ class VQVAE(nn.Module):
         bits = []
         for scale, levels in enumerate(self.levels):
             if scale:
-                t = self.enter_fine(t, weights)
+                t = self.enter_fine(self.means(t), weights)
                 state = self.prior.refine(state, quality)
             for level in levels:
                 features = state.features

@@ -1,0 +1,174 @@
+"""Large images tile by tile, parts of images, and images at a fraction of their size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import vqcodec.VqcImagePlugin  # noqa: F401  (for Image.open)
+from vqcodec import tiles
+from vqcodec.cli import cli
+from vqcodec.codec import Codec
+from vqcodec.errors import RegionError
+from vqcodec.tiles import box, split
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "photo.png"
+
+
+@pytest.fixture(scope="module")
+def sample() -> Image.Image:
+    """The sample photograph without its last rows and columns: no multiple of anything."""
+    return Image.open(SAMPLE).convert("RGB").crop((0, 0, 331, 217))
+
+
+@pytest.fixture(scope="module")
+def file(codec: Codec, sample: Image.Image) -> bytes:
+    return codec.encode(sample, 70)
+
+
+def psnr(x: Image.Image, x_hat: Image.Image) -> float:
+    error = np.asarray(x, float) - np.asarray(x_hat, float)
+    return float(10 * np.log10(255**2 / np.mean(error**2)))
+
+
+def test_tiles_cover_what_is_asked_for_once() -> None:
+    for height, width in ((1, 1), (200, 300), (192, 192), (600, 80)):
+        for rows, columns in (
+            (slice(0, height), slice(0, width)),
+            (slice(height // 3, height), slice(0, 1)),
+        ):
+            seen = np.zeros((height, width), int)
+            for tile in split(height, width, rows, columns):
+                seen[tile.rows, tile.columns] += 1
+                for own, wide, end in (
+                    (tile.rows, tile.wide_rows, height),
+                    (tile.columns, tile.wide_columns, width),
+                ):
+                    assert wide.start % 2 == 0
+                    assert own.stop - own.start <= tiles.SIDE
+                    assert wide.start <= max(0, own.start - tiles.MARGIN)
+                    assert wide.stop == min(end, own.stop + tiles.MARGIN)
+            assert (seen[rows, columns] == 1).all()
+            assert seen.sum() == seen[rows, columns].size
+
+
+def test_a_small_image_is_one_tile_without_a_margin() -> None:
+    (tile,) = split(190, 190, slice(0, 190), slice(0, 190))
+    assert tile.inner == (slice(0, 190), slice(0, 190))
+
+
+def test_tiles_change_neither_indices_nor_bytes_nor_pixels(
+    codec: Codec, sample: Image.Image, file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indices, decoded = codec.encode_indices(sample, 70), np.array(codec.decode(file), int)
+    picture = np.empty_like(np.array(sample))
+    monkeypatch.setattr(tiles, "SIDE", 22)
+    for level, own in zip(indices, codec.encode_indices(sample, 70), strict=True):
+        for part, mine in zip(level, own, strict=True):
+            np.testing.assert_array_equal(part, mine)
+    assert codec.encode(sample, 70) == file
+    assert abs(np.array(codec.decode(file), int) - decoded).max() <= 1
+    codec.encode_stream(np.array(sample), 70, picture)
+    assert abs(picture.astype(int) - decoded).max() <= 1
+
+
+def test_without_a_margin_tiles_would_show(
+    codec: Codec, sample: Image.Image, file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = np.array(codec.decode(file), int)
+    monkeypatch.setattr(tiles, "SIDE", 22)
+    monkeypatch.setattr(tiles, "MARGIN", 0)
+    assert abs(np.array(codec.decode(file), int) - decoded).max() > 1
+
+
+@pytest.mark.parametrize("region", [(0, 0, 331, 217), (13, 27, 99, 101), (330, 216, 1, 1)])
+def test_a_region_is_that_part_of_the_image(
+    codec: Codec, file: bytes, region: tuple[int, int, int, int]
+) -> None:
+    left, upper, width, height = region
+    part = codec.decode(file).crop((left, upper, left + width, upper + height))
+    own = codec.decode(file, region=region)
+    assert own.size == (width, height)
+    assert abs(np.array(own, int) - np.array(part, int)).max() <= 1
+
+
+def test_a_region_of_an_image_with_alpha(codec: Codec, sample: Image.Image) -> None:
+    sample = sample.copy()
+    sample.putalpha(Image.linear_gradient("L").resize(sample.size))
+    data = codec.encode(sample, 50)
+    part = codec.decode(data, region=(100, 50, 20, 30))
+    assert (
+        part.getchannel("A").tobytes() == sample.crop((100, 50, 120, 80)).getchannel("A").tobytes()
+    )
+    small = codec.decode(data, scale=4)
+    assert small.getchannel("A").tobytes() == sample.reduce(4).getchannel("A").tobytes()
+
+
+@pytest.mark.parametrize(
+    "region", [(0, 0, 0, 5), (-1, 0, 5, 5), (0, 0, 332, 1), (331, 0, 1, 1), (0, 210, 5, 8)]
+)
+def test_a_region_must_lie_within(codec: Codec, file: bytes, region: tuple[int, ...]) -> None:
+    with pytest.raises(RegionError, match="not within the image, 331x217"):
+        codec.decode(file, region=region)  # type: ignore[arg-type]
+    assert box(None, 5, 7) == (slice(0, 7), slice(0, 5))
+
+
+def test_scales_are_smaller_pictures_of_the_same(
+    codec: Codec, sample: Image.Image, file: bytes
+) -> None:
+    for scale, least in ((2, 33), (4, 33), (8, 33), (16, 28), (32, 28), (64, 28)):
+        small, expected = codec.decode(file, scale=scale), sample.reduce(scale)
+        assert small.size == expected.size
+        assert psnr(expected, small) > least
+    with pytest.raises(ValueError, match="1/3"):
+        codec.decode(file, scale=3)
+    with pytest.raises(ValueError, match="1/2"):
+        codec.decode(file, scale=2, region=(0, 0, 5, 5))
+
+
+def test_smaller_pictures_read_less_of_the_file(codec: Codec, file: bytes) -> None:
+    # The front of the file is all that a picture of few levels needs.
+    whole = codec.decode(file, scale=16)
+    front = codec.decode(file[: len(file) // 4], partial=True, scale=16)
+    assert front.tobytes() == whole.tobytes()
+
+
+def test_pillow_takes_a_smaller_picture_for_a_thumbnail(
+    codec: Codec, file: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.vqc"
+    path.write_bytes(file)
+    with Image.open(path) as image:
+        assert image.draft("L", (40, 40)) == ("RGB", (0, 0, 331 / 4, 217 / 4))
+        assert image.size == (83, 55)
+        assert image.tobytes() == codec.decode(file, scale=4).tobytes()
+        assert image.draft("L", (1, 1)) is None
+    with Image.open(path) as image:
+        image.thumbnail((60, 60))
+        assert image.size == (60, 39)
+    with Image.open(path) as image:
+        assert image.draft(None, (331, 217)) is None
+        assert image.tobytes() == codec.decode(file).tobytes()
+
+
+def test_options(file: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.vqc").write_bytes(file)
+
+    def decode(*arguments: str) -> Result:
+        result = CliRunner().invoke(cli, ["decode", "a.vqc", "-f", "-o", "a.png", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result
+
+    assert decode("--scale", "1/16").exit_code == 0
+    assert Image.open("a.png").size == (21, 14)
+    assert decode("--region", "30,20,50,40").exit_code == 0
+    assert Image.open("a.png").size == (50, 40)
+    outside = decode("--region", "300,20,50,40")
+    assert (outside.exit_code, outside.stderr.count("not within the image")) == (1, 1)
+    assert decode("--region", "1,2,3").exit_code == 2
+    assert decode("--region", "1,2,3,4", "--scale", "1/2").exit_code == 2

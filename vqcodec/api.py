@@ -1,0 +1,72 @@
+"""The library's functions: a codec is loaded when it is first needed, and kept."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+
+from vqcodec import weights
+from vqcodec.codec import Codec
+from vqcodec.container import DEFAULT_QUALITY, unpack
+from vqcodec.entropy.network import Indices
+from vqcodec.tiles import Region
+
+
+@lru_cache(maxsize=4)
+def load_codec(model: str | Path = weights.DEFAULT, device: str = "auto") -> Codec:
+    """Return a loaded codec, the same one each time."""
+    return Codec.load(model, device)
+
+
+def encode(
+    image: Image.Image,
+    quality: int = DEFAULT_QUALITY,
+    *,
+    model: str | Path = weights.DEFAULT,
+    device: str = "auto",
+) -> bytes:
+    """Return `image` as the bytes of a .vqc file; see :meth:`Codec.encode`."""
+    return load_codec(model, device).encode(image, quality)
+
+
+def decode(
+    data: bytes,
+    *,
+    model: str | Path | None = None,
+    device: str = "auto",
+    partial: bool = False,
+    region: Region | None = None,
+    scale: int = 1,
+) -> Image.Image:
+    """Return the image of a .vqc file, with the model it names; see :meth:`Codec.decode`.
+
+    `model` names the weights where they are not among those shipped.
+    """
+    if model is None:
+        model = weights.find_id(unpack(data, partial=partial).header.model_id).path
+    return load_codec(model, device).decode(data, partial=partial, region=region, scale=scale)
+
+
+def encode_indices(
+    image: Image.Image,
+    quality: int = DEFAULT_QUALITY,
+    *,
+    model: str | Path = weights.DEFAULT,
+    device: str = "auto",
+) -> Indices:
+    """Return the code indices of `image`; see :meth:`Codec.encode_indices`."""
+    return load_codec(model, device).encode_indices(image, quality)
+
+
+def decode_indices(
+    indices: Indices,
+    size: tuple[int, int],
+    quality: int = DEFAULT_QUALITY,
+    *,
+    model: str | Path = weights.DEFAULT,
+    device: str = "auto",
+) -> Image.Image:
+    """Return the image that code indices stand for; see :meth:`Codec.decode_indices`."""
+    return load_codec(model, device).decode_indices(indices, size, quality)

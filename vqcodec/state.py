@@ -1,0 +1,50 @@
+"""The decoder's state: what encoder and decoder both know of the picture, level by level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcodec.entropy.network import CLASS_SHIFT, Parts
+from vqcodec.model.layers import select
+from vqcodec.model.prior import ACTIVATION_UNIT
+from vqcodec.model.vqvae import VQVAE, Level
+
+
+class DecoderState:
+    """The synthesis state t of a grid as phases of levels are added to it, on both sides alike."""
+
+    def __init__(self, network: VQVAE, knots: Tensor, t: Tensor) -> None:
+        self.t, self.knots = t, knots
+        self._levels = network.all_levels()
+
+    def enter(self, number: int, phase: int) -> Level:
+        """Go to a phase of level `number`, which is of this grid; return the level."""
+        self._level = level = self._levels[number]
+        self._phase = phase
+        self.positions = level.positions(phase, self.t)
+        self.columns = select(self.t, self.positions)
+        self.gain = level.gain(self.columns, self.knots)
+        return level
+
+    def add(self, indices: Sequence[Tensor]) -> None:
+        """Add the codewords of the phase entered, `[codebooks, N]` a part."""
+        level = self._level
+        words = level.codebooks.lookup(indices, *self.gain.shape[2:])
+        t = level.add(self.t, words / self.gain, self.positions)
+        self.t = level.refined(t, self.knots, self._phase)
+
+    def add_level(self, number: int, indices: Parts) -> None:
+        """Add all phases of a level, `[codebooks, positions]` a part."""
+        parts = [torch.from_numpy(part.astype(np.int64)).to(self.t.device) for part in indices]
+        for phase in range(len(self._levels[number].refine)):
+            self.enter(number, phase)
+            self.add([part[:, self.positions] for part in parts])
+
+
+def class_centres(classes: Tensor) -> Tensor:
+    """Return the widths (the prior's 0..127/16) in the middle of integer classes."""
+    return ((classes * (1 << CLASS_SHIFT)) + ((1 << CLASS_SHIFT) - 1) / 2) * ACTIVATION_UNIT

@@ -1,0 +1,110 @@
+"""How the finer grid is divided, so that the memory an image takes hardly grows with it.
+
+Positions are those of the 1/8 grid. A tile is worked on with a margin that is thrown away after:
+what lies beyond has no part in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from vqcodec.entropy.network import BLOCK, Indices, Parts
+from vqcodec.errors import RegionError
+
+SIDE = 192  # positions; an image of no more than SIDE^2 is one tile
+# Every phase and every block passes on what is one position away: 13 of them, and as many in the
+# encoder, where analysis takes the place of synthesis.
+MARGIN = 16
+
+Region = tuple[int, int, int, int]  # left, upper, width, height; pixels
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows and columns that a tile is for, and those with its margin, which begin at even ones."""
+
+    rows: slice
+    columns: slice
+    wide_rows: slice
+    wide_columns: slice
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """Where the rows and columns lie among those with the margin."""
+        return _shifted(self.rows, self.wide_rows), _shifted(self.columns, self.wide_columns)
+
+    def cut(self, parts: Parts, size: tuple[int, int]) -> Parts:
+        """Return the indices of a level for this tile, with its margin, of a grid of that size."""
+        return [
+            part.reshape(-1, *size)[:, self.wide_rows, self.wide_columns].reshape(len(part), -1)
+            for part in parts
+        ]
+
+    def paste(self, chosen: Indices, whole: Indices, size: tuple[int, int]) -> None:
+        """Write this tile's indices, which come with its margin, into those of the grid."""
+        wide = [span.stop - span.start for span in (self.wide_rows, self.wide_columns)]
+        rows, columns = self.inner
+        for own_parts, parts in zip(chosen, whole, strict=True):
+            for own, part in zip(own_parts, parts, strict=True):
+                inner = own.reshape(-1, *wide)[:, rows, columns]
+                part.reshape(-1, *size)[:, self.rows, self.columns] = inner
+
+
+def split(height: int, width: int, rows: slice, columns: slice) -> list[Tile]:
+    """Return the tiles for some rows and columns of a grid of `height` x `width`.
+
+    One without a margin if the whole grid is asked for and small enough.
+    """
+    whole = slice(0, height), slice(0, width)
+    if (rows, columns) == whole and height * width <= SIDE**2:
+        return [Tile(rows, columns, rows, columns)]
+    return [
+        Tile(own_rows, own_columns, _widened(own_rows, height), _widened(own_columns, width))
+        for own_rows in _pieces(rows)
+        for own_columns in _pieces(columns)
+    ]
+
+
+def box(region: Region | None, width: int, height: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a region, of all if it is None.
+
+    Raises RegionError if it is empty or not within an image of `width` x `height`.
+    """
+    left, upper, own_width, own_height = region or (0, 0, width, height)
+    right, lower = left + own_width, upper + own_height
+    if not (0 <= left < right <= width and 0 <= upper < lower <= height):
+        own = f"{own_width}x{own_height} at {left},{upper}"
+        raise RegionError(f"the region {own} is not within the image, {width}x{height}")
+    return slice(upper, lower), slice(left, right)
+
+
+def covering(pixels: slice) -> slice:
+    """Return the positions that cover some rows or columns of pixels."""
+    return slice(pixels.start // BLOCK, -(-pixels.stop // BLOCK))
+
+
+def overlap(own: slice, wide: slice, asked: slice) -> tuple[slice, slice]:
+    """Return where the pixels `asked` for that `own` positions cover are.
+
+    Among the pixels of the `wide` positions, and among those asked for.
+    """
+    start, stop = max(BLOCK * own.start, asked.start), min(BLOCK * own.stop, asked.stop)
+    first = BLOCK * wide.start
+    return slice(start - first, stop - first), slice(start - asked.start, stop - asked.start)
+
+
+def _pieces(span: slice) -> list[slice]:
+    count = -(-(span.stop - span.start) // SIDE)
+    edges = np.linspace(span.start, span.stop, count + 1).astype(int).tolist()
+    return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+def _widened(span: slice, end: int) -> slice:
+    return slice(max(span.start - MARGIN, 0) // 2 * 2, min(span.stop + MARGIN, end))
+
+
+def _shifted(span: slice, by: slice) -> slice:
+    return slice(span.start - by.start, span.stop - by.start)
