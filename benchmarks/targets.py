@@ -18,7 +18,8 @@ from benchmarks import metrics, tables
 from benchmarks.images import find_images
 from vqcodec.codec import Codec
 from vqcodec.container import read_header
-from vqcodec.targets import encode_to_psnr, encode_to_size
+from vqcodec.image import prepare
+from vqcodec.targets import to_psnr, to_size
 
 HEADER = ("target", "images", "least", "median", "most", "median time", "longest time")
 ENDS = (1, 100)  # qualities
@@ -34,7 +35,7 @@ def size_target(codec: Codec, bpp: float) -> tuple[Encode, Met]:
         return int(bpp * image.width * image.height / 8)
 
     def encode(image: Image.Image) -> bytes:
-        return encode_to_size(codec, image, allowed(image))[0]
+        return to_size(codec, prepare(image), allowed(image))[0]
 
     return encode, lambda image, data: len(data) / allowed(image)
 
@@ -43,7 +44,7 @@ def psnr_target(codec: Codec, psnr: float) -> tuple[Encode, Met]:
     """Return how to encode to `psnr` decibels, and how many more a file has."""
 
     def encode(image: Image.Image) -> bytes:
-        return encode_to_psnr(codec, image, psnr)[0]
+        return to_psnr(codec, prepare(image), psnr)[0]
 
     return encode, lambda image, data: metrics.psnr(image, codec.decode(data)) - psnr
 

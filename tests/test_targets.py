@@ -10,11 +10,18 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import ExifTags, Image
 
+import vqcodec
 from vqcodec.cli import cli
 from vqcodec.codec import Codec
 from vqcodec.container import ChunkTag, unpack
 from vqcodec.errors import TargetError
-from vqcodec.targets import encode_to_psnr, encode_to_size
+from vqcodec.image import prepare
+from vqcodec.targets import to_psnr, to_size
+
+
+def test_functions_of_the_package(codec: Codec, photo: Image.Image) -> None:
+    assert vqcodec.encode_to_size(photo, 900) == to_size(codec, prepare(photo), 900)[0]
+    assert vqcodec.encode_to_psnr(photo, 28) == to_psnr(codec, prepare(photo), 28)[0]
 
 
 def psnr(x: Image.Image, x_hat: Image.Image) -> float:
@@ -33,7 +40,7 @@ def photo() -> Image.Image:
 
 def test_never_over_and_nearly_all_used(codec: Codec, photo: Image.Image) -> None:
     for max_bytes in (500, 2000, 7000):
-        data, notes = encode_to_size(codec, photo, max_bytes)
+        data, notes = to_size(codec, prepare(photo), max_bytes)
         assert 0.95 * max_bytes <= len(data) <= max_bytes
         assert not notes
         # It looks as the quality says, whose whole file has about as many bytes.
@@ -44,14 +51,14 @@ def test_never_over_and_nearly_all_used(codec: Codec, photo: Image.Image) -> Non
 
 
 def test_beyond_both_ends_of_the_qualities(codec: Codec, photo: Image.Image) -> None:
-    assert encode_to_size(codec, photo, 10**6)[0] == codec.encode(photo, 100)
+    assert to_size(codec, prepare(photo), 10**6)[0] == codec.encode(photo, 100)
     for max_bytes in (40, 100):
-        data, _ = encode_to_size(codec, photo, max_bytes)
+        data, _ = to_size(codec, prepare(photo), max_bytes)
         assert len(data) <= max_bytes
         assert unpack(data).header.cut
         assert codec.decode(data).size == photo.size
     with pytest.raises(TargetError, match="smaller than"):
-        encode_to_size(codec, photo, 10)
+        to_size(codec, prepare(photo), 10)
 
 
 def test_what_is_beside_the_picture_gives_way_only_where_it_must(
@@ -60,10 +67,10 @@ def test_what_is_beside_the_picture_gives_way_only_where_it_must(
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = 3000 * "x"
     photo.info["exif"] = exif.tobytes()
-    plenty, notes = encode_to_size(codec, photo, 8000)
+    plenty, notes = to_size(codec, prepare(photo), 8000)
     assert (set(unpack(plenty).chunks), notes) == ({ChunkTag.EXIF}, [])
     assert len(plenty) > 0.95 * 8000
-    scarce, notes = encode_to_size(codec, photo, 3500)
+    scarce, notes = to_size(codec, prepare(photo), 3500)
     assert not unpack(scarce).chunks
     assert "EXIF left out" in notes[0]
     assert len(scarce) > 0.95 * 3500
@@ -73,25 +80,25 @@ def test_what_is_beside_the_picture_gives_way_only_where_it_must(
 def test_decibels_are_met_and_hardly_surpassed(
     codec: Codec, photo: Image.Image, target: float
 ) -> None:
-    data, notes = encode_to_psnr(codec, photo, target)
+    data, notes = to_psnr(codec, prepare(photo), target)
     assert target <= psnr(photo, codec.decode(data)) < target + 0.2
     assert not notes
 
 
 def test_decibels_out_of_reach_give_the_best_there_is(codec: Codec, photo: Image.Image) -> None:
-    data, notes = encode_to_psnr(codec, photo, 70)
+    data, notes = to_psnr(codec, prepare(photo), 70)
     assert data == codec.encode(photo, 100)
     assert "out of reach" in notes[0]
-    assert encode_to_psnr(codec, photo, 1)[0] == codec.encode(photo, 1)
+    assert to_psnr(codec, prepare(photo), 1)[0] == codec.encode(photo, 1)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA"])
 def test_other_modes_and_flat_images(codec: Codec, photo: Image.Image, mode: str) -> None:
-    data, _ = encode_to_size(codec, photo.convert(mode), 1500)
+    data, _ = to_size(codec, prepare(photo.convert(mode)), 1500)
     assert 0.95 * 1500 <= len(data) <= 1500
     flat = Image.new(mode, (70, 50), "gray")
-    assert codec.decode(encode_to_size(codec, flat, 200)[0]).mode == mode
-    reached = codec.decode(encode_to_psnr(codec, flat, 35)[0])
+    assert codec.decode(to_size(codec, prepare(flat), 200)[0]).mode == mode
+    reached = codec.decode(to_psnr(codec, prepare(flat), 35)[0])
     assert psnr(flat.convert("L"), reached.convert("L")) >= 35
 
 
@@ -107,7 +114,7 @@ def test_a_target_takes_few_attempts(
 
     monkeypatch.setattr(codec, "encode_stream", counted)
     for max_bytes in (600, 1500, 4000):
-        encode_to_size(codec, photo, max_bytes)
+        to_size(codec, prepare(photo), max_bytes)
     assert len(attempts) <= 3 * 2
 
 

@@ -57,8 +57,9 @@ def test_tiles_cover_what_is_asked_for_once() -> None:
 
 
 def test_a_small_image_is_one_tile_without_a_margin() -> None:
-    (tile,) = split(190, 190, slice(0, 190), slice(0, 190))
-    assert tile.inner == (slice(0, 190), slice(0, 190))
+    whole = slice(0, tiles.SIDE)
+    (tile,) = split(tiles.SIDE, tiles.SIDE, whole, whole)
+    assert tile.inner == (whole, whole)
 
 
 def test_tiles_change_neither_indices_nor_bytes_nor_pixels(

@@ -9,10 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vqcodec.api import decode, decode_indices, encode, encode_indices
+    from vqcodec.api import (
+        decode,
+        decode_indices,
+        encode,
+        encode_indices,
+        encode_to_psnr,
+        encode_to_size,
+    )
     from vqcodec.codec import Codec
     from vqcodec.model.vector_quantizer import VectorQuantizer
-    from vqcodec.targets import encode_to_psnr, encode_to_size
 
 __version__ = "0.1.0"
 
@@ -34,8 +40,8 @@ _HOMES = {
     "decode_indices": "vqcodec.api",
     "encode": "vqcodec.api",
     "encode_indices": "vqcodec.api",
-    "encode_to_psnr": "vqcodec.targets",
-    "encode_to_size": "vqcodec.targets",
+    "encode_to_psnr": "vqcodec.api",
+    "encode_to_size": "vqcodec.api",
     "VectorQuantizer": "vqcodec.model.vector_quantizer",
 }
 

@@ -11,6 +11,8 @@ from vqcodec import weights
 from vqcodec.codec import Codec
 from vqcodec.container import DEFAULT_QUALITY, unpack
 from vqcodec.entropy.network import Indices
+from vqcodec.image import prepare
+from vqcodec.targets import to_psnr, to_size
 from vqcodec.tiles import Region
 
 
@@ -29,6 +31,34 @@ def encode(
 ) -> bytes:
     """Return `image` as the bytes of a .vqc file; see :meth:`Codec.encode`."""
     return load_codec(model, device).encode(image, quality)
+
+
+def encode_to_size(
+    image: Image.Image,
+    max_bytes: int,
+    *,
+    model: str | Path = weights.DEFAULT,
+    device: str = "auto",
+) -> bytes:
+    """Return the best file of `image` of at most `max_bytes` bytes; see `vqcodec.targets`.
+
+    Raises TargetError if there is none, and what :meth:`Codec.encode` raises.
+    """
+    return to_size(load_codec(model, device), prepare(image), max_bytes)[0]
+
+
+def encode_to_psnr(
+    image: Image.Image,
+    psnr: float,
+    *,
+    model: str | Path = weights.DEFAULT,
+    device: str = "auto",
+) -> bytes:
+    """Return the smallest file of `image` whose picture has `psnr` dB, or that of quality 100.
+
+    See `vqcodec.targets`; raises what :meth:`Codec.encode` raises.
+    """
+    return to_psnr(load_codec(model, device), prepare(image), psnr)[0]
 
 
 def decode(

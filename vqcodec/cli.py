@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from vqcodec.codec import Codec
+    from vqcodec.image import Prepared
     from vqcodec.tiles import Region
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -143,7 +144,7 @@ def encode(
     jobs: int,
 ) -> None:
     """Encode images, and all images in folders; - is stdin."""
-    from vqcodec.image import open_image
+    from vqcodec.image import open_image, prepare
 
     if sum(option is not None for option in (quality, max_bytes, bpp, psnr)) > 1:
         raise click.UsageError("of --quality, --max-bytes, --bpp and --psnr, one at a time")
@@ -154,11 +155,13 @@ def encode(
 
     def work(job: Job) -> Done:
         data = job.read()
-        image = open_image(data)
-        pixels = image.width * image.height
-        encoded, notes = _encoded(codecs.get(chosen), image, quality, max_bytes, bpp, psnr)
+        # The image itself, which takes as much memory again, is not kept.
+        prepared = prepare(open_image(data))
+        pixels = prepared.pixels.shape[0] * prepared.pixels.shape[1]
+        allowed = max_bytes if bpp is None else max(1, int(bpp * pixels / 8))
+        encoded, notes = _encoded(codecs.get(chosen), prepared, quality, allowed, psnr)
         job.write(encoded, force=force)
-        return Done(len(data), len(encoded), pixels, 8 * len(encoded), notes)
+        return Done(len(data), len(encoded), pixels, 8 * len(encoded), prepared.notes + notes)
 
     sys.exit(0 if run(todo, work, workers=jobs) else 1)
 
@@ -335,22 +338,19 @@ class _Codecs(threading.local):
 
 def _encoded(
     codec: Codec,
-    image: Image.Image,
+    prepared: Prepared,
     quality: int | None,
     max_bytes: int | None,
-    bpp: float | None,
     psnr: float | None,
 ) -> tuple[bytes, list[str]]:
     """The file of an image as the one option that is given asks, and notes in words."""
-    from vqcodec.targets import encode_to_psnr, encode_to_size
+    from vqcodec.targets import to_psnr, to_size
 
     if psnr is not None:
-        return encode_to_psnr(codec, image, psnr)
-    if bpp is not None:
-        max_bytes = max(1, int(bpp * image.width * image.height / 8))
+        return to_psnr(codec, prepared, psnr)
     if max_bytes is not None:
-        return encode_to_size(codec, image, max_bytes)
-    return codec.encode_with_notes(image, quality or DEFAULT_QUALITY)
+        return to_size(codec, prepared, max_bytes)
+    return codec.encode_prepared(prepared, quality or DEFAULT_QUALITY), []
 
 
 def _save(image: Image.Image, image_format: str) -> bytes:

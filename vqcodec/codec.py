@@ -19,7 +19,6 @@ from vqcodec.container import (
     ChunkTag,
     Container,
     Header,
-    check_size,
     pack,
     unpack,
 )
@@ -74,17 +73,12 @@ class Codec:
 
         Raises ImageError, TooLargeError, or ValueError for a quality out of range.
         """
-        return self.encode_with_notes(image, quality)[0]
+        return self.encode_prepared(prepare(image), quality)
 
-    def encode_with_notes(
-        self, image: Image.Image, quality: int = DEFAULT_QUALITY
-    ) -> tuple[bytes, list[str]]:
-        """Like :meth:`encode`; also return what was converted or left out, in words."""
-        check_size(*image.size)
-        prepared = prepare(image)
+    def encode_prepared(self, prepared: Prepared, quality: int) -> bytes:
+        """Like :meth:`encode`, of what `vqcodec.image.prepare` made of an image."""
         payload = self.encode_stream(prepared.pixels, quality)
-        container = Container(self.header(prepared, quality), chunks_of(prepared), payload)
-        return pack(container), prepared.notes
+        return pack(Container(self.header(prepared, quality), chunks_of(prepared), payload))
 
     def encode_stream(self, pixels: Pixels, quality: int, picture: Pixels | None = None) -> bytes:
         """Return the stream of uint8 `[H, W, 3]` pixels.

@@ -43,7 +43,7 @@ _SPANS = {"I;16": (65535.0,), "I": (255.0, 65535.0), "F": (1.0, 255.0)}
 class Prepared:
     """An image as the model takes it, and what the file keeps beside it.
 
-    pixels: uint8 [H, W, 3]; R = G = B if `gray`. alpha: uint8 [H, W] or None.
+    pixels: uint8 [H, W, 3], not to be written to; R = G = B if `gray`. alpha: uint8 [H, W] or None.
     icc: profile of the pixels, None for sRGB. exif: TIFF structure without prefix, or None.
     notes: what was converted or left out, each a phrase for the user.
     """
@@ -85,7 +85,7 @@ def prepare(image: Image.Image) -> Prepared:
     upright, exif = _upright(image, notes)
     colour, alpha = _split_alpha(upright, notes)
     colour, icc = to_srgb(colour, icc or None, notes)
-    pixels = np.array(colour)
+    pixels = np.asarray(colour)
     gray = pixels.ndim == 2
     if gray:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
@@ -222,7 +222,7 @@ def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Pix
 
     target = "L" if mode in ("1", "L", "LA", "La") else "RGB"
     if not image.has_transparency_data:
-        colour, alpha = image.convert(target), None
+        colour, alpha = (image if mode == target else image.convert(target)), None
     else:
         *bands, opacity = image.convert(target + "A").split()
         colour, alpha = Image.merge(target, bands), np.array(opacity)

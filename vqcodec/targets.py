@@ -13,12 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from vqcodec.codec import Codec
-from vqcodec.container import Container, check_size, pack
+from vqcodec.container import Container, pack
 from vqcodec.errors import TargetError
-from vqcodec.image import Pixels, Prepared, assemble, chunks_of, prepare
+from vqcodec.image import Pixels, Prepared, assemble, chunks_of
 from vqcodec.model.layers import QUALITIES, log_step_gain, quality_weights
 from vqcodec.model.vqvae import PLANES
 from vqcodec.truncate import room, truncate, without_ballast
@@ -47,13 +46,12 @@ class _Attempt:
     value: float
 
 
-def encode_to_size(codec: Codec, image: Image.Image, max_bytes: int) -> tuple[bytes, list[str]]:
-    """Return a file of `image` of at most `max_bytes` bytes, and notes in words.
+def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, list[str]]:
+    """Return a file of an image of at most `max_bytes` bytes, and in words what it leaves out.
 
     Where a quality is high enough it takes at least 95 % of them. Raises TargetError if no file is
-    as small, and what :meth:`Codec.encode` raises.
+    as small.
     """
-    prepared = _prepared(image)
 
     def measure(quality: int) -> _Attempt:
         payload = codec.encode_stream(prepared.pixels, quality)
@@ -74,16 +72,15 @@ def encode_to_size(codec: Codec, image: Image.Image, max_bytes: int) -> tuple[by
     if best is None or (best.value < least and longer):
         best = min(longer, key=_value)
     file = replace(frame, header=codec.header(prepared, best.quality), payload=best.payload)
-    return truncate(pack(file), max_bytes)[0], prepared.notes + notes
+    return truncate(pack(file), max_bytes)[0], notes
 
 
-def encode_to_psnr(codec: Codec, image: Image.Image, psnr: float) -> tuple[bytes, list[str]]:
-    """Return the smallest file of `image` whose picture has at least `psnr` dB, and notes in words.
+def to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes, list[str]]:
+    """Return the smallest file of an image whose picture has `psnr` dB or more, and notes in words.
 
     In 8 bits, over all pixels and colours as they are stored. Where the best quality falls short,
-    its file is returned, with a note. Raises what :meth:`Codec.encode` raises.
+    its file is returned, with a note.
     """
-    prepared = _prepared(image)
     picture = np.empty_like(prepared.pixels)
 
     def measure(quality: int) -> _Attempt:
@@ -92,12 +89,12 @@ def encode_to_psnr(codec: Codec, image: Image.Image, psnr: float) -> tuple[bytes
 
     tried = _search(measure, _Forecast(codec, prepared.pixels).psnr, psnr, psnr + _SURPLUS)
     reaching = [each for each in tried if each.value >= psnr]
-    notes = prepared.notes
+    notes = []
     if reaching:
         best = min(reaching, key=_value)
     else:
         best = max(tried, key=_value)
-        notes = [*notes, f"{psnr:g} dB are out of reach, wrote {best.value:.2f} dB"]
+        notes = [f"{psnr:g} dB are out of reach, wrote {best.value:.2f} dB"]
     container = Container(codec.header(prepared, best.quality), chunks_of(prepared), best.payload)
     return pack(container), notes
 
@@ -154,11 +151,6 @@ class _Forecast:
         u = (quality.double().numpy() - 50) / 50
         self.log_bytes: Curve = np.log(bits) + np.polyval(_LOG_BYTES_SHIFT, u)
         self.psnr: Curve = -10 * np.log10(errors) + np.polyval(_PSNR_SHIFT, u)
-
-
-def _prepared(image: Image.Image) -> Prepared:
-    check_size(*image.size)
-    return prepare(image)
 
 
 def _psnr(prepared: Prepared, pixels: Pixels) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from vqcodec.entropy.network import BLOCK, Indices, Parts
 from vqcodec.errors import RegionError
 
-SIDE = 192  # positions; an image of no more than SIDE^2 is one tile
+SIDE = 160  # positions; an image of no more than SIDE^2 is one tile
 # Every phase and every block passes on what is one position away: 13 of them, and as many in the
 # encoder, where analysis takes the place of synthesis.
 MARGIN = 16
