@@ -14,6 +14,7 @@ PUBLISHED = "published/"
 METRIC_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
 
 # Test NLL of the IWAE paper's table 1 by stochastic layers and k.
+GRADIENTS = {"plain": "", "dreg": ", DReG gradient", "resampling": ", gradient of 8 drawn samples"}
 PAPER_NLL = {
     ("1", "1"): 86.76, ("1", "5"): 85.54, ("1", "50"): 84.78,
     ("2", "1"): 85.33, ("2", "5"): 83.89, ("2", "50"): 82.90,
@@ -270,8 +271,7 @@ def digits_table(rows: Sequence[Row]) -> str:
         paper = PAPER_NLL.get((row["layers"], row["k"]))
         body.append(
             [
-                f"{row['layers']}, k = {row['k']}"
-                + (", DReG gradient" if row["estimator"] == "dreg" else ""),
+                f"{row['layers']}, k = {row['k']}{GRADIENTS[row['estimator']]}",
                 f"{float(row['nll']):.2f} ± {float(row['standard_error']):.2f}",
                 f"{float(row['passes']):g}" + (f", after {row['after']}" if row["after"] else ""),
                 f"{paper:.2f}" if paper else "–",
