@@ -13,8 +13,8 @@ Row = dict[str, str]
 PUBLISHED = "published/"
 METRIC_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
 
-# Test NLL of the IWAE paper's table 1 by stochastic layers and k.
 GRADIENTS = {"plain": "", "dreg": ", DReG gradient", "resampling": ", gradient of 8 drawn samples"}
+# Test NLL of the IWAE paper's table 1 by stochastic layers and k.
 PAPER_NLL = {
     ("1", "1"): 86.76, ("1", "5"): 85.54, ("1", "50"): 84.78,
     ("2", "1"): 85.33, ("2", "5"): 83.89, ("2", "50"): 82.90,
