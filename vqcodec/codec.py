@@ -273,6 +273,8 @@ class Codec:
     def _of_phase(self, indices: Indices, grid: Sequence[int], number: int, phase: int) -> Parts:
         """Return the indices of a phase of level `number`; `grid` is the size of the 1/64 grid."""
         level = self._prior.levels[number]
+        if len(level.phases) == 1:
+            return indices[number]
         scaled = [side * BLOCK**level.scale for side in grid]
         positions = phase_positions(len(level.phases), phase, *scaled)
         return [part[:, positions] for part in indices[number]]

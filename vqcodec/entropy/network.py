@@ -236,21 +236,27 @@ def _walk_level(
         known[rows, :, :entered] = update.rows(features, rows)
     columns = known.reshape(count, -1)
     bounds = np.cumsum(level.parts)
-    indices = [np.zeros((own, count), np.uint8) for own in level.parts]
+    indices: Parts = []
     for phase, prior in enumerate(level.phases):
         positions = phase_positions(len(level.phases), phase, height, width)
+        strips = [slice(start, start + STRIP) for start in range(0, len(positions), STRIP)]
         classes = np.empty((bounds[-1], len(positions)), np.uint8)
-        for start in range(0, len(positions), STRIP):
-            part = slice(start, start + STRIP)
+        for part in strips:
             if phase == 0:
                 state = columns[positions[part], :entered].astype(np.float32)
             else:
                 state = prior.update.at(known, positions[part])
             classes[:, part] = prior.classes(state, quality)
         chosen = code(number, phase, np.split(classes, bounds[:-1]))
-        for whole, own in zip(indices, chosen, strict=True):
-            whole[:, positions] = own
-        columns[positions, entered:] = _look_up(level.magnitudes, chosen)
+        for part in strips:
+            own = [each[:, part] for each in chosen]
+            columns[positions[part], entered:] = _look_up(level.magnitudes, own)
+        if len(level.phases) == 1:
+            indices = chosen
+        else:
+            indices = indices or [np.zeros((own, count), np.uint8) for own in level.parts]
+            for whole, each in zip(indices, chosen, strict=True):
+                whole[:, positions] = each
     return indices, known
 
 

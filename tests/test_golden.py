@@ -1,0 +1,122 @@
+"""Conformance: the golden files decode to the same indices and pixels, however they are decoded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from golden import FOLDER, cases, stored_indices
+from numpy.typing import NDArray
+from PIL import Image
+from reference_decoder import Reference, parse
+
+from vqcodec import weights
+from vqcodec.codec import Codec
+from vqcodec.container import ChunkTag, read_header, unpack
+
+NAMES = sorted(path.stem for path in FOLDER.glob("*.vqc"))
+
+
+def data_of(name: str) -> bytes:
+    return (FOLDER / f"{name}.vqc").read_bytes()
+
+
+def same_indices(indices: Sequence[Sequence[NDArray[np.int_ | np.uint8]]], name: str) -> None:
+    for own, stored in zip(indices, stored_indices()[name], strict=True):
+        for part, expected in zip(own, stored, strict=True):
+            np.testing.assert_array_equal(part, expected)
+
+
+def check(codec: Codec, name: str, *, off_by: int = 1) -> None:
+    data = data_of(name)
+    same_indices(codec.file_indices(data), name)
+    picture = Image.open(FOLDER / f"{name}.png")
+    decoded = codec.decode(data)
+    assert (decoded.mode, decoded.size) == (picture.mode, picture.size)
+    assert abs(np.array(decoded, int) - np.array(picture, int)).max() <= off_by
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_the_files_cover_the_format() -> None:
+    assert len(NAMES) >= 40
+    assert sorted(case.name for case in cases()) == NAMES == sorted(stored_indices())
+    files = [unpack(data_of(name)) for name in NAMES]
+    assert {file.header.model_id for file in files} == {weights.find(weights.DEFAULT).model_id}
+    assert {file.header.gray for file in files} == {file.header.cut for file in files} == {0, 1}
+    assert {tag for file in files for tag in file.chunks} == set(ChunkTag)
+    assert {1, 50, 100} < {file.header.quality for file in files}
+    assert any(not file.payload for file in files)
+    assert any(file.header.width % 64 == 0 for file in files)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_indices_and_pixels(codec: Codec, name: str) -> None:
+    check(codec, name)
+
+
+def test_any_number_of_threads(codec: Codec) -> None:
+    for count in (1, 2):
+        with threads(count):
+            for name in NAMES:
+                check(codec, name)
+
+
+def test_without_onednn(codec: Codec) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of TF32, which nobody asked for
+        with torch.backends.mkldnn.flags(enabled=False):
+            for name in NAMES:
+                check(codec, name)
+
+
+def test_double_precision() -> None:
+    codec = Codec.load(device="cpu", dtype=torch.float64)
+    for name in NAMES:
+        check(codec, name)
+
+
+def test_bfloat16_keeps_the_indices_and_coarser_pixels() -> None:
+    # Eight bits of mantissa are too few for eight bits a pixel: they were off by 4 at most.
+    codec = Codec.load(device="cpu", dtype=torch.bfloat16)
+    for name in NAMES:
+        check(codec, name, off_by=6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu() -> None:
+    codec = Codec.load(device="cuda")
+    for name in NAMES:
+        check(codec, name)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    return Reference(weights.find(weights.DEFAULT).path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_decoder_reads_the_same(reference: Reference, name: str) -> None:
+    data = data_of(name)
+    same_indices(reference.indices(data), name)
+    file, (header, _) = parse(data), read_header(data)
+    assert (file.width, file.height, file.quality) == (header.width, header.height, header.quality)
+    assert (file.gray, file.cut, file.model_id) == (header.gray, header.cut, header.model_id)
+    assert file.chunks == unpack(data).chunks
+
+
+def test_the_second_decoder_shares_nothing_with_the_first() -> None:
+    source = Path(__file__).with_name("reference_decoder.py").read_text(encoding="utf-8")
+    imports = [line for line in source.splitlines() if line.startswith(("import", "from"))]
+    assert not [line for line in imports if "vqcodec" in line or "torch" in line]
