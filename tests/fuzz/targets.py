@@ -84,7 +84,8 @@ class ContainerTarget:
 
     def _indices(self, container: Container) -> None:
         header = container.header
-        if header.width * header.height > MAX_PIXELS:
+        grid = -(-header.height // STRIDE), -(-header.width // STRIDE)
+        if grid != (1, 1):  # larger ones are left to the decoder's target: they are slow
             return
         stream = Decoder(container.payload, partial=not container.whole_stream)
 
@@ -92,7 +93,6 @@ class ContainerTarget:
             parts = zip(self._weights.tables[number], classes, strict=True)
             return [stream.get(tables, own) for tables, own in parts]
 
-        grid = -(-header.height // STRIDE), -(-header.width // STRIDE)
         with suppress(CorruptError):
             self._weights.prior.walk(header.quality, *grid, code)
 
@@ -121,8 +121,8 @@ class DecoderTarget:
         except VqcError as error:
             if isinstance(error, TruncatedError):
                 with suppress(VqcError):
-                    assert header is not None
                     part = self._codec.decode(data, partial=True)
+                    assert header is not None
                     assert part.size == (header.width, header.height)
         self._plugin(data, image)
 
