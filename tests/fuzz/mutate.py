@@ -225,7 +225,7 @@ def scramble_png(png: bytes, random: Random) -> bytes:
             (
                 (b"zTXt", b"k\0\0" + text),
                 (b"iTXt", b"k\0\1\0\0\0" + text),
-                (b"iCCP", b"k\0\0" + text),
+                (b"iCCP", random.choice((b"", b"k\0\0" + text))),
                 (b"acTL", struct.pack(">II", random.randrange(3), 0)),
                 (b"fcTL", random.randbytes(26)),
                 (b"fdAT", random.randbytes(9)),
