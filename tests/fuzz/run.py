@@ -10,12 +10,12 @@ from vqcodec.errors import VqcError
 
 from .mutate import fields_of, repair, rewrite, scramble
 
-_CORPUS = Path(__file__).parent / "corpus"
+CORPUS = Path(__file__).parent / "corpus"
 
 
 def corpus() -> list[bytes]:
     """Return the inputs that once broke a promise."""
-    return [path.read_bytes() for path in sorted(_CORPUS.glob("*.vqc"))]
+    return [path.read_bytes() for path in sorted(CORPUS.glob("*.vqc"))]
 
 
 def mutated(data: bytes, random: Random) -> bytes:

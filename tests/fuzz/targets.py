@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
+from zlib import crc32
 
 import numpy as np
 from click.testing import CliRunner
@@ -44,6 +45,10 @@ MEGABYTES = 200
 # Larger images take longer, which is no fault: whoever reads hostile files sets a limit too.
 MAX_PLACES = 4  # of the coarse grid: 64 x 64 pixels each
 
+# The indices and the command line take far longer than all the rest: one file of eight has to do,
+# always the same ones.
+_SLOW_ONE_IN = 8
+
 Target = Callable[[bytes], object]
 
 
@@ -60,6 +65,7 @@ class ContainerTarget:
             with suppress(VqcError):
                 read_preamble(io.BytesIO(data), partial=partial)
         damaged = False
+        chosen = crc32(data) % _SLOW_ONE_IN == 0
         try:
             container = unpack(data)
         except VqcError:
@@ -74,8 +80,10 @@ class ContainerTarget:
             assert damaged, "refused although whole"
         else:
             assert damaged or container.complete
-            self._indices(container)
-        self._info(data, damaged)
+            if chosen:
+                self._indices(container)
+        if chosen:
+            self._info(data, damaged)
 
     def _shorten(self, data: bytes) -> None:
         for size in (1, 40, len(data) // 2, len(data) - 1):
