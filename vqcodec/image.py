@@ -8,8 +8,6 @@ steps in the same order.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,11 +144,14 @@ def decode_alpha(data: bytes, width: int, height: int) -> Pixels:
     try:
         # Not Image.open: its limit on pixels is no longer of use, the size is compared instead.
         png = PngImagePlugin.PngImageFile(io.BytesIO(data))
-        if png.mode == "L" and png.size == (width, height):
+        # The mode is L for 2 and 4 bits too, and the size that of a frame for an animation; the
+        # list of tiles tells all of them apart.
+        kinds = [(tile.extents, tile.args) for tile in png.tile]
+        if kinds == [((0, 0, width, height), "L")]:
             return np.array(png)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+    except Exception as error:  # As in `prepare`.
         raise CorruptError(f"the alpha chunk cannot be read: {error}") from error
-    raise CorruptError(f"alpha is {png.width}x{png.height} {png.mode}, not {width}x{height} L")
+    raise CorruptError(f"alpha is not a PNG of {width}x{height} pixels of 8-bit gray")
 
 
 def _note_what_is_lost_on_loading(image: Image.Image, notes: list[str]) -> None:

@@ -1,0 +1,48 @@
+"""Small real files to start from: every flag and chunk, several sizes and qualities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image, ImageCms
+
+from vqcodec.codec import Codec
+from vqcodec.container import unpack
+from vqcodec.truncate import truncate
+
+from .mutate import fields_of
+
+_PHOTO = Path(__file__).parents[2] / "samples" / "photo.png"
+
+
+def make_seeds(codec: Codec) -> list[bytes]:
+    """Return files of crops of the sample photograph, coded by the shipped model."""
+    with Image.open(_PHOTO) as photo:
+        photo.load()
+    seeds = []
+    for place, (size, quality) in enumerate(
+        (((1, 1), 1), ((16, 16), 50), ((64, 40), 100), ((65, 33), 30), ((128, 70), 60))
+    ):
+        left = top = 40 * place
+        crop = photo.crop((left, top, left + size[0], top + size[1])).convert("RGB")
+        seeds.append(codec.encode(crop, quality))
+    rich = crop.crop((0, 0, 40, 30))
+    rich.putalpha(Image.linear_gradient("L").resize(rich.size))
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    rich.info |= {"icc_profile": _profile(), "exif": exif.tobytes()}
+    seeds.append(codec.encode(rich, 20))
+    seeds.append(codec.encode(rich.convert("LA"), 5))
+    seeds.append(codec.encode(crop.convert("L"), 40))
+    seeds.append(codec.encode(Image.new("RGBA", (9, 7), "red"), 80))
+    seeds.append(truncate(seeds[4], len(seeds[4]) // 2)[0])
+    future = fields_of(seeds[0], unpack(seeds[0]))
+    future.front[8] |= 2
+    future.count, future.chunks = 1, [(128, 2, b"..")]
+    return [*seeds, future.pack()]
+
+
+def _profile() -> bytes:
+    """Return a profile of another colour space, small and the same every time."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    return profile[:24] + bytes(12) + profile[36:]
