@@ -12,10 +12,12 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,6 +60,9 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            # Ends like Ctrl-C: what is being written is removed.
+            with suppress(ValueError):  # in another thread than the main one
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
             return super().invoke(ctx)
         except BrokenPipeError:
             raise  # click ends the program without a word

@@ -113,9 +113,25 @@ def atomic_write(path: Path, data: bytes, *, force: bool = False) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        check_writable(path, force=force)  # as late as can be: another process may have made it
-        temporary.replace(path)
+        _put_in_place(temporary, path, force=force)
     except BaseException:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def _put_in_place(temporary: Path, path: Path, *, force: bool) -> None:
+    """Rename a finished file, without `force` not over one that came into being meanwhile."""
+    check_writable(path, force=force)
+    if not force:
+        try:
+            os.link(temporary, path)  # unlike a rename it fails where there is a file
+        except FileExistsError:
+            check_writable(path, force=force)
+            raise
+        except OSError:
+            pass  # not every file system has hard links
+        else:
+            temporary.unlink()
+            return
+    temporary.replace(path)
