@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from fuzz.mutate import fields_of, number, repair
 from fuzz.run import CORPUS, corpus, mutated
 from fuzz.seeds import make_seeds
-from fuzz.targets import ContainerTarget, DecoderTarget, Limits, Target
+from fuzz.targets import MEGABYTES, ContainerTarget, DecoderTarget, Limits, Target
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +100,7 @@ def test_no_file_does_harm(codec: Codec, seeds: list[bytes], kind: str) -> None:
         limits(data)
     for _ in range(5000 if kind == "container" else 60):
         limits(mutated(random.choice(seeds), random))
+    assert limits.megabytes <= MEGABYTES
 
 
 def test_enough_mutations_pass_the_checksums(seeds: list[bytes]) -> None:

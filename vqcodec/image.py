@@ -151,7 +151,9 @@ def decode_alpha(data: bytes, width: int, height: int) -> Pixels:
             return np.array(png)
     except Exception as error:  # As in `prepare`.
         raise CorruptError(f"the alpha chunk cannot be read: {error}") from error
-    raise CorruptError(f"alpha is not a PNG of {width}x{height} pixels of 8-bit gray")
+    raise CorruptError(
+        f"alpha is {png.width}x{png.height} {png.mode}, not a {width}x{height} PNG of 8-bit gray"
+    )
 
 
 def _note_what_is_lost_on_loading(image: Image.Image, notes: list[str]) -> None:

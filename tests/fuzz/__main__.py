@@ -55,7 +55,7 @@ def main() -> None:
     def one(data: bytes) -> None:
         try:
             limits(data)
-        except Exception:
+        except BaseException:  # a panic of the range coder is no Exception
             traceback.print_exc()
             arguments.failures.mkdir(exist_ok=True)
             path = arguments.failures / f"{hashlib.sha256(data).hexdigest()[:16]}.vqc"
