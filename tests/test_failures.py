@@ -149,7 +149,7 @@ def test_disk_that_cannot_be_written_to(folder: Path, small_disk: Path) -> None:
 def test_a_reader_that_goes_away(folder: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [*COMMAND, "encode", folder / "00.png", "-o", "-"]
+    command = [*COMMAND, "encode", str(folder / "00.png"), "-o", "-"]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert done.returncode != 0

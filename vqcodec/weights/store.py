@@ -89,6 +89,8 @@ def load(info: ModelInfo) -> Weights:
         for name, array in arrays.items()
         if name.startswith(NETWORK)
     }
+    if not all(np.isfinite(array).all() for array in network.values()):
+        raise ModelError(f"{info.path}: damaged weights: some are not finite")
     return Weights(info.model_id, config, prior, tables, network)
 
 

@@ -1,0 +1,144 @@
+"""Weights from anyone cannot run code or take the memory, and nothing ever asks the network."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from vqcodec import weights
+from vqcodec.container import read_header
+from vqcodec.weights.store import CONFIG_KEY, read_arrays
+
+pytestmark = pytest.mark.skipif(not weights.available(), reason="no trained weights")
+
+SECONDS, MEBIBYTES = 10, 300
+# Runs the command line and says on stdout how much memory it took.
+MEASURED = """
+import resource, sys
+from vqcodec.cli import cli
+try:
+    cli(sys.argv[1:], prog_name="vqcodec")
+finally:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+# The same with sockets that do not work.
+OFFLINE = """
+import socket, sys
+class Refused(socket.socket):
+    def __init__(self, *arguments, **options):
+        raise SystemExit("a socket was asked for")
+socket.socket = Refused
+from vqcodec.cli import cli
+cli(sys.argv[1:], prog_name="vqcodec")
+"""
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("touch run-by-a-pickle",)
+
+
+def pickled(path: Path) -> None:
+    path.write_bytes(pickle.dumps(_Evil()))
+
+
+def saved_by_torch(path: Path) -> None:
+    torch.save({"network": _Evil()}, path)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def huge_header(path: Path) -> None:
+    path.write_bytes(struct.pack("<Q", 2**62) + b"{}")
+
+
+def huge_tensor(path: Path) -> None:
+    header = b'{"a":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(64))
+
+
+def no_end(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(weights.find(weights.DEFAULT).path.read_bytes()[:-1000])
+
+
+def absurd_config(path: Path) -> None:
+    shipped = weights.find(weights.DEFAULT)
+    config, _ = read_arrays(shipped, CONFIG_KEY, "a vqcodec model")
+    huge = config.replace('"hidden": [[96,', '"hidden": [[1000000000,')
+    assert huge != config
+    save_file(load_file(shipped.path), path, {CONFIG_KEY: huge})
+
+
+def not_finite(path: Path) -> None:
+    shipped = weights.find(weights.DEFAULT)
+    config, arrays = read_arrays(shipped, CONFIG_KEY, "a vqcodec model")
+    name = next(name for name in arrays if arrays[name].dtype == np.float16 and arrays[name].size)
+    arrays[name] = np.full_like(arrays[name], np.nan)
+    save_file(arrays, path, {CONFIG_KEY: config})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="memory is measured as POSIX has it")
+@pytest.mark.parametrize(
+    "make",
+    [pickled, saved_by_torch, empty, huge_header, huge_tensor, no_end, folder, truncated,
+     absurd_config, not_finite],
+)  # fmt: skip
+def test_hostile_weights(
+    make: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (30, 20), "teal").save("a.png")
+    path = tmp_path / "model.safetensors"
+    make(path)
+    start = time.monotonic()
+    command = [sys.executable, "-c", MEASURED, "encode", "a.png", "--model", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    # One line, and the summary if an image was at hand already.
+    assert len([line for line in done.stderr.splitlines() if "0 files" not in line]) == 1
+    assert time.monotonic() - start < SECONDS
+    # Beyond what Python and torch take by themselves.
+    assert int(done.stdout) / 1024 < 300 + MEBIBYTES
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.png", "model.safetensors"]
+
+
+def test_nothing_asks_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.linear_gradient("L").resize((40, 30)).save("a.png")
+    for arguments in (
+        ["encode", "a.png"],
+        ["truncate", "a.vqc", "--max-bytes", "40"],
+        ["info", "a.vqc"],
+        ["decode", "a.vqc", "-o", "b.png"],
+        ["models"],
+        ["bpd", "a.png"],
+        ["encode", "a.png", "--model", "http://example.org/photo-1.safetensors", "-f"],
+    ):
+        command = [sys.executable, "-c", OFFLINE, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert "socket" not in done.stderr
+        assert (done.returncode == 0) == ("--model" not in arguments), done.stderr
+    assert read_header(Path("a.vqc").read_bytes())[0].width == 40
