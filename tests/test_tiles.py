@@ -9,11 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-import vqcodec.VqcImagePlugin  # noqa: F401  (for Image.open)
+import vqcodec
+import vqcodec.VqcImagePlugin  # for Image.open
 from vqcodec import tiles
 from vqcodec.cli import cli
 from vqcodec.codec import Codec
-from vqcodec.errors import RegionError
+from vqcodec.errors import RegionError, TooLargeError
 from vqcodec.tiles import box, split
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "photo.png"
@@ -129,6 +130,18 @@ def test_scales_are_smaller_pictures_of_the_same(
         codec.decode(file, scale=3)
     with pytest.raises(ValueError, match="1/2"):
         codec.decode(file, scale=2, region=(0, 0, 5, 5))
+
+
+def test_scales_of_a_model_with_fewer_levels(tiny_codec: Codec, sample: Image.Image) -> None:
+    data = tiny_codec.encode(sample, 50)
+    for scale in (1, 2, 4, 8, 16, 32, 64):
+        assert tiny_codec.decode(data, scale=scale).size == sample.reduce(scale).size
+
+
+def test_a_limit_on_pixels(codec: Codec, sample: Image.Image, file: bytes) -> None:
+    with pytest.raises(TooLargeError):
+        codec.decode(file, max_pixels=331 * 217 - 1)
+    assert vqcodec.decode(file, max_pixels=331 * 217).size == sample.size
 
 
 def test_smaller_pictures_read_less_of_the_file(codec: Codec, file: bytes) -> None:

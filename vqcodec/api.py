@@ -9,7 +9,7 @@ from PIL import Image
 
 from vqcodec import weights
 from vqcodec.codec import Codec
-from vqcodec.container import DEFAULT_QUALITY, unpack
+from vqcodec.container import DEFAULT_QUALITY, MAX_PIXELS, read_header
 from vqcodec.entropy.network import Indices
 from vqcodec.image import prepare
 from vqcodec.targets import to_psnr, to_size
@@ -69,14 +69,18 @@ def decode(
     partial: bool = False,
     region: Region | None = None,
     scale: int = 1,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """Return the image of a .vqc file, with the model it names; see :meth:`Codec.decode`.
 
     `model` names the weights where they are not among those shipped.
     """
     if model is None:
-        model = weights.find_id(unpack(data, partial=partial).header.model_id).path
-    return load_codec(model, device).decode(data, partial=partial, region=region, scale=scale)
+        header, _ = read_header(data, max_pixels=max_pixels)
+        model = weights.find_id(header.model_id).path
+    return load_codec(model, device).decode(
+        data, partial=partial, region=region, scale=scale, max_pixels=max_pixels
+    )
 
 
 def encode_indices(

@@ -16,6 +16,7 @@ from torch import Tensor
 from vqcodec import weights
 from vqcodec.container import (
     DEFAULT_QUALITY,
+    MAX_PIXELS,
     ChunkTag,
     Container,
     Header,
@@ -102,26 +103,29 @@ class Codec:
         partial: bool = False,
         region: Region | None = None,
         scale: int = 1,
+        max_pixels: int = MAX_PIXELS,
     ) -> Image.Image:
         """Return the image of a .vqc file: mode RGB or L, with A where the file has alpha.
 
         With `partial` a truncated file gives what its bytes hold. A `region` (left, upper, width,
         height) gives that part of the image, a `scale` of 2, 4, ... 64 the image so many times
-        smaller, sides rounded up, of a level less for each halving.
+        smaller, sides rounded up, of a level less for each halving. A file of more than
+        `max_pixels` is refused.
 
         Raises NotVqcError, UnsupportedVersionError, UnknownModelError, TruncatedError,
         CorruptError, TooLargeError; RegionError for a region that is not within the image;
         ValueError for another scale, or a scale and a region.
         """
-        container = unpack(data, partial=partial)
+        container = unpack(data, partial=partial, max_pixels=max_pixels)
         header, chunks = container.header, container.chunks
         rows, columns = box(region, header.width, header.height)
         if scale not in SCALES or (scale > 1 and region is not None):
             raise ValueError(f"cannot decode {region or 'an image'} at 1/{scale}")
-        # A fine level less for each halving; the 1/64 grid alone makes a picture at 1/8.
-        prior = self._prior
-        indices = self._read(container, prior.fine[: max(0, len(prior.fine) - SCALES.index(scale))])
-        if len(indices) > len(prior.coarse):
+        # A fine level less for each halving; without any there is a picture at 1/8.
+        fine = self._prior.fine
+        fine = fine[: max(scale < BLOCK, len(fine) - SCALES.index(scale))]
+        indices = self._read(container, fine)
+        if fine:
             pixels = _reduced(self._render(indices, header, rows, columns), scale)
         else:
             pixels = _reduced(self._render_means(indices, header), scale // BLOCK)
