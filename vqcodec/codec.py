@@ -31,7 +31,7 @@ from vqcodec.model.layers import QUALITIES, quality_weights, select
 from vqcodec.model.vqvae import CHANNELS, PLANES, STRIDE, VQVAE
 from vqcodec.phases import phase_positions
 from vqcodec.state import DecoderState, class_centres
-from vqcodec.tiles import Region, Tile, box, covering, overlap, split
+from vqcodec.tiles import Region, Tile, box, covering, overlap, release_memory, split
 from vqcodec.weights.store import Weights, load
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)
@@ -242,6 +242,7 @@ class Codec:
                 self._show(state.t, knots, tile, picture, *whole)
         indices = coarse + fine
         if len(tiles) > 1:
+            release_memory()
 
             def code(number: int, phase: int, classes: Parts) -> Parts:
                 chosen = self._of_phase(indices, grid, number, phase)

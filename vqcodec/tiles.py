@@ -6,6 +6,8 @@ what lies beyond has no part in it.
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,7 +19,7 @@ from vqcodec.errors import RegionError
 SIDE = 160  # positions; an image of no more than SIDE^2 is one tile
 # Every phase and every block passes on what is one position away: 13 of them, and as many in the
 # encoder, where analysis takes the place of synthesis.
-MARGIN = 16
+MARGIN = 14
 
 Region = tuple[int, int, int, int]  # left, upper, width, height; pixels
 
@@ -94,6 +96,15 @@ def overlap(own: slice, wide: slice, asked: slice) -> tuple[slice, slice]:
     start, stop = max(BLOCK * own.start, asked.start), min(BLOCK * own.stop, asked.stop)
     first = BLOCK * wide.start
     return slice(start - first, stop - first), slice(start - asked.start, stop - asked.start)
+
+
+def release_memory() -> None:
+    """Give back to the system what the C library keeps of freed memory, where it is glibc.
+
+    What tiles leave behind is in pieces too small to be given back by themselves.
+    """
+    with suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _pieces(span: slice) -> list[slice]:
