@@ -7,6 +7,7 @@ two decoders disagree on is a fault of one of them, or of the page.
 from __future__ import annotations
 
 import binascii
+import hashlib
 import json
 import zlib
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ def parse(data: bytes) -> File:
             (tag,) = take(1)
             if chunks and tag <= max(chunks):
                 raise ValueError("tags do not rise")
+            if not 1 <= tag <= 3 and tag < 128:
+                raise ValueError("a chunk that one has to know")
             chunks[tag] = take(varint())
         if not chunks:
             raise ValueError("no chunks")
@@ -122,6 +125,7 @@ class Reference:
     """The integers of a weights file."""
 
     def __init__(self, weights: Path) -> None:
+        self.model_id = hashlib.sha256(weights.read_bytes()).digest()[:4]
         with safe_open(weights, "np") as file:
             self._config = json.loads(file.metadata()["vqcodec_config"])
             names = [name for name in file.keys() if name.startswith(("prior.", "tables."))]  # noqa: SIM118

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ def data_of(name: str) -> bytes:
     return (FOLDER / f"{name}.vqc").read_bytes()
 
 
-def same_indices(indices: Sequence[Sequence[NDArray[np.int_ | np.uint8]]], name: str) -> None:
+def same_indices(indices: Sequence[Sequence[NDArray[Any]]], name: str) -> None:
     for own, stored in zip(indices, stored_indices()[name], strict=True):
         for part, expected in zip(own, stored, strict=True):
             np.testing.assert_array_equal(part, expected)
@@ -38,7 +39,13 @@ def check(codec: Codec, name: str, *, off_by: int = 1) -> None:
     picture = Image.open(FOLDER / f"{name}.png")
     decoded = codec.decode(data)
     assert (decoded.mode, decoded.size) == (picture.mode, picture.size)
-    assert abs(np.array(decoded, int) - np.array(picture, int)).max() <= off_by
+    off = abs(np.array(decoded, int) - np.array(picture, int))
+    assert off.max() <= off_by
+    if decoded.mode in ("LA", "RGBA"):
+        assert not off[..., -1].any()  # opacity is stored as it is
+    chunks = unpack(data).chunks
+    assert decoded.info.get("icc_profile") == chunks.get(ChunkTag.ICC)
+    assert decoded.info.get("exif", b"").removeprefix(b"Exif\0\0") == chunks.get(ChunkTag.EXIF, b"")
 
 
 @contextmanager
@@ -110,6 +117,7 @@ def reference() -> Reference:
 def test_a_second_decoder_reads_the_same(reference: Reference, name: str) -> None:
     data = data_of(name)
     same_indices(reference.indices(data), name)
+    assert parse(data).model_id == reference.model_id
     file, (header, _) = parse(data), read_header(data)
     assert (file.width, file.height, file.quality) == (header.width, header.height, header.quality)
     assert (file.gray, file.cut, file.model_id) == (header.gray, header.cut, header.model_id)

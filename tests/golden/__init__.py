@@ -1,8 +1,8 @@
 """Golden files: what .vqc files made once decode to ever after.
 
 `NAME.vqc`, its picture `NAME.png`, and the indices of all of them in `indices.npz`. They are bound
-to the weights that ship by default; with other weights they are made anew, by hand and with a line
-in CHANGELOG.md:
+to the weights that ship by default. Other weights cannot decode them, so a release with other
+weights makes them anew, by hand and with a line in CHANGELOG.md:
 
     python -m tests.golden --regenerate
 """
