@@ -188,7 +188,7 @@ class Limits:
     def megabytes(self) -> int:
         """MB by which all inputs together raised the most memory ever taken.
 
-        Under atheris this rises with its own records; the short run in the tests has a limit on it.
+        Under atheris this rises with its own records; without it there is a limit on it.
         """
         return self.grown >> 10
 
