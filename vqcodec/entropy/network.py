@@ -196,9 +196,8 @@ class PriorNetwork:
         with one_blas_thread:
             result = []
             for number in numbers:
-                level = self.levels[number]
-                indices, features = _walk_level(number, level, features, quality, code)
-                result.append(indices)
+                features = _entered(self.levels[number], features)
+                result.append(_walk_level(number, self.levels[number], features, quality, code))
             return result, features
 
     def finer(self, features: Grid, indices: Indices, quality: int) -> Grid:
@@ -221,12 +220,9 @@ class PriorNetwork:
         return np.concatenate([spread, fine], -1)
 
 
-def _walk_level(
-    number: int, level: PriorLevel, features: Grid, quality: int, code: CodePhase
-) -> tuple[Parts, Grid]:
-    """Return the indices of a level, and the features with what they look like beside its own."""
+def _entered(level: PriorLevel, features: Grid) -> Grid:
+    """Return the state of a level's first phase, and zeros for what its indices will look like."""
     height, width = features.shape[:2]
-    count = height * width
     step = max(1, STRIP // width)
     update = level.phases[0].update
     entered = update.bias.shape[0]
@@ -234,6 +230,15 @@ def _walk_level(
     for top in range(0, height, step):
         rows = slice(top, min(top + step, height))
         known[rows, :, :entered] = update.rows(features, rows)
+    return known
+
+
+def _walk_level(
+    number: int, level: PriorLevel, known: Grid, quality: int, code: CodePhase
+) -> Parts:
+    """Return the indices of a level, and enter what they look like into what is `known`."""
+    height, width = known.shape[:2]
+    count, entered = height * width, known.shape[-1] - level.channels
     columns = known.reshape(count, -1)
     bounds = np.cumsum(level.parts)
     indices: Parts = []
@@ -257,7 +262,7 @@ def _walk_level(
             indices = indices or [np.zeros((own, count), np.uint8) for own in level.parts]
             for whole, each in zip(indices, chosen, strict=True):
                 whole[:, positions] = each
-    return indices, known
+    return indices
 
 
 def _look_up(tables: Sequence[NDArray[Any]], indices: Sequence[NDArray[np.uint8]]) -> Grid:
