@@ -66,12 +66,15 @@ class Block(nn.Module):
     decoder stays a contraction on images unlike the training set.
     """
 
-    def __init__(self, channels: int, hidden: int, log_gain: Tensor) -> None:
+    def __init__(
+        self, channels: int, hidden: int, log_gain: Tensor, inputs: int | None = None
+    ) -> None:
+        """The branch sees the first `inputs` of the channels, or all, and changes all."""
         super().__init__()
         self.log_gain = QualityTable(log_gain[:, None].expand(KNOTS, channels))
         self.scale = QualityTable(torch.zeros(KNOTS, hidden))
         self.shift = QualityTable(torch.zeros(KNOTS, hidden))
-        self.mix = Conv2d(channels, hidden, 3, padding=1)
+        self.mix = Conv2d(inputs or channels, hidden, 3, padding=1)
         self.out = Conv2d(hidden, channels, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -83,7 +86,8 @@ class Block(nn.Module):
     def branch(self, x: Tensor, weights: Tensor, positions: Tensor | None = None) -> Tensor:
         """Return what the block adds to `x`, or of that the columns at `positions` `[N]` alone."""
         gain: Tensor = self.log_gain(weights).exp()
-        hidden: Tensor = self.mix(x * gain)
+        seen = self.mix.in_channels
+        hidden: Tensor = self.mix(x[:, :seen] * gain[:, :seen])
         if positions is not None:
             hidden = select(hidden, positions)
         hidden = torch.addcmul(self.shift(weights), hidden, 1 + self.scale(weights))

@@ -236,7 +236,7 @@ class VQVAE(nn.Module):
         self.analysis = module_list(LappedAnalysis(PLANES, mix) for mix in mixes)
         self.synthesis = module_list(LappedSynthesis(PLANES, mix) for mix in mixes)
         self.encoder = module_list([blocks(0, 1), blocks(1, config.analysis_blocks)])
-        self.expand = Block(CHANNELS, config.hidden[1][-1], log_gain)
+        self.expand = Block(CHANNELS, config.hidden[1][-1], log_gain, inputs=PLANES)
         self.decoder = blocks(1, config.synthesis_blocks)
         self.levels = module_list(
             module_list(Level(config, *size, next(groups)) for size in zip(*scale, strict=True))

@@ -1,0 +1,123 @@
+"""From a weights file back to integers: python -m train.integers WEIGHTS OUT
+
+The other way of `train.codebooks`: what ships becomes a checkpoint of the first stage of training,
+from which a better or another model is trained with --init. Channels that shared a codebook
+and its class get classes of their own; blocks can be added, which begin as the identity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from train.arguments import positive, run_script
+from train.checkpoint import save_checkpoint
+from vqcodec import weights
+from vqcodec.entropy.network import SHIFT, Layer
+from vqcodec.model.layers import QUALITIES, Conv2d
+from vqcodec.model.prior import ACTIVATION_UNIT, PriorPhase
+from vqcodec.model.quantizer import (
+    CLASS_KNOTS,
+    RANGE,
+    WIDTH_OFFSET,
+    WIDTH_SLOPE,
+    Codebooks,
+    integer_log_p,
+    log2_width,
+)
+from vqcodec.model.vqvae import VQVAE, Config
+from vqcodec.weights.store import Weights, load
+
+# Where a class says most about the size of the values: not nearly always zero, not out of range.
+_TYPICAL = slice(4, 13)
+
+
+@torch.no_grad()
+def with_integers(shipped: Weights, analysis_blocks: int, synthesis_blocks: int) -> VQVAE:
+    """Return the network with integers in place of its codebooks, and at least so many blocks."""
+    network = shipped.network()
+    config = dataclasses.replace(
+        network.config,
+        groups=None,
+        analysis_blocks=max(analysis_blocks, network.config.analysis_blocks),
+        synthesis_blocks=max(synthesis_blocks, network.config.synthesis_blocks),
+    )
+    result = VQVAE(config)
+    state = result.state_dict()
+    for name, value in network.state_dict().items():
+        if name in state:
+            state[name].copy_(value)
+    _copy_layer(result.prior.upsample, shipped.prior.upsample)
+    for number, level in enumerate(network.all_levels()):
+        offsets = [class_offsets(codebooks) for codebooks in level.codebooks.parts]
+        own = shipped.prior.levels[number].phases
+        for phase, prior in zip(own, result.prior.levels[number], strict=True):
+            _copy_layer(prior.update, phase.update)
+            _copy_layer(prior.hidden, phase.hidden)
+            _split_classes(prior, phase.head, torch.from_numpy(phase.slope), offsets)
+    return result
+
+
+def class_offsets(codebooks: Codebooks) -> Tensor:
+    """Return how much wider than the class of its codebook a channel is, in classes `[count, dim]`.
+
+    So that integers of that width are on average as large as the words of the codebook.
+    """
+    knots = torch.linspace(0, 8, CLASS_KNOTS)
+    p = torch.softmax(codebooks.bounded_logits(), -1)
+    size = torch.einsum("gcw,gwd->gcd", p, codebooks.words.abs())
+    integers = torch.arange(-RANGE, RANGE + 1.0)
+    fine = torch.linspace(-4, 12, 1601)
+    log_p = integer_log_p(integers, log2_width(fine)[:, None])
+    expected = (torch.softmax(log_p, -1) * integers.abs()).sum(-1)
+    width = fine[torch.searchsorted(expected.contiguous(), size).clamp(max=len(fine) - 1)]
+    return (width - knots[:, None])[:, _TYPICAL].mean(1)
+
+
+def _copy_layer(target: Conv2d, layer: Layer) -> None:
+    """Give a convolution the weights of an integer layer, in units of one."""
+    weight = torch.from_numpy(layer.weight).permute(2, 1, 0).reshape(target.weight.shape)
+    target.weight.copy_(weight / 2**SHIFT)
+    target.bias.copy_(torch.from_numpy(layer.bias) * ACTIVATION_UNIT / 2**SHIFT)
+
+
+def _split_classes(prior: PriorPhase, head: Layer, slope: Tensor, offsets: list[Tensor]) -> None:
+    """Give every channel the class of its codebook, and its own offset from it."""
+    channels = torch.cat([part.flatten() for part in offsets])
+    counts = torch.cat([torch.full((len(part),), part.shape[1]) for part in offsets])
+    group = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    weight = torch.from_numpy(head.weight[0]).T[group]
+    prior.head.weight.copy_(weight[:, :, None, None] / 2**SHIFT)
+    bias = torch.from_numpy(np.ascontiguousarray(head.bias))[group]
+    prior.head.bias.copy_(bias * ACTIVATION_UNIT / 2**SHIFT + channels)
+    prior.slope.copy_(slope[group] * QUALITIES * ACTIVATION_UNIT / 2**SHIFT)
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Convert as told."""
+    shipped = load(weights.find(arguments.weights))
+    model = with_integers(shipped, arguments.analysis_blocks, arguments.synthesis_blocks)
+    state = model.state_dict()
+    config = {"model": dataclasses.asdict(model.config), "settings": {}}
+    save_checkpoint(arguments.out, {"model": state, "ema": state, "step": 0, "config": config})
+    return True
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="train.integers", description=__doc__.splitlines()[0])
+    parser.add_argument("weights", help="name of a shipped model, or a path")
+    parser.add_argument("out", type=Path)
+    for name in ("--analysis-blocks", "--synthesis-blocks"):
+        parser.add_argument(name, type=positive(int), default=1, help="have at least so many")
+    return run_script(run, parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
