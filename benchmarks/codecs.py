@@ -11,9 +11,15 @@ from typing import Any
 
 from PIL import Image, features
 
+from vqcodec import weights
 from vqcodec.compare import OPTIONS
 
 Options = dict[str, Any]  # what Pillow's `save` takes
+
+# vqcodec as it comes, and tuned for what it is not tuned for unasked.
+_OWN = {"vqcodec": weights.DEFAULT} | {
+    f"vqcodec-{tune}": name for tune, name in weights.TUNED.items() if name != weights.DEFAULT
+}
 
 
 class CodecUnavailableError(Exception):
@@ -45,8 +51,8 @@ def build(
         CodecUnavailableError: a library or the weights are not installed.
         KeyError: no codec has that name.
     """
-    if name == "vqcodec":
-        return _vqcodec(model, device)
+    if name in _OWN:
+        return _vqcodec(name, model, device)
     return _PILLOW[name](options)
 
 
@@ -67,7 +73,7 @@ def build_threaded(name: str, threads: int, *, model: str | None, device: str) -
         JpegXLImagePlugin.DECODE_THREADS = threads
     else:
         codec = build(name, model=model, device=device)
-        if name == "vqcodec":
+        if name in _OWN:
             import torch
 
             torch.set_num_threads(threads)
@@ -79,23 +85,22 @@ def decode_pillow(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data)).convert("RGB")
 
 
-def _vqcodec(model: str | None, device: str) -> BenchCodec:
+def _vqcodec(name: str, model: str | None, device: str) -> BenchCodec:
     try:
         import vqcodec
-        from vqcodec import weights
         from vqcodec.api import load_codec
         from vqcodec.container import read_header
         from vqcodec.errors import VqcError
     except ImportError as error:
         raise CodecUnavailableError(str(error)) from error
     try:
-        codec = load_codec(model or weights.DEFAULT, device)
+        codec = load_codec(model or _OWN[name], device)
     except VqcError as error:
         raise CodecUnavailableError(str(error)) from error
     # The file itself names its weights, so the version is that of what was really measured.
     header, _ = read_header(codec.encode(Image.new("RGB", (16, 16)), quality=50))
     return BenchCodec(
-        name="vqcodec",
+        name=name,
         version=f"vqcodec {vqcodec.__version__} model {header.model_id.hex()}",
         settings=range(5, 100, 5),
         encode=lambda image, setting: codec.encode(image, quality=round(setting)),
@@ -185,4 +190,4 @@ _PILLOW: dict[str, Callable[[Options], BenchCodec]] = {
     "jpeg2000": _jpeg2000,
 }
 
-NAMES: tuple[str, ...] = ("vqcodec", *_PILLOW)
+NAMES: tuple[str, ...] = (*_OWN, *_PILLOW)

@@ -24,18 +24,15 @@ from vqcodec.model.layers import QUALITIES, Conv2d
 from vqcodec.model.prior import ACTIVATION_UNIT, PriorPhase
 from vqcodec.model.quantizer import (
     CLASS_KNOTS,
-    RANGE,
-    WIDTH_OFFSET,
-    WIDTH_SLOPE,
     Codebooks,
     integer_log_p,
     log2_width,
 )
-from vqcodec.model.vqvae import VQVAE, Config
+from vqcodec.model.vqvae import VQVAE
 from vqcodec.weights.store import Weights, load
 
-# Where a class says most about the size of the values: not nearly always zero, not out of range.
-_TYPICAL = slice(4, 13)
+# How often a value is zero tells its width best between these.
+LEAST_ZERO, MOST_ZERO = 0.2, 0.98
 
 
 @torch.no_grad()
@@ -67,17 +64,17 @@ def with_integers(shipped: Weights, analysis_blocks: int, synthesis_blocks: int)
 def class_offsets(codebooks: Codebooks) -> Tensor:
     """Return how much wider than the class of its codebook a channel is, in classes `[count, dim]`.
 
-    So that integers of that width are on average as large as the words of the codebook.
+    So that integers of that width are zero as often as the words of the codebook.
     """
     knots = torch.linspace(0, 8, CLASS_KNOTS)
     p = torch.softmax(codebooks.bounded_logits(), -1)
-    size = torch.einsum("gcw,gwd->gcd", p, codebooks.words.abs())
-    integers = torch.arange(-RANGE, RANGE + 1.0)
+    zero = torch.einsum("gcw,gwd->gcd", p, (codebooks.words.abs() < 0.5).float())
     fine = torch.linspace(-4, 12, 1601)
-    log_p = integer_log_p(integers, log2_width(fine)[:, None])
-    expected = (torch.softmax(log_p, -1) * integers.abs()).sum(-1)
-    width = fine[torch.searchsorted(expected.contiguous(), size).clamp(max=len(fine) - 1)]
-    return (width - knots[:, None])[:, _TYPICAL].mean(1)
+    falling = integer_log_p(torch.zeros(1), log2_width(fine)).exp()
+    width = fine[torch.searchsorted(-falling, -zero).clamp(max=len(fine) - 1)]
+    telling = ((zero > LEAST_ZERO) & (zero < MOST_ZERO)).float()
+    offsets = telling * (width - knots[:, None])
+    return offsets.sum(1) / telling.sum(1).clamp(min=1)
 
 
 def _copy_layer(target: Conv2d, layer: Layer) -> None:

@@ -31,6 +31,7 @@ from train.data import CropSampler
 from train.errors import TrainError
 from train.loop import Trainer
 from train.place import Place
+from train.ssimulacra2 import distortion as ssimulacra2_distortion
 from vqcodec.model.classical import ClassicalQuantizer
 from vqcodec.model.layers import QUALITIES
 from vqcodec.model.vqvae import VQVAE, Config
@@ -40,6 +41,8 @@ VALIDATION_QUALITIES = (10, 30, 50, 70, 90)
 LMBDA_UNIT = 0.005
 # At this factor mse and 1 - MS-SSIM of coded photographs are alike from 26 to 35 dB.
 STRUCTURE_UNIT = 1650 / 255**2
+# And at this one mse and the sum of SSIMULACRA2.
+SSIMULACRA2_UNIT = 8e-5
 INITIAL_BATCHES = 8
 # Each kind of parameter learns at its own share of the learning rate. The linear transforms start
 # near their optimum, where a full step is mostly noise; a word is seen rarely and has far to go.
@@ -54,15 +57,28 @@ class VQVAETask:
 
     The loss of an image is (bpp + lmbda D) / sqrt(lmbda / 0.005): the rate–distortion cost grows
     about as sqrt(lmbda), so every quality pulls equally. Quality is uniform, so lmbda is
-    log-uniform. What classical quantizers add counts as bits. D is 255² mse, but for the share
-    `structure`, which is 1 - MS-SSIM (Wang et al. 2003) in like units.
+    log-uniform. What classical quantizers add counts as bits. D is 255² mse, but for two shares in
+    like units: `structure` is that of 1 - MS-SSIM (Wang et al. 2003), `ssimulacra2` that of
+    `train.ssimulacra2`.
     """
 
-    def __init__(self, valid: Sequence[Tensor], config: Config, structure: float) -> None:
-        """`valid` is batches of whole images, uint8 [B, 3, H, W]; `structure` is within 0..1."""
+    def __init__(
+        self,
+        valid: Sequence[Tensor],
+        config: Config,
+        structure: float = 0.0,
+        ssimulacra2: float = 0.0,
+    ) -> None:
+        """`valid` is batches of whole images, uint8 [B, 3, H, W]; the shares' sum is within 0..1.
+
+        Raises TrainError if it is not.
+        """
+        if structure + ssimulacra2 > 1:
+            raise TrainError("--structure and --ssimulacra2 are more than the whole distortion")
         self._valid = valid
         self._config = config
         self._structure = structure
+        self._ssimulacra2 = ssimulacra2
 
     def loss(
         self, model: nn.Module, batch: Tensor, generator: torch.Generator
@@ -77,11 +93,16 @@ class VQVAETask:
         own = (quantizer.take_auxiliary_loss() for quantizer in classical)
         paid = torch.stack([out.bits, *own]).sum(0) / pixels
         terms = {"bpp": bpp.mean(), "mse": out.mse.mean()}
-        distortion = out.mse
+        distortion = (1 - self._structure - self._ssimulacra2) * out.mse
         if self._structure:
             unlike = dissimilarity(batch, out.x_hat)
             terms["ms_ssim"] = 1 - unlike.mean()
-            distortion = distortion + self._structure * (STRUCTURE_UNIT * unlike - distortion)
+            distortion = distortion + self._structure * STRUCTURE_UNIT * unlike
+        if self._ssimulacra2:
+            with torch.autocast(batch.device.type, enabled=False):
+                differing = ssimulacra2_distortion(batch.float() / 255, out.x_hat.float())
+            terms["ssimulacra2"] = differing.mean()
+            distortion = distortion + self._ssimulacra2 * SSIMULACRA2_UNIT * differing
         loss = rate_distortion(paid, distortion, self._config.lmbda(quality))
         return {"loss": loss.mean(), **terms}
 
@@ -191,7 +212,7 @@ def train(arguments: argparse.Namespace) -> bool:
     model = initial_model(arguments, sampler)
     trainer = Trainer(
         model,
-        VQVAETask(valid, model.config, arguments.structure),
+        VQVAETask(valid, model.config, arguments.structure, arguments.ssimulacra2),
         sampler,
         torch.optim.Adam(parameter_groups(model, arguments.lr), betas=(0.9, 0.99), fused=True),
         loop_settings(arguments),
@@ -216,6 +237,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=share,
         default=0.0,
         help="share of the distortion that is 1 - MS-SSIM, the rest being the mean squared error",
+    )
+    group.add_argument(
+        "--ssimulacra2", type=share, default=0.0, help="the same of SSIMULACRA2's own sum"
     )
     group.add_argument(
         "--train-encoder",

@@ -103,16 +103,20 @@ class VqcImageFile(ImageFile.ImageFile):
 
 
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    from vqcodec import encode
+    from vqcodec import encode, weights
 
     options: dict[str, Any] = im.encoderinfo
+    tune = options.get("tune")
+    if tune not in (None, *weights.TUNED):
+        raise ValueError(f"cannot tune for {tune!r}: one of {', '.join(weights.TUNED)}")
     given = [key for key in ("icc_profile", "exif") if key in options]
     if given:
         im = im.copy()
         for key in given:
             value = options[key]
             im.info[key] = value.tobytes() if isinstance(value, Image.Exif) else value or b""
-    fp.write(encode(im, quality=options.get("quality", DEFAULT_QUALITY)))
+    quality = options.get("quality", DEFAULT_QUALITY)
+    fp.write(encode(im, quality, model=weights.TUNED.get(tune, weights.DEFAULT)))
 
 
 Image.register_open(VqcImageFile.format, VqcImageFile, _accept)

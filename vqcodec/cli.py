@@ -133,6 +133,11 @@ def _batch_options(command: _Command) -> _Command:
     help="The smallest file whose picture has at least so many decibels.",
 )  # fmt: skip
 @click.option(
+    "--tune", type=click.Choice(list(weights.TUNED)),
+    help="What the picture is made for: the least squared error, or structure as the eye sees it.  "
+    f"[default: {next(tune for tune, name in weights.TUNED.items() if name == weights.DEFAULT)}]",
+)  # fmt: skip
+@click.option(
     "-o", "--output", metavar="OUT",
     help="File or folder to write, or - for stdout; photo.vqc beside photo.png if not given.",
 )  # fmt: skip
@@ -143,6 +148,7 @@ def encode(
     max_bytes: int | None,
     bpp: float | None,
     psnr: float | None,
+    tune: str | None,
     device: str,
     model: str | None,
     force: bool,
@@ -153,9 +159,11 @@ def encode(
 
     if sum(option is not None for option in (quality, max_bytes, bpp, psnr)) > 1:
         raise click.UsageError("of --quality, --max-bytes, --bpp and --psnr, one at a time")
+    if tune and model:
+        raise click.UsageError("--tune chooses a model: leave out --model")
     todo = plan(inputs, output, suffixes=IMAGE_SUFFIXES, rename=encoded_name, force=force)
     _refuse_terminal(todo.jobs)
-    chosen = weights.find(model).path if model else weights.DEFAULT
+    chosen = weights.find(model).path if model else weights.TUNED.get(tune or "", weights.DEFAULT)
     codecs = _Codecs(device, jobs)
 
     def work(job: Job) -> Done:

@@ -12,7 +12,9 @@ from typing import Any
 
 from vqcodec.errors import ModelError, UnknownModelError
 
-DEFAULT = "photo-1"
+# What a picture can be made for: the least squared error, or to look like the original.
+TUNED = {"psnr": "photo-2-psnr", "ssim": "photo-2-ssim"}
+DEFAULT = TUNED["psnr"]
 DENSITY = "density-1"
 MODEL_ID_BYTES = 4
 MAX_BYTES = 64 << 20
