@@ -77,8 +77,8 @@ class Config:
     phases: tuple[tuple[int, ...], ...] = ((1, 1), (3, 2, 2, 1))
     hidden: tuple[tuple[int, ...], ...] = ((96, 96), (48, 128, 128, 128))
     hidden_between_phases: int = 48
-    analysis_blocks: int = 2
-    synthesis_blocks: int = 2
+    analysis_blocks: int = 3
+    synthesis_blocks: int = 3
     prior_width: int = 64
     prior_head: int = 96
     groups: tuple[Groups, ...] | None = None
