@@ -8,8 +8,8 @@
 set -euo pipefail
 kodak=$1 valid=$2 published=$3 out=$4
 results=benchmarks/results
-tens=vqcodec:10,20,30,40,50,60,70,80,90,100
-codecs=(-c "$tens" -c jpeg -c webp -c avif -c avif-speed4 -c jxl -c jpeg2000)
+tens=10,20,30,40,50,60,70,80,90,100
+codecs=(-c vqcodec:$tens -c vqcodec-psnr:$tens -c jpeg -c webp -c avif -c avif-speed4 -c jxl -c jpeg2000)
 anchors=(--anchor jpeg --anchor webp --anchor avif-speed4)
 
 python -m benchmarks.rd "$kodak" -o "$out"/kodak.csv --dataset Kodak "${codecs[@]}" \
@@ -21,6 +21,7 @@ python -m benchmarks.rd "$valid" -o "$out"/photos.csv --dataset "BSDS500 validat
     "${codecs[@]}" --jobs 2
 python -m benchmarks.summary "$out"/photos.csv "${anchors[@]}" --csv $results/photos-summary.csv \
     --curves $results/photos-curves.csv --plots $results/photos
+python -m benchmarks.crops samples/photo.png -o $results/crops.png --box 40,150,96,96
 python -m benchmarks.preview "$kodak" -o "$out"/previews.csv --dataset Kodak --jobs 2
 python -m benchmarks.preview_summary "$out"/previews.csv --csv $results/preview.csv
 python -m benchmarks.density "$kodak" -o "$out"/density.csv --dataset Kodak --jobs 2

@@ -17,8 +17,9 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import vqcodec
+from vqcodec import weights
 from vqcodec.cli import cli
-from vqcodec.container import ChunkTag, Container, Header, pack, unpack
+from vqcodec.container import ChunkTag, Container, Header, pack, read_header, unpack
 
 if TYPE_CHECKING:
     from vqcodec.codec import Codec
@@ -143,6 +144,8 @@ def test_info_of_what_is_no_vqc_file() -> None:
         ["encode", "x.png", "-q", "101"],
         ["encode", "x.png", "-j", "0"],
         ["encode", "x.png", "--device", "abacus"],
+        ["encode", "x.png", "--tune", "taste"],
+        ["encode", "x.png", "--tune", "psnr", "--model", "photo-2-psnr"],
         ["encode", "x.png", "-", "y.png"],
         ["decode", "x.vqc", "-o", "x.docx"],
         ["transcode"],
@@ -228,6 +231,15 @@ def test_quality_reaches_the_file(photo_png: Image.Image) -> None:
         run_ok("encode", "photo.png", "-q", quality, "-o", f"{quality}.vqc")
         assert unpack(Path(f"{quality}.vqc").read_bytes()).header.quality == int(quality)
     assert Path("10.vqc").stat().st_size < Path("90.vqc").stat().st_size
+
+
+def test_tune_chooses_the_weights(photo_png: Image.Image) -> None:
+    for tune, name in weights.TUNED.items():
+        run_ok("encode", "photo.png", "--tune", tune, "-o", f"{tune}.vqc")
+        header, _ = read_header(Path(f"{tune}.vqc").read_bytes())
+        assert header.model_id == weights.find(name).model_id
+        run_ok("decode", f"{tune}.vqc")
+        assert psnr(Image.open(f"{tune}.png"), photo_png) > 25
 
 
 def test_streams_carry_the_same_bytes_as_files(photo_png: Image.Image) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from vqcodec import VqcImagePlugin
+from vqcodec import VqcImagePlugin, weights
 from vqcodec.container import ChunkTag, Container, Header, pack, unpack
 
 if TYPE_CHECKING:
@@ -195,6 +195,20 @@ def test_save_and_open_give_the_photograph_back(
 
 
 @pytest.mark.usefixtures("codec")
+@pytest.mark.parametrize("tune", ["psnr", "ssim"])
+def test_tune_chooses_the_weights(photo: Image.Image, tune: str) -> None:
+    stream = io.BytesIO()
+    photo.save(stream, "VQC", tune=tune)
+    assert unpack(stream.getvalue()).header.model_id == weights.find(weights.TUNED[tune]).model_id
+    stream.seek(0)
+    assert Image.open(stream).convert("RGB").size == photo.size
+
+
+def test_a_tune_that_does_not_exist_is_a_value_error(photo: Image.Image) -> None:
+    with pytest.raises(ValueError, match="cannot tune for 'taste': one of psnr, ssim"):
+        photo.save(io.BytesIO(), "VQC", tune="taste")
+
+
 def test_quality_is_50_unless_told_otherwise(photo: Image.Image) -> None:
     assert unpack(saved(photo)).header.quality == 50
     assert saved(photo) == saved(photo, quality=50)

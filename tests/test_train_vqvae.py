@@ -14,6 +14,8 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
 from train.checkpoint import save_checkpoint
+from train.errors import TrainError
+from train.ssimulacra2 import distortion
 from train.vqvae import VALIDATION_QUALITIES, VQVAETask, dissimilarity, main, rate_distortion
 from vqcodec.model.layers import QUALITIES
 from vqcodec.model.vqvae import VQVAE, Config
@@ -82,6 +84,23 @@ def test_structure_takes_its_share_of_the_distortion(scene: Tensor, structure: f
     terms["loss"].backward()  # type: ignore[no-untyped-call]
     assert model.offset.grad is not None
     assert float(model.offset.grad) > 0
+
+
+def test_ssimulacra2_takes_its_share_beside_structure(scene: Tensor) -> None:
+    model, task = Darken(), VQVAETask([], FLAT, 0.25, 0.5)
+    terms = task.loss(model, scene, torch.Generator().manual_seed(0))
+    x, x_hat = scene / 255, scene / 255 - 3.2 / 255
+    differing = float(distortion(x, x_hat).mean())
+    unlike = float(dissimilarity(scene, x_hat).mean())
+    assert float(terms["ssimulacra2"].detach()) == pytest.approx(differing, rel=1e-4)
+    expected = 0.25 * 3.2**2 + 0.25 * 1650 * unlike + 0.5 * 8e-5 * 255**2 * differing
+    loss = float(terms["loss"].detach())
+    assert loss == pytest.approx((0.5 + 0.02 * expected) / 2.0, rel=1e-3)
+
+
+def test_shares_of_more_than_the_whole_distortion_are_refused() -> None:
+    with pytest.raises(TrainError, match="more than the whole distortion"):
+        VQVAETask([], FLAT, 0.6, 0.5)
 
 
 @torch.no_grad()

@@ -56,7 +56,7 @@ CHANNELS = PLANES * BLOCK**2
 
 # What a unit of squared error, in steps of the size that theory gives, costs in nats. By the
 # Lagrangian it is 6; but the choice is greedy, and a value is worth more to those it predicts.
-STEP_WEIGHT = 13.0
+STEP_WEIGHT = 20.0
 
 Groups = tuple[Group, ...]
 

@@ -14,7 +14,7 @@ from vqcodec.errors import ModelError, UnknownModelError
 
 # What a picture can be made for: the least squared error, or to look like the original.
 TUNED = {"psnr": "photo-2-psnr", "ssim": "photo-2-ssim"}
-DEFAULT = TUNED["psnr"]
+DEFAULT = TUNED["ssim"]
 DENSITY = "density-1"
 MODEL_ID_BYTES = 4
 MAX_BYTES = 64 << 20
