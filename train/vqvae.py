@@ -193,7 +193,8 @@ def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> VQVAE:
     classical = arguments.quantizer == "classical"
     if classical and config.groups is None:
         raise TrainError("--quantizer classical needs the --init of a network with codebooks")
-    model = VQVAE(dataclasses.replace(config, classical=classical))
+    gain_range = arguments.gain_range or config.gain_range
+    model = VQVAE(dataclasses.replace(config, classical=classical, gain_range=gain_range))
     if weights is None:
         batches = [sampler.batch(step, 0) for step in range(INITIAL_BATCHES)]
         model.initialise(torch.cat(batches).float() / 255)
@@ -232,6 +233,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     group = parser.add_argument_group("codec")
     group.add_argument("--lmbda-min", type=positive(float), default=Config.lmbda_min)
     group.add_argument("--lmbda-max", type=positive(float), default=Config.lmbda_max)
+    group.add_argument(
+        "--gain-range",
+        type=positive(float),
+        help="how far the gain may follow the picture, in nats; with --init that of the network",
+    )
     group.add_argument(
         "--structure",
         type=share,

@@ -23,5 +23,5 @@ python -m train.vqvae "${common[@]}" --out "$out"/psnr-integers \
     --steps 28000 --decay 0.5 --warmup 100 --compile
 finish psnr
 python -m train.vqvae "${common[@]}" "${ssim[@]}" --init "$out"/psnr-integers/checkpoint.pt \
-    --out "$out"/ssim-integers --steps 5000 --decay 0.7 --warmup 100 --compile
+    --gain-range 2.5 --out "$out"/ssim-integers --steps 3000 --decay 0.7 --warmup 100 --compile
 finish ssim "${ssim[@]}"

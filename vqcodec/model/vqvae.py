@@ -68,6 +68,7 @@ class Config:
     `channels[scale]` counts the values of each level, coarse to fine, and `phases[scale]` the parts
     in which its positions are coded. `groups`, one entry a level, holds (dimension, words, number)
     of its codebooks; None means integers, the first stage of training.
+    `gain_range` bounds by how much, in nats, the gain follows the picture.
     With `classical` codebooks assign and learn as in the plain VQ-VAE, for comparison.
     """
 
@@ -81,6 +82,7 @@ class Config:
     synthesis_blocks: int = 3
     prior_width: int = 64
     prior_head: int = 96
+    gain_range: float = 1.0
     groups: tuple[Groups, ...] | None = None
     classical: bool = False
 
@@ -158,6 +160,7 @@ class Level(nn.Module):
         self.put = nn.Parameter(torch.zeros(CHANNELS, channels))
         self.log_gain = QualityTable(log_gain[:, None].expand(KNOTS, channels))
         self.register_buffer("log_step_gain", log_gain[:, None].clone())
+        self.gain_range = config.gain_range
         self.adapt = Conv2d(CHANNELS, channels, 1)
         nn.init.zeros_(self.adapt.weight)
         nn.init.zeros_(self.adapt.bias)
@@ -188,7 +191,8 @@ class Level(nn.Module):
         theory = (weights @ self.log_step_gain)[:, :, None, None].exp()
         activity = torch.log1p((theory * t).abs())
         log_gain: Tensor = self.log_gain(weights)
-        return (log_gain + torch.tanh(self.adapt(activity))).exp()
+        following = self.gain_range * torch.tanh(self.adapt(activity) / self.gain_range)
+        return (log_gain + following).exp()
 
     def error_cost(self, weights: Tensor) -> Tensor:
         """Return what a unit of squared error of y costs in nats, `[B, C, 1, 1]`.
