@@ -14,7 +14,7 @@ finish() {  # the name of a tune, and its distortion: codebooks, and the weights
     python -m train.codebooks "$out"/"$name"-integers/checkpoint.pt "$out"/"$name"-start.pt \
         --data "$photos"/train-0.tar
     python -m train.vqvae "${common[@]}" "$@" --init "$out"/"$name"-start.pt \
-        --out "$out"/"$name"-codebooks --steps 950 --lr 7e-4 --decay 0.8 --warmup 40
+        --out "$out"/"$name"-codebooks --steps 400 --lr 1e-4 --decay 0.9 --warmup 20
     python -m train.export "$out"/"$name"-codebooks/checkpoint.pt \
         vqcodec/weights/photo-2-"$name".safetensors
 }
@@ -24,4 +24,4 @@ python -m train.vqvae "${common[@]}" --out "$out"/psnr-integers \
 finish psnr
 python -m train.vqvae "${common[@]}" "${ssim[@]}" --init "$out"/psnr-integers/checkpoint.pt \
     --gain-range 2.5 --out "$out"/ssim-integers --steps 3000 --decay 0.7 --warmup 100 --compile
-finish ssim "${ssim[@]}"
+finish ssim --structure 0.4 --ssimulacra2 0.5
