@@ -54,7 +54,8 @@ def score(distortion: float) -> float:
     """Return the SSIMULACRA2 of a weighted sum: 100 for equal images, lower the worse."""
     s = distortion
     s = 2.326765642916932 * s - 0.020884521182843837 * s**2 + 6.248496625763138e-05 * s**3
-    return 100.0 - 10.0 * max(s, 0.0) ** 0.6276336467831387
+    root: float = max(s, 0.0) ** 0.6276336467831387
+    return 100.0 - 10.0 * root
 
 
 def _linear(image: Tensor) -> Tensor:

@@ -106,9 +106,12 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     from vqcodec import encode, weights
 
     options: dict[str, Any] = im.encoderinfo
-    tune = options.get("tune")
-    if tune not in (None, *weights.TUNED):
-        raise ValueError(f"cannot tune for {tune!r}: one of {', '.join(weights.TUNED)}")
+    model = weights.DEFAULT
+    if "tune" in options:
+        if options["tune"] not in weights.TUNED:
+            known = ", ".join(weights.TUNED)
+            raise ValueError(f"cannot tune for {options['tune']!r}: one of {known}")
+        model = weights.TUNED[options["tune"]]
     given = [key for key in ("icc_profile", "exif") if key in options]
     if given:
         im = im.copy()
@@ -116,7 +119,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
             value = options[key]
             im.info[key] = value.tobytes() if isinstance(value, Image.Exif) else value or b""
     quality = options.get("quality", DEFAULT_QUALITY)
-    fp.write(encode(im, quality, model=weights.TUNED.get(tune, weights.DEFAULT)))
+    fp.write(encode(im, quality, model=model))
 
 
 Image.register_open(VqcImageFile.format, VqcImageFile, _accept)
