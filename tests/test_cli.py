@@ -242,6 +242,12 @@ def test_tune_chooses_the_weights(photo_png: Image.Image) -> None:
         assert psnr(Image.open(f"{tune}.png"), photo_png) > 25
 
 
+def test_a_target_in_decibels_is_reached_by_the_tune_for_it(photo_png: Image.Image) -> None:
+    run_ok("encode", "photo.png", "--psnr", "30")
+    header, _ = read_header(Path("photo.vqc").read_bytes())
+    assert header.model_id == weights.find(weights.TUNED["psnr"]).model_id
+
+
 def test_streams_carry_the_same_bytes_as_files(photo_png: Image.Image) -> None:
     run_ok("encode", "photo.png")
     encoded = run_ok("encode", "-", stdin=Path("photo.png").read_bytes()).stdout_bytes

@@ -51,7 +51,7 @@ def encode_to_psnr(
     image: Image.Image,
     psnr: float,
     *,
-    model: str | Path = weights.DEFAULT,
+    model: str | Path = weights.TUNED["psnr"],
     device: str = "auto",
 ) -> bytes:
     """Return the smallest file of `image` whose picture has `psnr` dB, or that of quality 100.

@@ -135,7 +135,8 @@ def _batch_options(command: _Command) -> _Command:
 @click.option(
     "--tune", type=click.Choice(list(weights.TUNED)),
     help="What the picture is made for: the least squared error, or structure as the eye sees it.  "
-    f"[default: {next(tune for tune, name in weights.TUNED.items() if name == weights.DEFAULT)}]",
+    f"[default: {next(tune for tune, name in weights.TUNED.items() if name == weights.DEFAULT)}; "
+    "psnr with --psnr]",
 )  # fmt: skip
 @click.option(
     "-o", "--output", metavar="OUT",
@@ -163,6 +164,7 @@ def encode(
         raise click.UsageError("--tune chooses a model: leave out --model")
     todo = plan(inputs, output, suffixes=IMAGE_SUFFIXES, rename=encoded_name, force=force)
     _refuse_terminal(todo.jobs)
+    tune = tune or (None if psnr is None else "psnr")  # which reaches it in fewer bytes
     chosen = weights.find(model).path if model else weights.TUNED.get(tune or "", weights.DEFAULT)
     codecs = _Codecs(device, jobs)
 
