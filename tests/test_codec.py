@@ -97,7 +97,7 @@ def ideal_bytes(model: Path, quality: int, size: tuple[int, int], indices: Indic
         positions = phase_positions(len(level.phases), phase, *grid)
         chosen = [part[:, positions] for part in indices[number]]
         for tables, own, part in zip(loaded.tables[number], classes, chosen, strict=True):
-            bits += tables.bits(own, part)
+            bits += float(tables.bits(own, part).sum())
         return chosen
 
     loaded.prior.walk(quality, height, width, code)

@@ -128,7 +128,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_disk_full(folder: Path, small_disk: Path) -> None:
     noise = small_disk.parent / "noise.png"
-    Image.effect_noise((200, 150), 90).save(noise)
+    Image.effect_noise((300, 200), 90).save(noise)
     process = start("encode", noise, folder / "00.png", "-q", "100", "-o", small_disk)
     _, stderr = process.communicate()
     assert process.returncode == 1

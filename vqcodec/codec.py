@@ -174,17 +174,23 @@ class Codec:
         """Return the cross-entropy of indices under the learned prior, in bits, level by level.
 
         By the integer tables that files are coded with; `indices` and `size` (width, height) as in
-        :meth:`decode_indices`. A file's stream is as long but for the coder's own overhead.
+        :meth:`decode_indices`. A file's stream is as long but for the coder's own overhead: of the
+        last codebooks, those without an index but 0 take nothing, for a stream ends with the last
+        byte that is not 0.
         """
         grid = _grid(size[1]), _grid(size[0])
-        bits = [0.0] * len(indices)
+        bits, trailing = [0.0] * len(indices), [0.0] * len(indices)
 
         def look(
             number: int, phase: int, classes: list[NDArray[np.uint8]]
         ) -> list[NDArray[np.uint8]]:
             chosen = self._of_phase(indices, grid, number, phase)
-            parts = zip(self._tables[number], classes, chosen, strict=True)
-            bits[number] += sum(tables.bits(own, part) for tables, own, part in parts)
+            for tables, own, part in zip(self._tables[number], classes, chosen, strict=True):
+                for cost, used in zip(tables.bits(own, part), part.any(-1), strict=True):
+                    trailing[number] += float(cost)
+                    if used:
+                        bits[:] = [sum(each) for each in zip(bits, trailing, strict=True)]
+                        trailing[:] = [0.0] * len(trailing)
             return chosen
 
         self._prior.walk(quality, *grid, look)

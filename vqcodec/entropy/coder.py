@@ -44,10 +44,13 @@ class FrequencyTables:
             self._models[key] = constriction.stream.model.Categorical(row, perfect=False)
         return self._models[key]
 
-    def bits(self, classes: NDArray[np.uint8], indices: NDArray[np.uint8]) -> float:
-        """Return the information content of `indices` `[codebooks, N]`, in bits."""
+    def bits(self, classes: NDArray[np.uint8], indices: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return the information content of `indices` `[codebooks, N]`, in bits `[codebooks]`."""
         codebooks = np.arange(len(classes))[:, None]
-        return float((FREQUENCY_BITS - np.log2(self._counts[codebooks, classes, indices])).sum())
+        bits: NDArray[np.float64] = FREQUENCY_BITS - np.log2(
+            self._counts[codebooks, classes, indices]
+        )
+        return bits.sum(-1)
 
 
 class Encoder:
