@@ -174,9 +174,8 @@ class Codec:
         """Return the cross-entropy of indices under the learned prior, in bits, level by level.
 
         By the integer tables that files are coded with; `indices` and `size` (width, height) as in
-        :meth:`decode_indices`. A file's stream is as long but for the coder's own overhead: of the
-        last codebooks, those without an index but 0 take nothing, for a stream ends with the last
-        byte that is not 0.
+        :meth:`decode_indices`. A file's stream is as long but for the coder's own overhead. What
+        follows the last index that is not 0 takes nothing: a stream ends in no zero bytes.
         """
         grid = _grid(size[1]), _grid(size[0])
         bits, trailing = [0.0] * len(indices), [0.0] * len(indices)
@@ -186,11 +185,15 @@ class Codec:
         ) -> list[NDArray[np.uint8]]:
             chosen = self._of_phase(indices, grid, number, phase)
             for tables, own, part in zip(self._tables[number], classes, chosen, strict=True):
-                for cost, used in zip(tables.bits(own, part), part.any(-1), strict=True):
-                    trailing[number] += float(cost)
-                    if used:
-                        bits[:] = [sum(each) for each in zip(bits, trailing, strict=True)]
-                        trailing[:] = [0.0] * len(trailing)
+                order = np.argsort(own, axis=-1, kind="stable")
+                costs = np.take_along_axis(tables.bits(own, part), order, -1)
+                used = np.flatnonzero(np.take_along_axis(part, order, -1))
+                if used.size:
+                    bits[:] = np.add(bits, trailing).tolist()
+                    trailing[:] = [0.0] * len(trailing)
+                stop = used[-1] + 1 if used.size else 0
+                bits[number] += float(costs.flat[:stop].sum())
+                trailing[number] += float(costs.flat[stop:].sum())
             return chosen
 
         self._prior.walk(quality, *grid, look)

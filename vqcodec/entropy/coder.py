@@ -45,12 +45,12 @@ class FrequencyTables:
         return self._models[key]
 
     def bits(self, classes: NDArray[np.uint8], indices: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return the information content of `indices` `[codebooks, N]`, in bits `[codebooks]`."""
+        """Return the information content of `indices`, in bits; all are `[codebooks, N]`."""
         codebooks = np.arange(len(classes))[:, None]
         bits: NDArray[np.float64] = FREQUENCY_BITS - np.log2(
             self._counts[codebooks, classes, indices]
         )
-        return bits.sum(-1)
+        return bits
 
 
 class Encoder:
