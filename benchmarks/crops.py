@@ -66,7 +66,7 @@ def _box(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int, i
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path))
 @click.option("--box", required=True, callback=_box, help="Left, upper, width, height.")
 @click.option("--bpp", default=0.25, show_default=True, type=click.FloatRange(0, min_open=True))
-@click.option("--zoom", default=4, show_default=True, type=click.IntRange(min=1))
+@click.option("--zoom", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option(
     "-c", "--codec", "names", multiple=True, type=click.Choice(codecs.NAMES),
     default=("vqcodec-psnr", "vqcodec", "avif-speed4"), show_default=True,
