@@ -13,7 +13,9 @@ import click
 from PIL import Image, ImageDraw
 
 from benchmarks import codecs, metrics
+from vqcodec.cli import parse_region
 from vqcodec.compare import Contender, squeeze
+from vqcodec.tiles import Region
 
 SETTINGS = range(1, 101)
 CAPTION = 16  # pixels under a crop
@@ -38,7 +40,7 @@ def shown(image: Image.Image, name: str, bpp: float) -> tuple[str, Image.Image]:
 
 
 def side_by_side(
-    pictures: Sequence[tuple[str, Image.Image]], box: tuple[int, int, int, int], zoom: int
+    pictures: Sequence[tuple[str, Image.Image]], box: Region, zoom: int
 ) -> Image.Image:
     """Draw the part `box` (left, upper, width, height) of captioned pictures in one row."""
     left, upper, width, height = box
@@ -53,18 +55,10 @@ def side_by_side(
     return sheet
 
 
-def _box(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int, int, int]:
-    try:
-        left, upper, width, height = map(int, value.split(","))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} is not four numbers such as 0,0,96,96") from error
-    return left, upper, width, height
-
-
 @click.command()
 @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path))
-@click.option("--box", required=True, callback=_box, help="Left, upper, width, height.")
+@click.option("--box", required=True, callback=parse_region, help="Left, upper, width, height.")
 @click.option("--bpp", default=0.25, show_default=True, type=click.FloatRange(0, min_open=True))
 @click.option("--zoom", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option(
@@ -74,7 +68,7 @@ def _box(_: click.Context, __: click.Parameter, value: str) -> tuple[int, int, i
 def main(
     source: Path,
     output: Path,
-    box: tuple[int, int, int, int],
+    box: Region,
     bpp: float,
     zoom: int,
     names: Sequence[str],

@@ -86,7 +86,8 @@ class VQVAETask:
         """Return the loss and its parts for a batch of crops, uint8 [B, 3, H, W]."""
         position = torch.rand(batch.shape[0], generator=generator, device=batch.device)
         quality = 1 + (QUALITIES - 1) * position
-        out = model(batch.float() / 255.0, quality)
+        x = batch.float() / 255.0
+        out = model(x, quality)
         pixels = batch.shape[-2] * batch.shape[-1]
         bpp = out.bits / pixels
         classical = (m for m in model.modules() if isinstance(m, ClassicalQuantizer))
@@ -100,7 +101,7 @@ class VQVAETask:
             distortion = distortion + self._structure * STRUCTURE_UNIT * unlike
         if self._ssimulacra2:
             with torch.autocast(batch.device.type, enabled=False):
-                differing = ssimulacra2_distortion(batch.float() / 255, out.x_hat.float())
+                differing = ssimulacra2_distortion(x, out.x_hat.float())
             terms["ssimulacra2"] = differing.mean()
             distortion = distortion + self._ssimulacra2 * SSIMULACRA2_UNIT * differing
         loss = rate_distortion(paid, distortion, self._config.lmbda(quality))

@@ -82,7 +82,7 @@ def cli() -> None:
         warnings.simplefilter("ignore", category)
 
 
-def _region(_: click.Context, __: click.Parameter, value: str | None) -> Region | None:
+def parse_region(_: click.Context, __: click.Parameter, value: str | None) -> Region | None:
     """The four whole numbers of the option --region."""
     if value is None:
         return None
@@ -190,7 +190,7 @@ def encode(
 )  # fmt: skip
 @click.option("--partial", is_flag=True, help="Of a truncated file, decode what is there.")
 @click.option(
-    "--region", metavar="X,Y,W,H", callback=_region,
+    "--region", metavar="X,Y,W,H", callback=parse_region,
     help="Only this part: left, upper, width, height in pixels.",
 )  # fmt: skip
 @click.option(

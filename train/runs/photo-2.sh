@@ -6,7 +6,7 @@ set -euo pipefail
 photos=$1 out=$2
 export MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 MALLOC_MMAP_MAX_=0
 common=(--data "$photos"/train-*.tar --valid "$photos"/valid.tar --valid-images 8)
-ssim=(--structure 0.4 --ssimulacra2 0.5 --crop 256 --batch 5)
+ssim=(--structure 0.4 --ssimulacra2 0.5)
 
 finish() {  # the name of a tune, and its distortion: codebooks, and the weights file
     local name=$1
@@ -22,6 +22,7 @@ finish() {  # the name of a tune, and its distortion: codebooks, and the weights
 python -m train.vqvae "${common[@]}" --out "$out"/psnr-integers \
     --steps 28000 --decay 0.5 --warmup 100 --compile
 finish psnr
-python -m train.vqvae "${common[@]}" "${ssim[@]}" --init "$out"/psnr-integers/checkpoint.pt \
-    --gain-range 2.5 --out "$out"/ssim-integers --steps 3000 --decay 0.7 --warmup 100 --compile
-finish ssim --structure 0.4 --ssimulacra2 0.5
+python -m train.vqvae "${common[@]}" "${ssim[@]}" --crop 256 --batch 5 \
+    --init "$out"/psnr-integers/checkpoint.pt --gain-range 2.5 --out "$out"/ssim-integers \
+    --steps 3000 --decay 0.7 --warmup 100 --compile
+finish ssim "${ssim[@]}"
