@@ -76,7 +76,7 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
     """
     import torch
 
-    from vqcodec.model.layers import Block
+    from vqcodec.model.layers import Block, PixelBlock
     from vqcodec.model.prior import PriorPhase
     from vqcodec.model.vqvae import VQVAE, Config, Level
 
@@ -85,6 +85,7 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
         phases=((1, 1), (3, 2)),
         hidden=((12, 16), (8, 16)),
         hidden_between_phases=6,
+        pixel_hidden=(6, 6),
         prior_width=16,
         prior_head=16,
     )
@@ -98,7 +99,7 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
                 torch.nn.init.normal_(module.head.weight, std=0.3)
             if isinstance(module, Level):
                 torch.nn.init.normal_(module.adapt.weight, std=0.02)
-            if isinstance(module, Block):
+            if isinstance(module, Block | PixelBlock):
                 torch.nn.init.normal_(module.out.weight, std=0.01)
         model.prior.upsample.weight.mul_(3)
     return model.eval()

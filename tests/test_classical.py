@@ -24,6 +24,7 @@ TINY = Config(
     phases=((1,), (2,)),
     hidden=((4,), (4,)),
     hidden_between_phases=4,
+    pixel_hidden=(4, 4),
     analysis_blocks=1,
     synthesis_blocks=1,
     prior_width=4,

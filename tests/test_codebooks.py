@@ -18,7 +18,13 @@ from torch import Tensor
 
 from train import codebooks
 from train.checkpoint import load_checkpoint, save_checkpoint
-from train.codebooks import WORD_BOUNDS, choose_groups, measure_ranges, with_codebooks
+from train.codebooks import (
+    WORD_BOUNDS,
+    choose_groups,
+    fit_tables,
+    measure_ranges,
+    with_codebooks,
+)
 from train.errors import CheckpointError
 from vqcodec.model.prior import PriorPhase
 from vqcodec.model.quantizer import CodebookQuantizer
@@ -153,6 +159,18 @@ def test_sharing_words_costs_little(tiny_integers: VQVAE, scenes: Tensor, x: Ten
     before, after = code(model, x, 60), code(converted, x, 60)
     assert (psnr(after) - psnr(before)).abs().max() < 0.5
     assert (after.bits / before.bits - 1).abs().max() < 0.1
+
+
+def test_fitted_tables_know_what_is_chosen(tiny_integers: VQVAE, scenes: Tensor, x: Tensor) -> None:
+    model = with_codebooks(tiny_integers, measure_ranges(tiny_integers, scenes)).eval()
+    before = code(model, x, 60)
+    fit_tables(model, scenes, torch.Generator().manual_seed(0))
+    after = code(model, x, 60)
+    assert bool((after.bits < 0.98 * before.bits).all())
+    assert (psnr(after) - psnr(before)).abs().max() < 0.5
+    for level in model.all_levels():
+        assert all(bool(part.logits.isfinite().all()) for part in level.codebooks.parts)
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_a_codebook_has_the_mean_class_of_its_channels(tiny_integers: VQVAE) -> None:

@@ -30,6 +30,7 @@ INTEGERS = Config(
     phases=((1, 1), (3, 2)),
     hidden=((6, 6), (4, 6)),
     hidden_between_phases=4,
+    pixel_hidden=(4, 4),
     analysis_blocks=1,
     synthesis_blocks=1,
     prior_width=6,
@@ -210,6 +211,20 @@ def test_prior_sees_the_phases_before_and_nothing_else(x: Tensor) -> None:
         after = widths(copy.deepcopy(model), x, seeds)
         same = [torch.equal(*pair) for pair in zip(before, after, strict=True)]
         assert same == [phase <= changed for phase in range(7)]
+
+
+@torch.no_grad()
+def test_the_state_is_sharpened_after_the_second_fine_level_alone() -> None:
+    model, weights = VQVAE(INTEGERS), quality_weights(torch.tensor([50.0]))
+    torch.nn.init.normal_(model.sharpen.out.weight, std=0.3)
+    t = torch.randn(1, CHANNELS, 2, 3)
+    changing = [
+        (number, phase)
+        for number, level in enumerate(model.all_levels())
+        for phase in range(len(level.refine))
+        if not torch.equal(model.refined(t, weights, number, phase), t)
+    ]
+    assert changing == [(3, 1)]
 
 
 # The levels

@@ -3,8 +3,8 @@
 Training starts with integers as words, because they have no range to outgrow. This turns such a
 checkpoint into one with learned codebooks, sized by what the channels really hold: a channel
 gets a codebook of its own, the larger the wider it ranges; channels that are nearly always zero
-share one by the eight. Words and tables start where the integers left off; training goes on with
---init.
+share one by the eight. Words start where the integers left off, tables as the frequencies of what
+the network then chooses; training goes on with --init.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from train.arguments import run_script
 from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from train.data import CropSampler, load_images
 from train.errors import CheckpointError
+from vqcodec.model.layers import QUALITIES
 from vqcodec.model.prior import PriorPhase
 from vqcodec.model.quantizer import (
     CLASS_KNOTS,
     CodebookQuantizer,
     IntegerQuantizer,
+    class_weights,
     integer_log_p,
     log2_width,
 )
@@ -38,7 +40,9 @@ SPARSE_DIM, SPARSE_WORDS = 8, 256
 # Measured where steps are finest, and nearly to the last value: beyond it words are coarse.
 RANGE_QUALITY = 100.0
 QUANTILE = 0.9999
-MEASURED_BATCHES = 12
+MEASURED_BATCHES = 24
+# How many words the distribution that a table has is worth beside those that are counted.
+TABLE_STRENGTH = 100.0
 
 
 def choose_groups(ranges: Tensor) -> Groups:
@@ -151,6 +155,37 @@ def _permute_inputs(model: VQVAE, orders: list[Tensor]) -> None:
         start += coarse[number]
 
 
+@torch.no_grad()
+def fit_tables(model: VQVAE, batches: Tensor, generator: torch.Generator) -> None:
+    """Set the tables to how often the network chooses each word in each class.
+
+    Over uint8 `[N, B, 3, H, W]`, at random qualities.
+    """
+    counts = {
+        codebooks: torch.zeros_like(codebooks.logits)
+        for level in model.all_levels()
+        for codebooks in level.codebooks.parts
+    }
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
+        assert isinstance(module, CodebookQuantizer)
+        chosen = module.indices(*inputs), module.split_symbols(inputs[2])
+        for codebooks, indices, width in zip(module.parts, *chosen, strict=True):
+            knots = class_weights(width).transpose(1, 2)
+            rows = indices[:, None].expand(-1, CLASS_KNOTS, -1)
+            counts[codebooks].scatter_add_(2, rows, knots)
+
+    hooks = [level.quantizer.register_forward_hook(count) for level in model.all_levels()]
+    for batch in batches:
+        quality = 1 + (QUALITIES - 1) * torch.rand(len(batch), generator=generator)
+        model(batch.float() / 255, quality)
+    for hook in hooks:
+        hook.remove()
+    for codebooks, own in counts.items():
+        before = torch.softmax(codebooks.bounded_logits(), -1)
+        codebooks.logits.copy_((own + TABLE_STRENGTH * before).log())
+
+
 def run(arguments: argparse.Namespace) -> bool:
     """Convert as told."""
     state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
@@ -160,7 +195,8 @@ def run(arguments: argparse.Namespace) -> bool:
     load_weights(model, state["ema"], arguments.checkpoint)
     sampler = CropSampler(load_images(arguments.data, arguments.memory << 30), 192, 8, seed=1)
     batches = torch.stack([sampler.batch(step, 0) for step in range(MEASURED_BATCHES)])
-    converted = with_codebooks(model, measure_ranges(model, batches))
+    converted = with_codebooks(model, measure_ranges(model, batches)).eval()
+    fit_tables(converted, batches, torch.Generator().manual_seed(1))
     weights = converted.state_dict()
     config = {**state["config"], "model": dataclasses.asdict(converted.config)}
     save_checkpoint(arguments.out, {**state, "model": weights, "ema": weights, "config": config})

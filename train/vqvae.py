@@ -46,7 +46,7 @@ SSIMULACRA2_UNIT = 8e-5
 INITIAL_BATCHES = 8
 # Each kind of parameter learns at its own share of the learning rate. The linear transforms start
 # near their optimum, where a full step is mostly noise; a word is seen rarely and has far to go.
-RATE_SHARES = {"basis": 0.1, "take": 0.1, "put": 0.1, "words": 4.0, "logits": 4.0}
+RATE_SHARES = {"basis": 0.3, "take": 0.3, "put": 0.3, "words": 4.0, "logits": 4.0}
 # What shapes the values to be quantised. The gradient of a hard rate-distortion choice is biased
 # for these (docs/design.md): with codebooks they rest unless told otherwise.
 ENCODER = ("analysis", "encoder", "take", "log_gain", "adapt")

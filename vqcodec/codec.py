@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,7 @@ class Codec:
 
         With `partial` a truncated file gives what its bytes hold. A `region` (left, upper, width,
         height) gives that part of the image, a `scale` of 2, 4, ... 64 the image so many times
-        smaller, sides rounded up, of a level less for each halving. A file of more than
+        smaller, sides rounded up, of as many levels as hold its detail. A file of more than
         `max_pixels` is refused.
 
         Raises NotVqcError, UnsupportedVersionError, UnknownModelError, TruncatedError,
@@ -121,9 +122,7 @@ class Codec:
         rows, columns = box(region, header.width, header.height)
         if scale not in SCALES or (scale > 1 and region is not None):
             raise ValueError(f"cannot decode {region or 'an image'} at 1/{scale}")
-        # A fine level less for each halving; without any there is a picture at 1/8.
-        fine = self._prior.fine
-        fine = fine[: max(scale < BLOCK, len(fine) - SCALES.index(scale))]
+        fine = self._fine_levels(scale)
         indices = self._read(container, fine)
         if fine:
             pixels = _reduced(self._render(indices, header, rows, columns), scale)
@@ -140,6 +139,16 @@ class Codec:
             icc=chunks.get(ChunkTag.ICC),
             exif=chunks.get(ChunkTag.EXIF),
         )
+
+    def _fine_levels(self, scale: int) -> range:
+        """Return the levels of the 1/8 grid that hold what a picture 1/scale in size can show.
+
+        A block shows (8 / scale)^2 frequencies; without any level there is a picture at 1/8.
+        """
+        wanted = PLANES * (BLOCK // scale) ** 2
+        before = accumulate(self.config.channels[1], initial=0)
+        count = sum(held < wanted for held in list(before)[:-1])
+        return self._prior.fine[:count]
 
     def encode_batch(
         self, images: Sequence[Image.Image], quality: int = DEFAULT_QUALITY

@@ -19,12 +19,13 @@ class DecoderState:
 
     def __init__(self, network: VQVAE, knots: Tensor, t: Tensor) -> None:
         self.t, self.knots = t, knots
+        self._network = network
         self._levels = network.all_levels()
 
     def enter(self, number: int, phase: int) -> Level:
         """Go to a phase of level `number`, which is of this grid; return the level."""
         self._level = level = self._levels[number]
-        self._phase = phase
+        self._number, self._phase = number, phase
         self.positions = level.positions(phase, self.t)
         self.columns = select(self.t, self.positions)
         self.gain = level.gain(self.columns, self.knots)
@@ -35,7 +36,7 @@ class DecoderState:
         level = self._level
         words = level.codebooks.lookup(indices, *self.gain.shape[2:])
         t = level.add(self.t, words / self.gain, self.positions)
-        self.t = level.refined(t, self.knots, self._phase)
+        self.t = self._network.refined(t, self.knots, self._number, self._phase)
 
     def add_level(self, number: int, indices: Parts) -> None:
         """Add all phases of a level, `[codebooks, positions]` a part."""

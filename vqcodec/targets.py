@@ -27,10 +27,10 @@ from vqcodec.truncate import room, truncate, without_ballast
 _LEAST_SIZE, _MOST_SIZE = math.log(0.955), math.log(1.015)
 # A picture may be so many dB better than asked.
 _SURPLUS = 0.2
-# What the forecast has to be shifted by at a quality q: a polynomial of (q - 50) / 50, fitted on
-# 20 photographs with photo-1. Where it fits worse it takes an attempt more.
-_LOG_BYTES_SHIFT = (-0.054, -0.175, -0.914)
-_PSNR_SHIFT = (-0.172, 2.383, 18.938)
+# What the forecast has to be shifted by: polynomials of `centred` quality, fitted by train.forecast
+# on training photographs. Where they fit worse it takes an attempt more.
+LOG_BYTES_SHIFT = (-0.054, -0.175, -0.914)
+PSNR_SHIFT = (-0.172, 2.383, 18.938)
 _BINS = 400
 
 
@@ -57,7 +57,7 @@ def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, li
         payload = codec.encode_stream(prepared.pixels, quality)
         return _Attempt(quality, payload, math.log(len(payload) or 1))
 
-    forecast = _Forecast(codec, prepared.pixels).log_bytes
+    forecast = Forecast(codec, prepared.pixels).log_bytes
     whole = Container(codec.header(prepared, QUALITIES), chunks_of(prepared))
     wanted = min(max_bytes // 2, round(math.exp(forecast[-1])))
     frame, notes = without_ballast(whole, max_bytes, wanted)
@@ -85,9 +85,9 @@ def to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes, list[
 
     def measure(quality: int) -> _Attempt:
         payload = codec.encode_stream(prepared.pixels, quality, picture)
-        return _Attempt(quality, payload, _psnr(prepared, picture))
+        return _Attempt(quality, payload, decibels(prepared, picture))
 
-    tried = _search(measure, _Forecast(codec, prepared.pixels).psnr, psnr, psnr + _SURPLUS)
+    tried = _search(measure, Forecast(codec, prepared.pixels).psnr, psnr, psnr + _SURPLUS)
     reaching = [each for each in tried if each.value >= psnr]
     notes = []
     if reaching:
@@ -128,7 +128,7 @@ def _search(
     return [tried[quality] for quality in sorted(tried)]
 
 
-class _Forecast:
+class Forecast:
     """What to expect of an image at qualities 1..100, float64 `[100]`: log bytes, and PSNR in dB.
 
     A coefficient h costs about log(1 + (h / step)^2), and what it leaves of an error is h^2 where
@@ -148,12 +148,18 @@ class _Forecast:
         bits: Curve = (torch.log1p(ratio) @ counts).numpy()
         errors: Curve = ((power / (1 + ratio)) @ counts).numpy()
         errors = errors / (pixels.shape[0] * pixels.shape[1])
-        u = (quality.double().numpy() - 50) / 50
-        self.log_bytes: Curve = np.log(bits) + np.polyval(_LOG_BYTES_SHIFT, u)
-        self.psnr: Curve = -10 * np.log10(errors) + np.polyval(_PSNR_SHIFT, u)
+        u = centred(quality.double().numpy())
+        self.log_bytes: Curve = np.log(bits) + np.polyval(LOG_BYTES_SHIFT, u)
+        self.psnr: Curve = -10 * np.log10(errors) + np.polyval(PSNR_SHIFT, u)
 
 
-def _psnr(prepared: Prepared, pixels: Pixels) -> float:
+def centred(quality: Curve) -> Curve:
+    """Return qualities 0..100 as -1..1."""
+    return (quality - 50) / 50
+
+
+def decibels(prepared: Prepared, pixels: Pixels) -> float:
+    """Return the PSNR of decoded pixels, uint8 `[H, W, 3]`, in dB."""
     original = prepared.pixels[..., 0] if prepared.gray else prepared.pixels
     decoded = np.asarray(assemble(pixels, gray=prepared.gray), np.float32)
     error = np.square(decoded - original).mean(dtype=np.float64)

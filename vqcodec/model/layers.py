@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vqcodec.model.lapped import BLOCK
+
 QUALITIES = 100
 KNOTS = 9
+SPREAD = 16  # channels that a picture's block sees of the state
 
 M = TypeVar("M")
 
@@ -90,11 +93,49 @@ class Block(nn.Module):
         hidden: Tensor = self.mix(x[:, :seen] * gain[:, :seen])
         if positions is not None:
             hidden = select(hidden, positions)
-        hidden = torch.addcmul(self.shift(weights), hidden, 1 + self.scale(weights))
-        power = hidden.square().mean(dim=1, keepdim=True)
-        hidden = functional.leaky_relu(hidden * (1 + power / 4).pow(-0.25), 0.1)
+        hidden = activated(hidden, self.scale(weights), self.shift(weights))
         change: Tensor = self.out(hidden) / gain
         return change
+
+
+class PixelBlock(nn.Module):
+    """Residual block on a picture, at half its resolution, in units of the quantisation step.
+
+    On the 1/8 grid an edge looks different at each of its 64 places in a block; here it does not.
+    """
+
+    def __init__(self, planes: int, channels: int, hidden: int, log_gain: Tensor) -> None:
+        """The block sees a picture of `planes` and the state behind it, of `channels`."""
+        super().__init__()
+        self.log_gain = QualityTable(log_gain[:, None])
+        self.spread = Conv2d(channels, SPREAD * (BLOCK // 2) ** 2, 1)
+        self.enter = Conv2d(4 * planes + SPREAD, hidden, 3, padding=1)
+        self.mix = Conv2d(hidden, hidden, 3, padding=1)
+        self.out = Conv2d(hidden, 4 * planes, 3, padding=1)
+        self.scale = module_list(QualityTable(torch.zeros(KNOTS, hidden)) for _ in range(2))
+        self.shift = module_list(QualityTable(torch.zeros(KNOTS, hidden)) for _ in range(2))
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, t: Tensor, weights: Tensor) -> Tensor:
+        """Return what the block adds to `x`, `[B, planes, H, W]`; `t` is `[B, C, H/8, W/8]`."""
+        gain: Tensor = self.log_gain(weights).exp()
+        state = functional.pixel_shuffle(self.spread(t * gain), BLOCK // 2)
+        hidden = torch.cat([functional.pixel_unshuffle(x * gain, 2).to(state.dtype), state], 1)
+        entered = self._activated(0, self.enter(hidden), weights)
+        mixed = entered + self._activated(1, self.mix(entered), weights)
+        change: Tensor = functional.pixel_shuffle(self.out(mixed) / gain, 2)
+        return change
+
+    def _activated(self, number: int, hidden: Tensor, weights: Tensor) -> Tensor:
+        return activated(hidden, self.scale[number](weights), self.shift[number](weights))
+
+
+def activated(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return an activation that grows like the square root of a large input."""
+    hidden = torch.addcmul(shift, hidden, 1 + scale)
+    power = hidden.square().mean(dim=1, keepdim=True)
+    return functional.leaky_relu(hidden * (1 + power / 4).pow(-0.25), 0.1)
 
 
 def select(x: Tensor, positions: Tensor) -> Tensor:

@@ -9,10 +9,11 @@ the encoder's features h, adds the codewords to t, and refines t:
 
 so t always predicts the levels to come, and stopping early leaves a coarser picture. The levels
 that hold most of the bits are coded in phases, interleaved sets of positions, so that the later
-positions are predicted from their neighbours too. The gain follows the activity of t. All the
-residual blocks start as the identity and the rest starts as an exact lapped transform: before its
-first training step the network is a good transform codec. One set of weights serves all qualities:
-gains and modulations are tables over quality.
+positions are predicted from their neighbours too. The gain follows the activity of t. Once in the
+loop and once at its end a block works on the picture that t stands for, at half its resolution. All
+the residual blocks start as the identity and the rest starts as an exact lapped transform: before
+its first training step the network is a good transform codec. One set of weights serves all
+qualities: gains and modulations are tables over quality.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from vqcodec.model.layers import (
     QUALITIES,
     Block,
     Conv2d,
+    PixelBlock,
     QualityTable,
     add_at,
     log_step_gain,
@@ -54,6 +56,9 @@ STRIDE = BLOCK * BLOCK
 PLANES = 3
 CHANNELS = PLANES * BLOCK**2
 
+# After this level of the 1/8 grid the state has shapes, no detail: there the picture is sharpened.
+SHARPENED = 1
+
 # What a unit of squared error, in steps of the size that theory gives, costs in nats. By the
 # Lagrangian it is 6; but the choice is greedy, and a value is worth more to those it predicts.
 STEP_WEIGHT = 20.0
@@ -66,20 +71,22 @@ class Config:
     """Sizes of the network.
 
     `channels[scale]` counts the values of each level, coarse to fine, and `phases[scale]` the parts
-    in which its positions are coded. `groups`, one entry a level, holds (dimension, words, number)
-    of its codebooks; None means integers, the first stage of training.
+    in which its positions are coded; `hidden` and `pixel_hidden` are widths of residual blocks.
+    `groups`, one entry a level, holds (dimension, words, number) of its codebooks; None means
+    integers, the first stage of training.
     `gain_range` bounds by how much, in nats, the gain follows the picture.
     With `classical` codebooks assign and learn as in the plain VQ-VAE, for comparison.
     """
 
     lmbda_min: float = 0.0004
     lmbda_max: float = 0.08
-    channels: tuple[tuple[int, ...], ...] = ((48, 144), (6, 10, 32, 112))
-    phases: tuple[tuple[int, ...], ...] = ((1, 1), (3, 2, 2, 1))
-    hidden: tuple[tuple[int, ...], ...] = ((96, 96), (48, 128, 128, 128))
+    channels: tuple[tuple[int, ...], ...] = ((48, 144), (6, 10, 12, 20, 112))
+    phases: tuple[tuple[int, ...], ...] = ((1, 1), (3, 2, 2, 2, 1))
+    hidden: tuple[tuple[int, ...], ...] = ((96, 96), (48, 128, 64, 128, 128))
     hidden_between_phases: int = 48
+    pixel_hidden: tuple[int, ...] = (32, 48)
     analysis_blocks: int = 3
-    synthesis_blocks: int = 3
+    synthesis_blocks: int = 2
     prior_width: int = 64
     prior_head: int = 96
     gain_range: float = 1.0
@@ -111,8 +118,8 @@ class Config:
 
 _MOST = {
     "channels": CHANNELS, "phases": 3, "hidden": 512, "hidden_between_phases": 512,
-    "analysis_blocks": 8, "synthesis_blocks": 8, "prior_width": 512, "prior_head": 512,
-    "groups": 256,
+    "pixel_hidden": 512, "analysis_blocks": 8, "synthesis_blocks": 8,
+    "prior_width": 512, "prior_head": 512, "groups": 256,
 }  # fmt: skip
 _MOST_SIZES = 256  # in all levels
 
@@ -242,6 +249,9 @@ class VQVAE(nn.Module):
         self.encoder = module_list([blocks(0, 1), blocks(1, config.analysis_blocks)])
         self.expand = Block(CHANNELS, config.hidden[1][-1], log_gain, inputs=PLANES)
         self.decoder = blocks(1, config.synthesis_blocks)
+        self.sharpen, self.finish = (
+            PixelBlock(PLANES, CHANNELS, hidden, log_gain) for hidden in config.pixel_hidden
+        )
         self.levels = module_list(
             module_list(Level(config, *size, next(groups)) for size in zip(*scale, strict=True))
             for scale in sizes
@@ -294,13 +304,28 @@ class VQVAE(nn.Module):
         fine: Tensor = self.expand(t, weights)
         return fine.to(weights.dtype)
 
+    def refined(self, t: Tensor, weights: Tensor, number: int, phase: int) -> Tensor:
+        """Return the state refined after a phase of level `number`, counted from the coarsest."""
+        level = self.all_levels()[number]
+        t = level.refined(t, weights, phase)
+        if number == len(self.levels[0]) + SHARPENED and phase + 1 == len(level.refine):
+            change = self.sharpen(self._pixels(t, weights), t, weights)
+            with _float32(t):
+                t = t + self.analysis[1](change.to(weights.dtype))
+        return t
+
     def synthesise(self, t: Tensor, weights: Tensor) -> Tensor:
         """Return the picture of the finest state, `[B, 3, H, W]`, unclamped."""
         for block in self.decoder:
             t = block(t, weights)
+        x = self._pixels(t, weights)
+        x = x + self.finish(x, t, weights).to(x.dtype)
+        return x / 4 + 0.5
+
+    def _pixels(self, t: Tensor, weights: Tensor) -> Tensor:
         with _float32(t):
             x: Tensor = self.synthesis[1](t.to(weights.dtype))
-            return x / 4 + 0.5
+            return x
 
     def forward(self, x: Tensor, quality: Tensor) -> Output:
         """Code `x` at `quality` (float32 `[B]`, 1..100), as training sees it."""
@@ -308,17 +333,18 @@ class VQVAE(nn.Module):
         h = self.analyse(x, weights)
         t = torch.zeros_like(h[0])
         state = self.prior.start(quality, *h[0].shape[2:])
-        priors = iter(self.prior.levels)
+        priors = iter(enumerate(self.prior.levels))
         bits = []
         for scale, levels in enumerate(self.levels):
             if scale:
                 t = self.enter_fine(self.means(t), weights)
                 state = self.prior.refine(state, quality)
             for level in levels:
+                number, phases = next(priors)
                 features = state.features
                 z_q = t.new_zeros(len(t), len(level.take), *t.shape[2:])
                 known: list[Tensor] = []
-                for phase, prior in enumerate(next(priors)):
+                for phase, prior in enumerate(phases):
                     hidden, width = prior(features, quality)
                     known = known or [hidden]
                     positions = level.positions(phase, t)
@@ -329,7 +355,7 @@ class VQVAE(nn.Module):
                         cost = level.error_cost(weights)
                         values, phase_bits = level.quantizer(y, cost, select(width, positions))
                         t = level.add(t, values / gain, positions)
-                    t = level.refined(t, weights, phase).float()
+                    t = self.refined(t, weights, number, phase).float()
                     z_q = add_at(z_q, values.detach(), positions)
                     features = torch.cat([*known, magnitude(z_q)], 1)
                     bits.append(phase_bits)
