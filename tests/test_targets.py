@@ -118,7 +118,8 @@ def test_a_target_takes_few_attempts(
     monkeypatch.setattr(codec, "encode_stream", counted)
     for max_bytes in (600, 1500, 4000):
         to_size(codec, prepare(photo), max_bytes)
-    assert len(attempts) <= 3 * 2
+    # Two as a rule; a forecast that is 4 % off, which is a step of quality, takes a third.
+    assert len(attempts) <= 3 * 2 + 1
 
 
 # The command line
