@@ -227,6 +227,18 @@ def test_the_state_is_sharpened_after_the_second_fine_level_alone() -> None:
     assert changing == [(3, 1)]
 
 
+@pytest.mark.parametrize("height", [1, 2, 16, 17, 35])
+@torch.no_grad()
+def test_a_picture_in_strips_is_the_same(height: int) -> None:
+    block = VQVAE(INTEGERS).finish
+    torch.nn.init.normal_(block.out.weight, std=0.3)
+    weights = quality_weights(torch.tensor([10.0, 60.0]))
+    x, t = torch.randn(2, 3, 8 * height, 24), torch.randn(2, CHANNELS, height, 3)
+    whole, strips = block.train()(x, t, weights), block.eval()(x, t, weights)
+    assert strips.shape == x.shape
+    torch.testing.assert_close(strips, whole)
+
+
 # The levels
 
 

@@ -15,6 +15,7 @@ from vqcodec.model.lapped import BLOCK
 QUALITIES = 100
 KNOTS = 9
 SPREAD = 16  # channels that a picture's block sees of the state
+STRIP = 16  # rows of the state that it works on at once
 
 M = TypeVar("M")
 
@@ -119,6 +120,19 @@ class PixelBlock(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, weights: Tensor) -> Tensor:
         """Return what the block adds to `x`, `[B, planes, H, W]`; `t` is `[B, C, H/8, W/8]`."""
+        if self.training:
+            return self._change(x, t, weights)
+        # In strips, which need little memory. Three convolutions reach no further than a position.
+        strips = []
+        for start in range(0, t.shape[2], STRIP):
+            first, stop = max(start - 1, 0), start + STRIP
+            wide = slice(BLOCK * first, BLOCK * (stop + 1))
+            change = self._change(x[:, :, wide], t[:, :, first : stop + 1], weights)
+            own = slice(BLOCK * (start - first), BLOCK * (stop - first))
+            strips.append(change[:, :, own])
+        return torch.cat(strips, 2)
+
+    def _change(self, x: Tensor, t: Tensor, weights: Tensor) -> Tensor:
         gain: Tensor = self.log_gain(weights).exp()
         state = functional.pixel_shuffle(self.spread(t * gain), BLOCK // 2)
         hidden = torch.cat([functional.pixel_unshuffle(x * gain, 2).to(state.dtype), state], 1)
