@@ -319,8 +319,8 @@ class VQVAE(nn.Module):
         for block in self.decoder:
             t = block(t, weights)
         x = self._pixels(t, weights)
-        x = x + self.finish(x, t, weights).to(x.dtype)
-        return x / 4 + 0.5
+        change: Tensor = self.finish(x, t, weights)
+        return (x + change.to(x.dtype)) / 4 + 0.5
 
     def _pixels(self, t: Tensor, weights: Tensor) -> Tensor:
         with _float32(t):
