@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.forecast import QUALITIES, fitted, log_bytes, missed, psnr
+from train.forecast import QUALITIES, fitted, missed
 from vqcodec.codec import Codec
 from vqcodec.image import prepare
-from vqcodec.targets import Forecast, centred
+from vqcodec.targets import Forecast, centred, psnr_attempts, size_attempts
 
 
 def test_the_shift_takes_up_what_was_missed() -> None:
@@ -22,8 +22,8 @@ def test_misses_are_of_real_files(codec: Codec) -> None:
     prepared = prepare(Image.effect_noise((64, 64), 30).convert("RGB"))
     forecast = Forecast(codec, prepared.pixels)
     for curve, measure in (
-        (forecast.log_bytes, log_bytes(codec, prepared)),
-        (forecast.psnr, psnr(codec, prepared)),
+        (forecast.log_bytes, size_attempts(codec, prepared)),
+        (forecast.psnr, psnr_attempts(codec, prepared)),
     ):
         misses = missed(curve, measure)
         assert misses.shape == (len(QUALITIES),)

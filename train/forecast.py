@@ -19,8 +19,16 @@ from train.arguments import positive, run_script
 from train.data import load_images
 from vqcodec import weights
 from vqcodec.codec import Codec
-from vqcodec.image import Prepared, prepare
-from vqcodec.targets import LOG_BYTES_SHIFT, PSNR_SHIFT, Forecast, centred, decibels
+from vqcodec.image import prepare
+from vqcodec.targets import (
+    LOG_BYTES_SHIFT,
+    PSNR_SHIFT,
+    Attempt,
+    Forecast,
+    centred,
+    psnr_attempts,
+    size_attempts,
+)
 
 QUALITIES = (5, 20, 35, 50, 65, 80, 95)
 DEGREE = 2
@@ -36,25 +44,9 @@ def fitted(shift: Polynomial, misses: Misses) -> Polynomial:
     return tuple(np.round(np.polyadd(shift, change), 3).tolist())
 
 
-def missed(forecast: NDArray[np.float64], measure: Callable[[int], float]) -> NDArray[np.float64]:
+def missed(forecast: NDArray[np.float64], measure: Callable[[int], Attempt]) -> NDArray[np.float64]:
     """Return by how much an image is off its forecast at each of QUALITIES."""
-    return np.array([measure(quality) - forecast[quality - 1] for quality in QUALITIES])
-
-
-def log_bytes(codec: Codec, prepared: Prepared) -> Callable[[int], float]:
-    """Return what measures the log bytes of a stream at a quality."""
-    return lambda quality: float(np.log(len(codec.encode_stream(prepared.pixels, quality)) or 1))
-
-
-def psnr(codec: Codec, prepared: Prepared) -> Callable[[int], float]:
-    """Return what measures the decibels of a picture at a quality."""
-
-    def measure(quality: int) -> float:
-        picture = np.empty_like(prepared.pixels)
-        codec.encode_stream(prepared.pixels, quality, picture)
-        return decibels(prepared, picture)
-
-    return measure
+    return np.array([measure(quality).value - forecast[quality - 1] for quality in QUALITIES])
 
 
 def run(arguments: argparse.Namespace) -> bool:
@@ -67,8 +59,8 @@ def run(arguments: argparse.Namespace) -> bool:
     for index in spread:
         prepared = prepare(Image.fromarray(photographs[index]))
         pixels = prepared.pixels
-        sizes.append(missed(Forecast(default, pixels).log_bytes, log_bytes(default, prepared)))
-        qualities.append(missed(Forecast(tuned, pixels).psnr, psnr(tuned, prepared)))
+        sizes.append(missed(Forecast(default, pixels).log_bytes, size_attempts(default, prepared)))
+        qualities.append(missed(Forecast(tuned, pixels).psnr, psnr_attempts(tuned, prepared)))
     print(f"LOG_BYTES_SHIFT = {fitted(LOG_BYTES_SHIFT, sizes)}")
     print(f"PSNR_SHIFT = {fitted(PSNR_SHIFT, qualities)}")
     return True

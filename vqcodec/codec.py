@@ -146,8 +146,8 @@ class Codec:
         A block shows (8 / scale)^2 frequencies; without any level there is a picture at 1/8.
         """
         wanted = PLANES * (BLOCK // scale) ** 2
-        before = accumulate(self.config.channels[1], initial=0)
-        count = sum(held < wanted for held in list(before)[:-1])
+        before = accumulate(self.config.channels[1][:-1], initial=0)
+        count = sum(held < wanted for held in before)
         return self._prior.fine[:count]
 
     def encode_batch(

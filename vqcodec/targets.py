@@ -38,7 +38,7 @@ Curve = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class _Attempt:
+class Attempt:
     """The stream that a quality gave, and of what was to be reached: log bytes, or dB."""
 
     quality: int
@@ -52,11 +52,6 @@ def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, li
     Where a quality is high enough it takes at least 95 % of them. Raises TargetError if no file is
     as small.
     """
-
-    def measure(quality: int) -> _Attempt:
-        payload = codec.encode_stream(prepared.pixels, quality)
-        return _Attempt(quality, payload, math.log(len(payload) or 1))
-
     forecast = Forecast(codec, prepared.pixels).log_bytes
     whole = Container(codec.header(prepared, QUALITIES), chunks_of(prepared))
     wanted = min(max_bytes // 2, round(math.exp(forecast[-1])))
@@ -66,7 +61,7 @@ def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, li
         raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
     target = math.log(space or 1)
     least, most = target + _LEAST_SIZE, target + _MOST_SIZE
-    tried = _search(measure, forecast, least, most)
+    tried = _search(size_attempts(codec, prepared), forecast, least, most)
     longer = [each for each in tried if each.value > target]
     best = max((each for each in tried if each.value <= target), key=_value, default=None)
     if best is None or (best.value < least and longer):
@@ -81,12 +76,7 @@ def to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes, list[
     In 8 bits, over all pixels and colours as they are stored. Where the best quality falls short,
     its file is returned, with a note.
     """
-    picture = np.empty_like(prepared.pixels)
-
-    def measure(quality: int) -> _Attempt:
-        payload = codec.encode_stream(prepared.pixels, quality, picture)
-        return _Attempt(quality, payload, decibels(prepared, picture))
-
+    measure = psnr_attempts(codec, prepared)
     tried = _search(measure, Forecast(codec, prepared.pixels).psnr, psnr, psnr + _SURPLUS)
     reaching = [each for each in tried if each.value >= psnr]
     notes = []
@@ -99,13 +89,34 @@ def to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes, list[
     return pack(container), notes
 
 
-def _value(attempt: _Attempt) -> float:
+def size_attempts(codec: Codec, prepared: Prepared) -> Callable[[int], Attempt]:
+    """Return what encodes an image at a quality and takes the log bytes of the stream."""
+
+    def measure(quality: int) -> Attempt:
+        payload = codec.encode_stream(prepared.pixels, quality)
+        return Attempt(quality, payload, math.log(len(payload) or 1))
+
+    return measure
+
+
+def psnr_attempts(codec: Codec, prepared: Prepared) -> Callable[[int], Attempt]:
+    """Return what encodes an image at a quality and takes the decibels of its picture."""
+    picture = np.empty_like(prepared.pixels)
+
+    def measure(quality: int) -> Attempt:
+        payload = codec.encode_stream(prepared.pixels, quality, picture)
+        return Attempt(quality, payload, _decibels(prepared, picture))
+
+    return measure
+
+
+def _value(attempt: Attempt) -> float:
     return attempt.value
 
 
 def _search(
-    measure: Callable[[int], _Attempt], forecast: Curve, least: float, most: float
-) -> list[_Attempt]:
+    measure: Callable[[int], Attempt], forecast: Curve, least: float, most: float
+) -> list[Attempt]:
     """Try qualities until one gives a value within `least` … `most`; return all, by rising quality.
 
     What an attempt is off the forecast by is expected of the other qualities too. Without a value
@@ -113,7 +124,7 @@ def _search(
     one there is.
     """
     goal = (least + most) / 2
-    tried: dict[int, _Attempt] = {}
+    tried: dict[int, Attempt] = {}
     low, high = 1, QUALITIES
     while low <= high:
         quality = low + int(np.abs(forecast[low - 1 : high] - goal).argmin())
@@ -158,7 +169,7 @@ def centred(quality: Curve) -> Curve:
     return (quality - 50) / 50
 
 
-def decibels(prepared: Prepared, pixels: Pixels) -> float:
+def _decibels(prepared: Prepared, pixels: Pixels) -> float:
     """Return the PSNR of decoded pixels, uint8 `[H, W, 3]`, in dB."""
     original = prepared.pixels[..., 0] if prepared.gray else prepared.pixels
     decoded = np.asarray(assemble(pixels, gray=prepared.gray), np.float32)
