@@ -49,7 +49,7 @@ def test_never_over_and_nearly_all_used(codec: Codec, photo: Image.Image) -> Non
         # It looks as the quality says, whose whole file has about as many bytes.
         header = unpack(data).header
         whole = codec.encode(photo, header.quality)
-        assert len(whole) <= 1.03 * max_bytes
+        assert len(whole) <= 1.1 * max_bytes
         assert psnr(photo, codec.decode(data)) > psnr(photo, codec.decode(whole)) - 0.5
 
 
@@ -118,8 +118,7 @@ def test_a_target_takes_few_attempts(
     monkeypatch.setattr(codec, "encode_stream", counted)
     for max_bytes in (600, 1500, 4000):
         to_size(codec, prepare(photo), max_bytes)
-    # Two as a rule; a forecast that is 4 % off, which is a step of quality, takes a third.
-    assert len(attempts) <= 3 * 2 + 1
+    assert len(attempts) <= 3 * 2
 
 
 # The command line

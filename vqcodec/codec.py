@@ -231,6 +231,7 @@ class Codec:
                 h = network.fine_features(self._padded(pixels, tile), knots)
                 rows, columns = tile.inner
                 means[0, :, tile.rows, tile.columns] = h[0, :PLANES, rows, columns]
+                release_memory()
             coarse_h = network.coarse_features(means, knots)
 
         state = DecoderState(network, knots, knots.new_zeros(1, CHANNELS, *grid))
@@ -258,9 +259,9 @@ class Codec:
             if picture is not None:
                 whole = slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
                 self._show(state.t, knots, tile, picture, *whole)
+            release_memory()
         indices = coarse + fine
         if len(tiles) > 1:
-            release_memory()
 
             def code(number: int, phase: int, classes: Parts) -> Parts:
                 chosen = self._of_phase(indices, grid, number, phase)
@@ -347,6 +348,7 @@ class Codec:
                 for number, parts in enumerate(indices[coarse:], coarse):
                     state.add_level(number, tile.cut(parts, size))
                 self._show(state.t, knots, tile, pixels, rows, columns)
+                release_memory()
             return pixels
 
     @torch.inference_mode()

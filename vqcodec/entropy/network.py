@@ -196,8 +196,11 @@ class PriorNetwork:
         with one_blas_thread:
             result = []
             for number in numbers:
-                features = _entered(self.levels[number], features)
-                result.append(_walk_level(number, self.levels[number], features, quality, code))
+                level = self.levels[number]
+                # Room for what its indices look like, where anything is coded after them.
+                last = number == self.fine[-1] and len(level.phases) == 1
+                features = _entered(level, features, 0 if last else level.channels)
+                result.append(_walk_level(number, level, features, quality, code))
             return result, features
 
     def finer(self, features: Grid, indices: Indices, quality: int) -> Grid:
@@ -220,13 +223,13 @@ class PriorNetwork:
         return np.concatenate([spread, fine], -1)
 
 
-def _entered(level: PriorLevel, features: Grid) -> Grid:
-    """Return the state of a level's first phase, and zeros for what its indices will look like."""
+def _entered(level: PriorLevel, features: Grid, seen: int) -> Grid:
+    """Return the state of a level's first phase, and `seen` zeros for what it looks like."""
     height, width = features.shape[:2]
     step = max(1, STRIP // width)
     update = level.phases[0].update
     entered = update.bias.shape[0]
-    known = np.zeros((height, width, entered + level.channels), np.uint8)
+    known = np.zeros((height, width, entered + seen), np.uint8)
     for top in range(0, height, step):
         rows = slice(top, min(top + step, height))
         known[rows, :, :entered] = update.rows(features, rows)
@@ -238,7 +241,7 @@ def _walk_level(
 ) -> Parts:
     """Return the indices of a level, and enter what they look like into what is `known`."""
     height, width = known.shape[:2]
-    count, entered = height * width, known.shape[-1] - level.channels
+    count, entered = height * width, level.phases[0].update.bias.shape[0]
     columns = known.reshape(count, -1)
     bounds = np.cumsum(level.parts)
     indices: Parts = []
@@ -253,7 +256,7 @@ def _walk_level(
                 state = prior.update.at(known, positions[part])
             classes[:, part] = prior.classes(state, quality)
         chosen = code(number, phase, np.split(classes, bounds[:-1]))
-        for part in strips:
+        for part in strips if known.shape[-1] > entered else ():
             own = [each[:, part] for each in chosen]
             columns[positions[part], entered:] = _look_up(level.magnitudes, own)
         if len(level.phases) == 1:
