@@ -39,7 +39,7 @@ SQUEEZED: dict[str, codecs.Options] = {
     "avif": {"speed": 4},
     "jxl": {"effort": 9},
 }
-SEARCHED = ("vqcodec", "jpeg", "webp", "avif", "jxl")
+SEARCHED = ("vqcodec", "vqcodec-psnr", "jpeg", "webp", "avif", "jxl")
 NAMES = SEARCHED + hashes.NAMES
 
 FIELDS = (

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -44,6 +45,9 @@ MEASURED_BATCHES = 24
 # How many words the distribution that a table has is worth beside those that are counted.
 TABLE_STRENGTH = 100.0
 
+# Called with a quantizer, its arguments and its result.
+Watcher = Callable[[nn.Module, tuple[Tensor, ...], object], None]
+
 
 def choose_groups(ranges: Tensor) -> Groups:
     """Return the codebooks, (dimension, words, number), for channels of falling `ranges` `[C]`."""
@@ -65,13 +69,8 @@ def measure_ranges(model: VQVAE, batches: Tensor) -> list[Tensor]:
     def note(module: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
         seen.setdefault(module, []).append(inputs[0].abs().transpose(0, 1).flatten(1))
 
-    levels = model.all_levels()
-    hooks = [level.quantizer.register_forward_hook(note) for level in levels]
-    for batch in batches:
-        model(batch.float() / 255, torch.full((len(batch),), RANGE_QUALITY))
-    for hook in hooks:
-        hook.remove()
-    values = [torch.cat(seen[level.quantizer], 1) for level in levels]
+    _watch_quantizers(model, note, batches, lambda size: torch.full((size,), RANGE_QUALITY))
+    values = [torch.cat(seen[level.quantizer], 1) for level in model.all_levels()]
     return [v.kthvalue(max(1, int(QUANTILE * v.shape[1])), dim=1).values for v in values]
 
 
@@ -175,15 +174,24 @@ def fit_tables(model: VQVAE, batches: Tensor, generator: torch.Generator) -> Non
             rows = indices[:, None].expand(-1, CLASS_KNOTS, -1)
             counts[codebooks].scatter_add_(2, rows, knots)
 
-    hooks = [level.quantizer.register_forward_hook(count) for level in model.all_levels()]
-    for batch in batches:
-        quality = 1 + (QUALITIES - 1) * torch.rand(len(batch), generator=generator)
-        model(batch.float() / 255, quality)
-    for hook in hooks:
-        hook.remove()
+    def quality(size: int) -> Tensor:
+        return 1 + (QUALITIES - 1) * torch.rand(size, generator=generator)
+
+    _watch_quantizers(model, count, batches, quality)
     for codebooks, own in counts.items():
         before = torch.softmax(codebooks.bounded_logits(), -1)
         codebooks.logits.copy_((own + TABLE_STRENGTH * before).log())
+
+
+def _watch_quantizers(
+    model: VQVAE, note: Watcher, batches: Tensor, quality: Callable[[int], Tensor]
+) -> None:
+    """Run uint8 `[N, B, 3, H, W]` at qualities made for each batch, and show all quantizers."""
+    hooks = [level.quantizer.register_forward_hook(note) for level in model.all_levels()]
+    for batch in batches:
+        model(batch.float() / 255, quality(len(batch)))
+    for hook in hooks:
+        hook.remove()
 
 
 def run(arguments: argparse.Namespace) -> bool:

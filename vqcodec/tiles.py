@@ -18,8 +18,8 @@ from vqcodec.errors import RegionError
 
 SIDE = 160  # positions; an image of no more than SIDE^2 is one tile
 # Every phase and every block passes on what is one position away, what works on the picture what is
-# two away: 17 in all, and as many in the encoder, where analysis takes the place of synthesis.
-MARGIN = 18
+# two away: 19 in all, and as many in the encoder, where analysis takes the place of synthesis.
+MARGIN = 20
 
 Region = tuple[int, int, int, int]  # left, upper, width, height; pixels
 
