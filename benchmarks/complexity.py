@@ -19,8 +19,8 @@ from vqcodec import weights
 from vqcodec.codec import Codec
 from vqcodec.entropy.network import BLOCK, Layer, PriorNetwork
 from vqcodec.errors import ModelError
+from vqcodec.model.config import STRIDE
 from vqcodec.model.layers import quality_weights
-from vqcodec.model.vqvae import STRIDE
 from vqcodec.phases import phase_positions
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load

@@ -20,7 +20,7 @@ from vqcodec import weights
 from vqcodec.codec import Codec
 from vqcodec.truncate import truncate
 
-LOWER = (2, 4, 6)  # by how much the qualities compared with are
+LOWER = (3, 6)  # by how much the qualities compared with are
 HEADER = ("quality", "share kept", "median dB", "least", "most")
 
 

@@ -1,8 +1,9 @@
 """How well files meet a target, and in what time: python -m benchmarks.targets IMAGES
 
 For `--bpp` the share of the allowed bytes that files take, for `--psnr` the decibels above those
-asked for; images whose target lies beyond both ends of the qualities are left out of these. The
-time is in terms of a plain encode of the same image at quality 50, taken just before.
+asked for, each with the weights that the command line takes then; images whose target lies beyond
+both ends of the qualities are left out of these. The time is in terms of a plain encode of the same
+image at quality 50, taken just before.
 """
 
 import statistics
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from benchmarks import metrics, tables
 from benchmarks.images import find_images
+from vqcodec import weights
 from vqcodec.codec import Codec
 from vqcodec.container import read_header
 from vqcodec.image import prepare
@@ -50,7 +52,7 @@ def psnr_target(codec: Codec, psnr: float) -> tuple[Encode, Met]:
 
 
 def measure(codec: Codec, images: list[Image.Image], encode: Encode, met: Met) -> list[str]:
-    """Return the columns of a target after the first."""
+    """Return the columns of a target after the first; the codec is that of the target."""
     values, times = [], []
     for image in tqdm(images, unit="image", leave=False, disable=None):
         start = time.perf_counter()
@@ -75,12 +77,18 @@ def main(source: Path, sizes: tuple[float, ...], psnrs: tuple[float, ...], threa
     import torch
 
     torch.set_num_threads(threads)
-    codec = Codec.load()
     images = [ref.load() for ref in find_images(source)]
-    codec.encode(images[0])
-    targets = [(f"{bpp:g} bpp, share used", size_target(codec, bpp)) for bpp in sizes]
-    targets += [(f"{psnr:g} dB, surplus", psnr_target(codec, psnr)) for psnr in psnrs]
-    rows = [[name, *measure(codec, images, *target)] for name, target in targets]
+    rows = []
+    for model, wanted, unit, target in (
+        (weights.DEFAULT, sizes, "bpp, share used", size_target),
+        (weights.TUNED["psnr"], psnrs, "dB, surplus", psnr_target),
+    ):
+        codec = Codec.load(model)
+        codec.encode(images[0])
+        rows += [
+            [f"{value:g} {unit}", *measure(codec, images, *target(codec, value))]
+            for value in wanted
+        ]
     click.echo(tables.markdown(HEADER, rows))
 
 

@@ -76,9 +76,11 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
     """
     import torch
 
+    from vqcodec.model.config import Config
     from vqcodec.model.layers import Block, PixelBlock
+    from vqcodec.model.level import Level
     from vqcodec.model.prior import PriorPhase
-    from vqcodec.model.vqvae import VQVAE, Config, Level
+    from vqcodec.model.vqvae import VQVAE
 
     config = Config(
         channels=((6, 8), (4, 12)),

@@ -26,9 +26,10 @@ from train.codebooks import (
     with_codebooks,
 )
 from train.errors import CheckpointError
+from vqcodec.model.config import Config
 from vqcodec.model.prior import PriorPhase
 from vqcodec.model.quantizer import CodebookQuantizer
-from vqcodec.model.vqvae import VQVAE, Config, Output
+from vqcodec.model.vqvae import VQVAE, Output
 
 
 def code(model: VQVAE, x: Tensor, quality: float) -> Output:

@@ -24,8 +24,8 @@ HIDDEN = MIX + OUT
 BLOCK = 16 * HIDDEN
 ENTER = 16 * (3 * 9 + OUT)  # the block that sees three planes alone
 # A block on the picture, at a position of the 1/8 grid: what it sees of the state, and at 16 places
-# three convolutions of the picture's four by three planes and those 16.
-PICTURE = 192 * 16 * 16 + 16 * 9 * ((12 + 16) * 6 + 6 * 6 + 6 * 12)
+# four convolutions of the picture's four by three planes and those 16.
+PICTURE = 192 * 16 * 16 + 16 * 9 * ((12 + 16) * 6 + 2 * 6 * 6 + 6 * 12)
 # 8x8 matrices across the block boundaries inside three planes, along rows and along columns.
 COARSE_FILTERS = 3 * 64 * (16 * (3 - 1) + 24 * (2 - 1))
 FINE_FILTERS = 3 * 64 * (128 * (24 - 1) + 192 * (16 - 1))

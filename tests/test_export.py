@@ -26,9 +26,10 @@ from vqcodec.codec import Codec
 from vqcodec.entropy.coder import FREQUENCY_BITS
 from vqcodec.entropy.network import CLASSES
 from vqcodec.errors import ModelError
+from vqcodec.model.config import Config
 from vqcodec.model.prior import magnitude
 from vqcodec.model.quantizer import Codebooks
-from vqcodec.model.vqvae import VQVAE, Config
+from vqcodec.model.vqvae import VQVAE
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import CONFIG_KEY, NETWORK, TABLES, load
 

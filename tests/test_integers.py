@@ -13,8 +13,9 @@ from train import integers
 from train.checkpoint import load_model
 from train.export import export
 from train.integers import class_offsets, with_integers
+from vqcodec.model.config import Config
 from vqcodec.model.quantizer import Codebooks, IntegerQuantizer
-from vqcodec.model.vqvae import VQVAE, Config
+from vqcodec.model.vqvae import VQVAE
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load
 

@@ -17,8 +17,9 @@ from train.checkpoint import save_checkpoint
 from train.errors import TrainError
 from train.ssimulacra2 import distortion
 from train.vqvae import VALIDATION_QUALITIES, VQVAETask, dissimilarity, main, rate_distortion
+from vqcodec.model.config import Config
 from vqcodec.model.layers import QUALITIES
-from vqcodec.model.vqvae import VQVAE, Config
+from vqcodec.model.vqvae import VQVAE
 
 FLAT = Config(lmbda_min=0.02, lmbda_max=0.02)
 TINY = Config(

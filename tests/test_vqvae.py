@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.model.classical import ClassicalQuantizer
+from vqcodec.model.config import CHANNELS, Config
 from vqcodec.model.layers import (
     KNOTS,
     QUALITIES,
@@ -23,7 +24,8 @@ from vqcodec.model.layers import (
     quality_weights,
     select,
 )
-from vqcodec.model.vqvae import CHANNELS, VQVAE, Config, Level, Output
+from vqcodec.model.level import Level
+from vqcodec.model.vqvae import VQVAE, Output
 
 INTEGERS = Config(
     channels=((16, 32), (8, 24)),
@@ -214,9 +216,16 @@ def test_prior_sees_the_phases_before_and_nothing_else(x: Tensor) -> None:
 
 
 @torch.no_grad()
-def test_the_state_is_sharpened_after_the_second_fine_level_alone() -> None:
-    model, weights = VQVAE(INTEGERS), quality_weights(torch.tensor([50.0]))
-    torch.nn.init.normal_(model.sharpen.out.weight, std=0.3)
+def test_the_state_is_sharpened_after_the_second_and_the_fourth_fine_level() -> None:
+    config = dataclasses.replace(
+        INTEGERS,
+        channels=((16, 32), (2, 6, 4, 8, 12)),
+        phases=((1, 1), (3, 2, 1, 1, 1)),
+        hidden=((6, 6), (4, 6, 6, 6, 6)),
+    )
+    model, weights = VQVAE(config), quality_weights(torch.tensor([50.0]))
+    for block in model.sharpen:
+        torch.nn.init.normal_(block.out.weight, std=0.3)
     t = torch.randn(1, CHANNELS, 2, 3)
     changing = [
         (number, phase)
@@ -224,7 +233,7 @@ def test_the_state_is_sharpened_after_the_second_fine_level_alone() -> None:
         for phase in range(len(level.refine))
         if not torch.equal(model.refined(t, weights, number, phase), t)
     ]
-    assert changing == [(3, 1)]
+    assert changing == [(3, 1), (5, 0)]
 
 
 @pytest.mark.parametrize("height", [1, 2, 16, 17, 35])
@@ -244,7 +253,7 @@ def test_a_picture_in_strips_is_the_same(height: int) -> None:
 
 def random_level(phases: int) -> Level:
     """A level whose refinements do something."""
-    level = Level(INTEGERS, 5, phases, 6, None)
+    level = Level(INTEGERS, 0, (5, phases, 6), None)
     for block in level.refine:
         torch.nn.init.normal_(block.out.weight, std=0.3)
     return level

@@ -22,7 +22,9 @@ from train.arguments import run_script
 from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from train.data import CropSampler, load_images
 from train.errors import CheckpointError
+from vqcodec.model.config import Config, Groups
 from vqcodec.model.layers import QUALITIES
+from vqcodec.model.level import Level
 from vqcodec.model.prior import PriorPhase
 from vqcodec.model.quantizer import (
     CLASS_KNOTS,
@@ -32,7 +34,7 @@ from vqcodec.model.quantizer import (
     integer_log_p,
     log2_width,
 )
-from vqcodec.model.vqvae import VQVAE, Config, Groups, Level
+from vqcodec.model.vqvae import VQVAE
 
 # A channel whose range, in steps, exceeds the bound gets a codebook of so many words to itself; the
 # others share codebooks of 256 words by the eight.

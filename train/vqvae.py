@@ -33,8 +33,9 @@ from train.loop import Trainer
 from train.place import Place
 from train.ssimulacra2 import distortion as ssimulacra2_distortion
 from vqcodec.model.classical import ClassicalQuantizer
+from vqcodec.model.config import Config
 from vqcodec.model.layers import QUALITIES
-from vqcodec.model.vqvae import VQVAE, Config
+from vqcodec.model.vqvae import VQVAE
 
 VALIDATION_QUALITIES = (10, 30, 50, 70, 90)
 # At this lmbda a unit of loss is a bit per pixel.

@@ -28,8 +28,9 @@ from vqcodec.entropy.coder import Decoder, Encoder
 from vqcodec.entropy.network import BLOCK, CodePhase, Indices, Parts
 from vqcodec.errors import ModelError, UnknownModelError
 from vqcodec.image import Pixels, Prepared, assemble, chunks_of, decode_alpha, prepare
+from vqcodec.model.config import CHANNELS, PLANES, STRIDE
 from vqcodec.model.layers import QUALITIES, quality_weights, select
-from vqcodec.model.vqvae import CHANNELS, PLANES, STRIDE, VQVAE
+from vqcodec.model.vqvae import VQVAE
 from vqcodec.phases import phase_positions
 from vqcodec.state import DecoderState, class_centres
 from vqcodec.tiles import Region, Tile, box, covering, overlap, release_memory, split

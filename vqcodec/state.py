@@ -10,8 +10,9 @@ from torch import Tensor
 
 from vqcodec.entropy.network import CLASS_SHIFT, Parts
 from vqcodec.model.layers import select
+from vqcodec.model.level import Level
 from vqcodec.model.prior import ACTIVATION_UNIT
-from vqcodec.model.vqvae import VQVAE, Level
+from vqcodec.model.vqvae import VQVAE
 
 
 class DecoderState:

@@ -35,7 +35,7 @@ from vqcodec.container import (
 )
 from vqcodec.entropy.coder import Decoder
 from vqcodec.errors import CorruptError, TargetError, TruncatedError, VqcError
-from vqcodec.model.vqvae import STRIDE
+from vqcodec.model.config import STRIDE
 from vqcodec.truncate import truncate
 from vqcodec.VqcImagePlugin import VqcImageFile
 from vqcodec.weights.store import load

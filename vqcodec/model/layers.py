@@ -15,6 +15,7 @@ from vqcodec.model.lapped import BLOCK
 QUALITIES = 100
 KNOTS = 9
 SPREAD = 16  # channels that a picture's block sees of the state
+MIXES = 2  # layers between its first and its last
 STRIP = 16  # rows of the state that it works on at once
 
 M = TypeVar("M")
@@ -111,10 +112,12 @@ class PixelBlock(nn.Module):
         self.log_gain = QualityTable(log_gain[:, None])
         self.spread = Conv2d(channels, SPREAD * (BLOCK // 2) ** 2, 1)
         self.enter = Conv2d(4 * planes + SPREAD, hidden, 3, padding=1)
-        self.mix = Conv2d(hidden, hidden, 3, padding=1)
+        self.mix = module_list(Conv2d(hidden, hidden, 3, padding=1) for _ in range(MIXES))
         self.out = Conv2d(hidden, 4 * planes, 3, padding=1)
-        self.scale = module_list(QualityTable(torch.zeros(KNOTS, hidden)) for _ in range(2))
-        self.shift = module_list(QualityTable(torch.zeros(KNOTS, hidden)) for _ in range(2))
+        self.scale, self.shift = (
+            module_list(QualityTable(torch.zeros(KNOTS, hidden)) for _ in range(1 + MIXES))
+            for _ in range(2)
+        )
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -122,7 +125,7 @@ class PixelBlock(nn.Module):
         """Return what the block adds to `x`, `[B, planes, H, W]`; `t` is `[B, C, H/8, W/8]`."""
         if self.training:
             return self._change(x, t, weights)
-        # In strips, which need little memory. Three convolutions reach no further than a position.
+        # In strips, which need little memory. Four convolutions reach no further than a position.
         strips = []
         for start in range(0, t.shape[2], STRIP):
             first, stop = max(start - 1, 0), start + STRIP
@@ -136,9 +139,10 @@ class PixelBlock(nn.Module):
         gain: Tensor = self.log_gain(weights).exp()
         state = functional.pixel_shuffle(self.spread(t * gain), BLOCK // 2)
         hidden = torch.cat([functional.pixel_unshuffle(x * gain, 2).to(state.dtype), state], 1)
-        entered = self._activated(0, self.enter(hidden), weights)
-        mixed = entered + self._activated(1, self.mix(entered), weights)
-        change: Tensor = functional.pixel_shuffle(self.out(mixed) / gain, 2)
+        hidden = self._activated(0, self.enter(hidden), weights)
+        for number, mix in enumerate(self.mix, 1):
+            hidden = hidden + self._activated(number, mix(hidden), weights)
+        change: Tensor = functional.pixel_shuffle(self.out(hidden) / gain, 2)
         return change
 
     def _activated(self, number: int, hidden: Tensor, weights: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ the encoder's features h, adds the codewords to t, and refines t:
 
 so t always predicts the levels to come, and stopping early leaves a coarser picture. The levels
 that hold most of the bits are coded in phases, interleaved sets of positions, so that the later
-positions are predicted from their neighbours too. The gain follows the activity of t. Once in the
-loop and once at its end a block works on the picture that t stands for, at half its resolution. All
+positions are predicted from their neighbours too. The gain follows the activity of t. Twice in the
+loop and once after it a block works on the picture that t stands for, at half its resolution. All
 the residual blocks start as the identity and the rest starts as an exact lapped transform: before
 its first training step the network is a good transform codec. One set of weights serves all
 qualities: gains and modulations are tables over quality.
@@ -18,125 +18,32 @@ qualities: gains and modulations are tables over quality.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from vqcodec.errors import ModelError
-from vqcodec.model.classical import ClassicalQuantizer
-from vqcodec.model.lapped import BLOCK, LappedAnalysis, LappedSynthesis, opponent_matrix
+from vqcodec.model.config import CHANNELS, PLANES, Config
+from vqcodec.model.lapped import LappedAnalysis, LappedSynthesis, opponent_matrix
 from vqcodec.model.layers import (
-    KNOTS,
-    QUALITIES,
     Block,
-    Conv2d,
     PixelBlock,
-    QualityTable,
     add_at,
     log_step_gain,
     module_list,
     quality_weights,
     select,
 )
+from vqcodec.model.level import Level
 from vqcodec.model.prior import Prior, PriorPhase, PriorState, magnitude
-from vqcodec.model.quantizer import (
-    WIDTH_OFFSET,
-    WIDTH_SLOPE,
-    CodebookQuantizer,
-    Group,
-    IntegerQuantizer,
-)
-from vqcodec.phases import phase_positions
+from vqcodec.model.quantizer import WIDTH_OFFSET, WIDTH_SLOPE
 
-STRIDE = BLOCK * BLOCK
-PLANES = 3
-CHANNELS = PLANES * BLOCK**2
-
-# After this level of the 1/8 grid the state has shapes, no detail: there the picture is sharpened.
-SHARPENED = 1
-
-# What a unit of squared error, in steps of the size that theory gives, costs in nats. By the
-# Lagrangian it is 6; but the choice is greedy, and a value is worth more to those it predicts.
-STEP_WEIGHT = 20.0
-
-Groups = tuple[Group, ...]
-
-
-@dataclass(frozen=True)
-class Config:
-    """Sizes of the network.
-
-    `channels[scale]` counts the values of each level, coarse to fine, and `phases[scale]` the parts
-    in which its positions are coded; `hidden` and `pixel_hidden` are widths of residual blocks.
-    `groups`, one entry a level, holds (dimension, words, number) of its codebooks; None means
-    integers, the first stage of training.
-    `gain_range` bounds by how much, in nats, the gain follows the picture.
-    With `classical` codebooks assign and learn as in the plain VQ-VAE, for comparison.
-    """
-
-    lmbda_min: float = 0.0004
-    lmbda_max: float = 0.08
-    channels: tuple[tuple[int, ...], ...] = ((48, 144), (6, 10, 12, 20, 112))
-    phases: tuple[tuple[int, ...], ...] = ((1, 1), (3, 2, 2, 2, 1))
-    hidden: tuple[tuple[int, ...], ...] = ((96, 96), (48, 128, 64, 128, 128))
-    hidden_between_phases: int = 48
-    pixel_hidden: tuple[int, ...] = (32, 48)
-    analysis_blocks: int = 3
-    synthesis_blocks: int = 2
-    prior_width: int = 64
-    prior_head: int = 96
-    gain_range: float = 1.0
-    groups: tuple[Groups, ...] | None = None
-    classical: bool = False
-
-    def lmbda(self, quality: Tensor) -> Tensor:
-        """Return the Lagrange multiplier of qualities 1..100: bits per pixel per unit of 8-bit mse.
-
-        Each step of quality multiplies it by the same factor.
-        """
-        ratio = self.lmbda_max / self.lmbda_min
-        return self.lmbda_min * ratio ** ((quality.float() - 1) / (QUALITIES - 1))
-
-    @classmethod
-    def from_dict(cls, values: dict[str, object]) -> Config:
-        """Build a config from parsed JSON (lists become tuples).
-
-        Raises TypeError on bad fields, ValueError on sizes that no network of ours has: a weights
-        file may come from anyone, and the network is laid out in memory by its config.
-        """
-        config = cls(**{name: _as_tuple(value) for name, value in values.items()})  # type: ignore[arg-type]
-        for name, most in _MOST.items():
-            sizes = list(_numbers(getattr(config, name)))
-            if len(sizes) > _MOST_SIZES or any(not 1 <= size <= most for size in sizes):
-                raise ValueError(f"{name} is out of bounds")
-        return config
-
-
-_MOST = {
-    "channels": CHANNELS, "phases": 3, "hidden": 512, "hidden_between_phases": 512,
-    "pixel_hidden": 512, "analysis_blocks": 8, "synthesis_blocks": 8,
-    "prior_width": 512, "prior_head": 512, "groups": 256,
-}  # fmt: skip
-_MOST_SIZES = 256  # in all levels
-
-
-def _numbers(value: object) -> Iterator[int]:
-    """Yield the whole numbers in nested tuples; raises TypeError for anything else but None."""
-    if isinstance(value, tuple):
-        for each in value:
-            yield from _numbers(each)
-    elif isinstance(value, int):
-        yield value
-    elif value is not None:
-        raise TypeError(f"{value!r} is no size")
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+# After these levels of the 1/8 grid the picture is sharpened: the state has shapes, no detail, and
+# all but the finest of it.
+SHARPENED = (1, 3)
 
 
 @dataclass(frozen=True)
@@ -149,85 +56,6 @@ class Output:
     x_hat: Tensor
 
 
-class Level(nn.Module):
-    """One level: the directions of the features it codes, their gain, and how t is refined.
-
-    `refine` holds a block for each phase. All but the last predict the positions of the next phase
-    and leave the others as they are.
-    """
-
-    log_step_gain: Tensor
-
-    def __init__(
-        self, config: Config, channels: int, phases: int, hidden: int, groups: Groups | None
-    ) -> None:
-        super().__init__()
-        log_gain = log_step_gain(config.lmbda_min, config.lmbda_max)
-        self.take = nn.Parameter(torch.zeros(channels, CHANNELS))
-        self.put = nn.Parameter(torch.zeros(CHANNELS, channels))
-        self.log_gain = QualityTable(log_gain[:, None].expand(KNOTS, channels))
-        self.register_buffer("log_step_gain", log_gain[:, None].clone())
-        self.gain_range = config.gain_range
-        self.adapt = Conv2d(CHANNELS, channels, 1)
-        nn.init.zeros_(self.adapt.weight)
-        nn.init.zeros_(self.adapt.bias)
-        codebooks = ClassicalQuantizer if config.classical else CodebookQuantizer
-        self.quantizer: IntegerQuantizer | CodebookQuantizer = (
-            IntegerQuantizer(channels) if groups is None else codebooks(groups)
-        )
-        between = [config.hidden_between_phases] * (phases - 1)
-        self.refine = module_list(Block(CHANNELS, width, log_gain) for width in (*between, hidden))
-
-    @property
-    def codebooks(self) -> CodebookQuantizer:
-        """The quantizer that files are coded with; raises ModelError in the first stage."""
-        if not isinstance(self.quantizer, CodebookQuantizer):
-            raise ModelError("the network has no codebooks yet: run train.codebooks first")
-        return self.quantizer
-
-    def positions(self, phase: int, t: Tensor) -> Tensor:
-        """Return the raster positions that a phase codes, int64 `[N]`."""
-        positions = phase_positions(len(self.refine), phase, *t.shape[2:])
-        return torch.from_numpy(positions).to(t.device)
-
-    def gain(self, t: Tensor, weights: Tensor) -> Tensor:
-        """Return the inverse of the step, `[B, C, H, W]`: finer where the state is smooth, say.
-
-        It depends on its own column of `t` alone: that of :func:`select`-ed columns is the same.
-        """
-        theory = (weights @ self.log_step_gain)[:, :, None, None].exp()
-        activity = torch.log1p((theory * t).abs())
-        log_gain: Tensor = self.log_gain(weights)
-        following = self.gain_range * torch.tanh(self.adapt(activity) / self.gain_range)
-        return (log_gain + following).exp()
-
-    def error_cost(self, weights: Tensor) -> Tensor:
-        """Return what a unit of squared error of y costs in nats, `[B, C, 1, 1]`.
-
-        Where the gain follows the picture, errors matter as much in finer steps as in coarser ones.
-        """
-        theory = (weights @ self.log_step_gain)[:, :, None, None]
-        log_gain: Tensor = self.log_gain(weights)
-        return STEP_WEIGHT * (2 * (theory - log_gain.detach())).exp()
-
-    def residual(self, h: Tensor, t: Tensor) -> Tensor:
-        """Return what the state does not explain of the features, `[B, C, H, W]`, by column too."""
-        return functional.conv2d(h - t, self.take[:, :, None, None])
-
-    def add(self, t: Tensor, residual: Tensor, positions: Tensor) -> Tensor:
-        """Return the decoder's state with decoded columns of the residual added, not refined."""
-        return add_at(t, functional.conv2d(residual, self.put[:, :, None, None]), positions)
-
-    def refined(self, t: Tensor, weights: Tensor, phase: int) -> Tensor:
-        """Return the state refined after a phase."""
-        block = self.refine[phase]
-        if phase + 1 == len(self.refine):
-            refined: Tensor = block(t, weights)
-            return refined
-        positions = self.positions(phase + 1, t)
-        return add_at(t, block.branch(t, weights, positions).to(t.dtype), positions)
-
-
 class VQVAE(nn.Module):
     """The codec's network. Images are float32 `[B, 3, H, W]` in [0, 1], H and W multiples of 64."""
 
@@ -235,6 +63,7 @@ class VQVAE(nn.Module):
         super().__init__()
         self.config = config
         log_gain = log_step_gain(config.lmbda_min, config.lmbda_max)
+        to_come = itertools.count(sum(map(len, config.channels)) - 1, -1)
         groups = iter(config.groups or [None] * sum(map(len, config.channels)))
         sizes = zip(config.channels, config.phases, config.hidden, strict=True)
 
@@ -249,11 +78,18 @@ class VQVAE(nn.Module):
         self.encoder = module_list([blocks(0, 1), blocks(1, config.analysis_blocks)])
         self.expand = Block(CHANNELS, config.hidden[1][-1], log_gain, inputs=PLANES)
         self.decoder = blocks(1, config.synthesis_blocks)
-        self.sharpen, self.finish = (
-            PixelBlock(PLANES, CHANNELS, hidden, log_gain) for hidden in config.pixel_hidden
+        sharpen, finish = config.pixel_hidden
+        self.sharpen = module_list(
+            PixelBlock(PLANES, CHANNELS, sharpen, log_gain)
+            for fine in SHARPENED
+            if fine < len(config.channels[-1])
         )
+        self.finish = PixelBlock(PLANES, CHANNELS, finish, log_gain)
         self.levels = module_list(
-            module_list(Level(config, *size, next(groups)) for size in zip(*scale, strict=True))
+            module_list(
+                Level(config, next(to_come), size, next(groups))
+                for size in zip(*scale, strict=True)
+            )
             for scale in sizes
         )
         symbols = [[level.quantizer.symbols for level in scale] for scale in self.levels]
@@ -308,8 +144,10 @@ class VQVAE(nn.Module):
         """Return the state refined after a phase of level `number`, counted from the coarsest."""
         level = self.all_levels()[number]
         t = level.refined(t, weights, phase)
-        if number == len(self.levels[0]) + SHARPENED and phase + 1 == len(level.refine):
-            change = self.sharpen(self._pixels(t, weights), t, weights)
+        fine = number - len(self.levels[0])
+        if fine in SHARPENED and phase + 1 == len(level.refine):
+            sharpen = self.sharpen[SHARPENED.index(fine)]
+            change = sharpen(self._pixels(t, weights), t, weights)
             with _float32(t):
                 t = t + self.analysis[1](change.to(weights.dtype))
         return t

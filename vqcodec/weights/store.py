@@ -40,7 +40,8 @@ class Weights:
         """Return the analysis and synthesis network in float32; raises ModelError if damaged."""
         import torch
 
-        from vqcodec.model.vqvae import VQVAE, Config
+        from vqcodec.model.config import Config
+        from vqcodec.model.vqvae import VQVAE
 
         try:
             # Not on the meta device, whose first use imports torch's compiler: half a second.

@@ -1,0 +1,91 @@
+"""The sizes of the network, read from a weights file with care."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vqcodec.model.lapped import BLOCK
+from vqcodec.model.layers import QUALITIES
+from vqcodec.model.quantizer import Group
+
+STRIDE = BLOCK * BLOCK
+PLANES = 3
+CHANNELS = PLANES * BLOCK**2
+
+Groups = tuple[Group, ...]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes of the network.
+
+    `channels[scale]` counts the values of each level, coarse to fine, and `phases[scale]` the parts
+    in which its positions are coded; `hidden` and `pixel_hidden` are widths of residual blocks.
+    `groups`, one entry a level, holds (dimension, words, number) of its codebooks; None means
+    integers, the first stage of training.
+    `gain_range` bounds by how much, in nats, the gain follows the picture.
+    With `classical` codebooks assign and learn as in the plain VQ-VAE, for comparison.
+    """
+
+    lmbda_min: float = 0.0004
+    lmbda_max: float = 0.08
+    channels: tuple[tuple[int, ...], ...] = ((48, 144), (6, 10, 12, 20, 112))
+    phases: tuple[tuple[int, ...], ...] = ((1, 1), (3, 2, 2, 2, 1))
+    hidden: tuple[tuple[int, ...], ...] = ((96, 96), (48, 128, 64, 128, 128))
+    hidden_between_phases: int = 48
+    pixel_hidden: tuple[int, ...] = (32, 64)
+    analysis_blocks: int = 3
+    synthesis_blocks: int = 2
+    prior_width: int = 64
+    prior_head: int = 96
+    gain_range: float = 1.0
+    groups: tuple[Groups, ...] | None = None
+    classical: bool = False
+
+    def lmbda(self, quality: Tensor) -> Tensor:
+        """Return the Lagrange multiplier of qualities 1..100: bits per pixel per unit of 8-bit mse.
+
+        Each step of quality multiplies it by the same factor.
+        """
+        ratio = self.lmbda_max / self.lmbda_min
+        return self.lmbda_min * ratio ** ((quality.float() - 1) / (QUALITIES - 1))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, object]) -> Config:
+        """Build a config from parsed JSON (lists become tuples).
+
+        Raises TypeError on bad fields, ValueError on sizes that no network of ours has: a weights
+        file may come from anyone, and the network is laid out in memory by its config.
+        """
+        config = cls(**{name: _as_tuple(value) for name, value in values.items()})  # type: ignore[arg-type]
+        for name, most in _MOST.items():
+            sizes = list(_numbers(getattr(config, name)))
+            if len(sizes) > _MOST_SIZES or any(not 1 <= size <= most for size in sizes):
+                raise ValueError(f"{name} is out of bounds")
+        return config
+
+
+_MOST = {
+    "channels": CHANNELS, "phases": 3, "hidden": 512, "hidden_between_phases": 512,
+    "pixel_hidden": 512, "analysis_blocks": 8, "synthesis_blocks": 8,
+    "prior_width": 512, "prior_head": 512, "groups": 256,
+}  # fmt: skip
+_MOST_SIZES = 256  # in all levels
+
+
+def _numbers(value: object) -> Iterator[int]:
+    """Yield the whole numbers in nested tuples; raises TypeError for anything else but None."""
+    if isinstance(value, tuple):
+        for each in value:
+            yield from _numbers(each)
+    elif isinstance(value, int):
+        yield value
+    elif value is not None:
+        raise TypeError(f"{value!r} is no size")
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
