@@ -69,6 +69,7 @@ def test_tiles_change_neither_indices_nor_bytes_nor_pixels(
     indices, decoded = codec.encode_indices(sample, 70), np.array(codec.decode(file), int)
     picture = np.empty_like(np.array(sample))
     monkeypatch.setattr(tiles, "SIDE", 22)
+    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
     for level, own in zip(indices, codec.encode_indices(sample, 70), strict=True):
         for part, mine in zip(level, own, strict=True):
             np.testing.assert_array_equal(part, mine)
@@ -83,6 +84,7 @@ def test_without_a_margin_tiles_would_show(
 ) -> None:
     decoded = np.array(codec.decode(file), int)
     monkeypatch.setattr(tiles, "SIDE", 22)
+    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
     monkeypatch.setattr(tiles, "MARGIN", 0)
     assert abs(np.array(codec.decode(file), int) - decoded).max() > 1
 

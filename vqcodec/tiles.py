@@ -16,7 +16,8 @@ import numpy as np
 from vqcodec.entropy.network import BLOCK, Indices, Parts
 from vqcodec.errors import RegionError
 
-SIDE = 160  # positions; an image of no more than SIDE^2 is one tile
+SIDE = 128  # positions
+ONE_TILE = 160**2  # an image of no more positions is one tile: margins would cost it more
 # Every phase and every block passes on what is one position away, what works on the picture what is
 # two away: 19 in all, and as many in the encoder, where analysis takes the place of synthesis.
 MARGIN = 20
@@ -61,7 +62,7 @@ def split(height: int, width: int, rows: slice, columns: slice) -> list[Tile]:
     One without a margin if the whole grid is asked for and small enough.
     """
     whole = slice(0, height), slice(0, width)
-    if (rows, columns) == whole and height * width <= SIDE**2:
+    if (rows, columns) == whole and height * width <= ONE_TILE:
         return [Tile(rows, columns, rows, columns)]
     return [
         Tile(own_rows, own_columns, _widened(own_rows, height), _widened(own_columns, width))
