@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.forecast import QUALITIES, fitted, missed
+from train.forecast import QUALITIES, fitted, joined, missed
 from vqcodec.codec import Codec
 from vqcodec.image import prepare
-from vqcodec.targets import Forecast, centred, psnr_attempts, size_attempts
+from vqcodec.targets import centred, log_bytes, psnr, psnr_attempts, size_attempts
 
 
 def test_the_shift_takes_up_what_was_missed() -> None:
@@ -20,12 +20,16 @@ def test_the_shift_takes_up_what_was_missed() -> None:
 
 def test_misses_are_of_real_files(codec: Codec) -> None:
     prepared = prepare(Image.effect_noise((64, 64), 30).convert("RGB"))
-    forecast = Forecast(codec, prepared.pixels)
-    for curve, measure in (
-        (forecast.log_bytes, size_attempts(codec, prepared)),
-        (forecast.psnr, psnr_attempts(codec, prepared)),
-    ):
-        misses = missed(curve, measure)
+    for curve, attempts in ((log_bytes, size_attempts), (psnr, psnr_attempts)):
+        misses = missed(codec, prepared, curve, attempts)
         assert misses.shape == (len(QUALITIES),)
-        reached = [forecast + miss for forecast, miss in zip(curve[4::15], misses, strict=True)]
-        assert np.all(np.diff(reached) > 0)
+        expected = curve(codec, prepared)[np.array(QUALITIES) - 1]
+        assert np.all(np.diff(expected + misses) > 0)
+
+
+def test_joined_photographs_are_cut_to_the_smallest() -> None:
+    rng = np.random.default_rng(0)
+    four = [rng.integers(0, 256, (20 + n, 30 - n, 3), np.uint8) for n in range(4)]
+    (large,) = joined([*four, four[0]])
+    assert large.shape == (40, 54, 3)
+    assert np.array_equal(large[20:, 27:], four[3][:20, :27])

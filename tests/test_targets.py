@@ -16,8 +16,8 @@ from vqcodec.cli import cli
 from vqcodec.codec import Codec
 from vqcodec.container import ChunkTag, unpack
 from vqcodec.errors import TargetError
-from vqcodec.image import prepare
-from vqcodec.targets import to_psnr, to_size
+from vqcodec.image import Pixels, prepare
+from vqcodec.targets import Attempt, sampled, samples, to_psnr, to_size
 
 
 def test_functions_of_the_package(codec: Codec, photo: Image.Image) -> None:
@@ -108,17 +108,48 @@ def test_other_modes_and_flat_images(codec: Codec, photo: Image.Image, mode: str
 def test_a_target_takes_few_attempts(
     codec: Codec, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attempts = []
+    sizes = []
     encode_stream = codec.encode_stream
 
-    def counted(*arguments: object) -> object:
-        attempts.append(arguments)
-        return encode_stream(*arguments)  # type: ignore[arg-type]
+    def counted(pixels: Pixels, *arguments: object) -> object:
+        sizes.append(pixels.size)
+        return encode_stream(pixels, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(codec, "encode_stream", counted)
     for max_bytes in (600, 1500, 4000):
         to_size(codec, prepare(photo), max_bytes)
-    assert len(attempts) <= 3 * 2
+    pixels = 3 * photo.width * photo.height
+    assert 3 <= sizes.count(pixels) <= 3 * 2
+    assert sum(sizes) - pixels * sizes.count(pixels) <= 3 * pixels / 3
+
+
+def test_samples_are_squares_of_the_image_spread_over_it() -> None:
+    squares = np.arange(16 * 24, dtype=np.uint16).reshape(16, 24)
+    pixels = np.stack([squares // 256, squares % 256, 0 * squares], 2).astype(np.uint8)
+    image = Image.fromarray(pixels.repeat(64, 0).repeat(64, 1))
+    small, large = samples(prepare(image))
+    assert small.pixels.shape == (6 * 64, 4 * 64, 3)
+    assert large.pixels.shape == (10 * 64, 9 * 64, 3)
+    high, low, _ = np.moveaxis(large.pixels[::64, ::64].astype(int), 2, 0)
+    numbers = 256 * high + low
+    assert np.array_equal(large.pixels[63::64, 63::64], large.pixels[::64, ::64])
+    assert np.all(np.diff(numbers.flatten()) > 0)
+    assert numbers[0, 0] < 5
+    assert numbers[-1, -1] >= 16 * 24 - 5
+    assert not samples(prepare(image.crop((0, 0, 3 * 64, 5 * 64))))
+
+
+def test_a_forecast_is_shifted_by_what_samples_are_off() -> None:
+    rising = np.arange(100.0)
+    tried = []
+
+    def measure(quality: int) -> Attempt:
+        tried.append(quality)
+        return Attempt(quality, b"", rising[quality - 1] + 10)
+
+    expected = sampled(rising + 3, [(rising, measure), (rising, measure)], 50)
+    assert np.array_equal(expected, rising + 13)
+    assert tried == [48, 38]
 
 
 # The command line

@@ -1,6 +1,6 @@
 """What `vqcodec.targets` expects of an image, fitted: python -m train.forecast PATH…
 
-Prints the polynomials for `vqcodec/targets.py`, from files of photographs that are spread over
+Prints the constants for `vqcodec/targets.py`, from files of photographs that are spread over
 those given: log bytes by the default weights, decibels by the weights that are tuned for them.
 """
 
@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from train.arguments import positive, run_script
 from train.data import load_images
 from vqcodec import weights
 from vqcodec.codec import Codec
-from vqcodec.image import prepare
+from vqcodec.image import Pixels, Prepared, prepare
 from vqcodec.targets import (
     LOG_BYTES_SHIFT,
     PSNR_SHIFT,
-    Attempt,
-    Forecast,
+    Curve,
+    Measure,
     centred,
+    log_bytes,
+    psnr,
     psnr_attempts,
+    samples,
     size_attempts,
 )
 
@@ -34,7 +36,9 @@ QUALITIES = (5, 20, 35, 50, 65, 80, 95)
 DEGREE = 2
 
 Polynomial = tuple[float, ...]
-Misses = list[NDArray[np.float64]]
+Misses = list[Curve]
+Expect = Callable[[Codec, Prepared], Curve]
+Attempts = Callable[[Codec, Prepared], Measure]
 
 
 def fitted(shift: Polynomial, misses: Misses) -> Polynomial:
@@ -44,25 +48,41 @@ def fitted(shift: Polynomial, misses: Misses) -> Polynomial:
     return tuple(np.round(np.polyadd(shift, change), 3).tolist())
 
 
-def missed(forecast: NDArray[np.float64], measure: Callable[[int], Attempt]) -> NDArray[np.float64]:
+def missed(codec: Codec, image: Prepared, forecast: Expect, attempts: Attempts) -> Curve:
     """Return by how much an image is off its forecast at each of QUALITIES."""
-    return np.array([measure(quality).value - forecast[quality - 1] for quality in QUALITIES])
+    expected, measure = forecast(codec, image), attempts(codec, image)
+    return np.array([measure(quality).value - expected[quality - 1] for quality in QUALITIES])
+
+
+def joined(photographs: Sequence[Pixels]) -> list[Pixels]:
+    """Return larger photographs, each of four of those given, cut to the size of the smallest."""
+    height, width = (min(image.shape[axis] for image in photographs) for axis in (0, 1))
+    cut = [image[:height, :width] for image in photographs]
+    fours = zip(cut[::4], cut[1::4], cut[2::4], cut[3::4], strict=False)
+    return [np.vstack([np.hstack([a, b]), np.hstack([c, d])]) for a, b, c, d in fours]
 
 
 def run(arguments: argparse.Namespace) -> bool:
     """Fit, and print."""
     photographs = load_images(arguments.data)
     spread = np.linspace(0, len(photographs), arguments.images, endpoint=False).astype(int)
-    default, tuned = Codec.load(weights.DEFAULT), Codec.load(weights.TUNED["psnr"])
-    sizes: Misses = []
-    qualities: Misses = []
-    for index in spread:
-        prepared = prepare(Image.fromarray(photographs[index]))
-        pixels = prepared.pixels
-        sizes.append(missed(Forecast(default, pixels).log_bytes, size_attempts(default, prepared)))
-        qualities.append(missed(Forecast(tuned, pixels).psnr, psnr_attempts(tuned, prepared)))
-    print(f"LOG_BYTES_SHIFT = {fitted(LOG_BYTES_SHIFT, sizes)}")
-    print(f"PSNR_SHIFT = {fitted(PSNR_SHIFT, qualities)}")
+    chosen = [photographs[index] for index in spread]
+    wholes, large = (
+        [prepare(Image.fromarray(image)) for image in images] for images in (chosen, joined(chosen))
+    )
+    for name, shift, forecast, attempts, model in (
+        ("LOG_BYTES", LOG_BYTES_SHIFT, log_bytes, size_attempts, weights.DEFAULT),
+        ("PSNR", PSNR_SHIFT, psnr, psnr_attempts, weights.TUNED["psnr"]),
+    ):
+        codec = Codec.load(model)
+        misses = [missed(codec, image, forecast, attempts) for image in wholes]
+        print(f"{name}_SHIFT = {fitted(shift, misses)}")
+        beyond = [
+            missed(codec, part, forecast, attempts) - missed(codec, image, forecast, attempts)
+            for image in large
+            for part in samples(image)[-1:]
+        ]
+        print(f"SAMPLE_{name} = {np.mean(beyond):.3f}")
     return True
 
 

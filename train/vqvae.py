@@ -50,7 +50,7 @@ INITIAL_BATCHES = 8
 RATE_SHARES = {"basis": 0.3, "take": 0.3, "put": 0.3, "words": 4.0, "logits": 4.0}
 # What shapes the values to be quantised. The gradient of a hard rate-distortion choice is biased
 # for these (docs/design.md): with codebooks they rest unless told otherwise.
-ENCODER = ("analysis", "encoder", "take", "log_gain", "adapt")
+ENCODER = ("analysis", "enhance", "encoder", "take", "log_gain", "adapt")
 
 
 class VQVAETask:

@@ -1,13 +1,14 @@
 """Meeting a target: at most so many bytes, or a picture of no less than so many decibels.
 
-Both grow with quality. The coefficients of an image say roughly how fast: that forecast picks a
-quality, the file made at it corrects the forecast, and one more file is near enough as a rule.
+Both grow with quality. The coefficients of an image say roughly how fast, and how far that is off
+is told by samples, small pictures made of squares of the image. That forecast picks a quality, and
+the file made at it is near enough or corrects the forecast for another.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +33,14 @@ _SURPLUS = 0.2
 LOG_BYTES_SHIFT = (0.164, -0.37, -1.355)
 PSNR_SHIFT = (-0.289, 2.882, 19.71)
 _BINS = 400
+# Samples: one pixel in so many, first to come near and then nearer, in squares of whole blocks of
+# the coarser grid. Of few squares a sample says little, and more than many are not needed.
+_SHARES = (16, 4)
+_SQUARE = 64
+_FEWEST, _MOST = 4, 128
+# By how much more a sample is off its own forecast than the image is, which comes of the edges
+# where squares meet. From train.forecast too.
+SAMPLE_LOG_BYTES, SAMPLE_PSNR = -0.11, -0.12
 
 
 Curve = NDArray[np.float64]
@@ -46,13 +55,16 @@ class Attempt:
     value: float
 
 
+Measure = Callable[[int], Attempt]
+
+
 def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, list[str]]:
     """Return a file of an image of at most `max_bytes` bytes, and in words what it leaves out.
 
     Where a quality is high enough it takes at least 95 % of them. Raises TargetError if no file is
     as small.
     """
-    forecast = Forecast(codec, prepared.pixels).log_bytes
+    forecast = log_bytes(codec, prepared)
     whole = Container(codec.header(prepared, QUALITIES), chunks_of(prepared))
     wanted = min(max_bytes // 2, round(math.exp(forecast[-1])))
     frame, notes = without_ballast(whole, max_bytes, wanted)
@@ -61,6 +73,11 @@ def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, li
         raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
     target = math.log(space or 1)
     least, most = target + _LEAST_SIZE, target + _MOST_SIZE
+    parts = (
+        (log_bytes(codec, part) + SAMPLE_LOG_BYTES, size_attempts(codec, part))
+        for part in samples(prepared)
+    )
+    forecast = sampled(forecast, parts, (least + most) / 2)
     tried = _search(size_attempts(codec, prepared), forecast, least, most)
     longer = [each for each in tried if each.value > target]
     best = max((each for each in tried if each.value <= target), key=_value, default=None)
@@ -70,26 +87,30 @@ def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, li
     return truncate(pack(file), max_bytes)[0], notes
 
 
-def to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes, list[str]]:
-    """Return the smallest file of an image whose picture has `psnr` dB or more, and notes in words.
+def to_psnr(codec: Codec, prepared: Prepared, decibels: float) -> tuple[bytes, list[str]]:
+    """Return the smallest file of an image whose picture has so many dB or more, notes in words.
 
     In 8 bits, over all pixels and colours as they are stored. Where the best quality falls short,
     its file is returned, with a note.
     """
+    parts = (
+        (psnr(codec, part) + SAMPLE_PSNR, psnr_attempts(codec, part)) for part in samples(prepared)
+    )
+    forecast = sampled(psnr(codec, prepared), parts, decibels + _SURPLUS / 2)
     measure = psnr_attempts(codec, prepared)
-    tried = _search(measure, Forecast(codec, prepared.pixels).psnr, psnr, psnr + _SURPLUS)
-    reaching = [each for each in tried if each.value >= psnr]
+    tried = _search(measure, forecast, decibels, decibels + _SURPLUS)
+    reaching = [each for each in tried if each.value >= decibels]
     notes = []
     if reaching:
         best = min(reaching, key=_value)
     else:
         best = max(tried, key=_value)
-        notes = [f"{psnr:g} dB are out of reach, wrote {best.value:.2f} dB"]
+        notes = [f"{decibels:g} dB are out of reach, wrote {best.value:.2f} dB"]
     container = Container(codec.header(prepared, best.quality), chunks_of(prepared), best.payload)
     return pack(container), notes
 
 
-def size_attempts(codec: Codec, prepared: Prepared) -> Callable[[int], Attempt]:
+def size_attempts(codec: Codec, prepared: Prepared) -> Measure:
     """Return what encodes an image at a quality and takes the log bytes of the stream."""
 
     def measure(quality: int) -> Attempt:
@@ -99,7 +120,7 @@ def size_attempts(codec: Codec, prepared: Prepared) -> Callable[[int], Attempt]:
     return measure
 
 
-def psnr_attempts(codec: Codec, prepared: Prepared) -> Callable[[int], Attempt]:
+def psnr_attempts(codec: Codec, prepared: Prepared) -> Measure:
     """Return what encodes an image at a quality and takes the decibels of its picture."""
     picture = np.empty_like(prepared.pixels)
 
@@ -114,9 +135,45 @@ def _value(attempt: Attempt) -> float:
     return attempt.value
 
 
-def _search(
-    measure: Callable[[int], Attempt], forecast: Curve, least: float, most: float
-) -> list[Attempt]:
+def samples(prepared: Prepared) -> list[Prepared]:
+    """Return samples of an image, the larger ones last; none of a small image.
+
+    Each is `[rows * 64, columns * 64, 3]` of squares that are spread over the image by chance, but
+    the same ones every time.
+    """
+    rows, columns = (side // _SQUARE for side in prepared.pixels.shape[:2])
+    result = []
+    for share in _SHARES:
+        count = min(rows * columns // share, _MOST)
+        if count < _FEWEST:
+            continue
+        across = math.isqrt(count)
+        edges = np.linspace(0, rows * columns, count // across * across + 1).astype(int)
+        places = np.random.default_rng(0).integers(edges[:-1], edges[1:])
+        squares = [
+            prepared.pixels[row * _SQUARE :, column * _SQUARE :][:_SQUARE, :_SQUARE]
+            for row, column in (divmod(place, columns) for place in places.tolist())
+        ]
+        firsts = range(0, len(squares), across)
+        mosaic = np.vstack([np.hstack(squares[first : first + across]) for first in firsts])
+        result.append(replace(prepared, pixels=mosaic, alpha=None))
+    return result
+
+
+def sampled(forecast: Curve, parts: Iterable[tuple[Curve, Measure]], goal: float) -> Curve:
+    """Return the forecast shifted by what the parts of an image are off their own near `goal`."""
+    expected = forecast
+    for own, measure in parts:
+        quality = _nearest(expected, goal)
+        expected = forecast + measure(quality).value - own[quality - 1]
+    return expected
+
+
+def _nearest(forecast: Curve, goal: float) -> int:
+    return 1 + int(np.abs(forecast - goal).argmin())
+
+
+def _search(measure: Measure, forecast: Curve, least: float, most: float) -> list[Attempt]:
     """Try qualities until one gives a value within `least` … `most`; return all, by rising quality.
 
     What an attempt is off the forecast by is expected of the other qualities too. Without a value
@@ -127,7 +184,7 @@ def _search(
     tried: dict[int, Attempt] = {}
     low, high = 1, QUALITIES
     while low <= high:
-        quality = low + int(np.abs(forecast[low - 1 : high] - goal).argmin())
+        quality = low - 1 + _nearest(forecast[low - 1 : high], goal)
         attempt = tried[quality] = measure(quality)
         if least <= attempt.value <= most:
             break
@@ -162,6 +219,16 @@ class Forecast:
         u = centred(quality.double().numpy())
         self.log_bytes: Curve = np.log(bits) + np.polyval(LOG_BYTES_SHIFT, u)
         self.psnr: Curve = -10 * np.log10(errors) + np.polyval(PSNR_SHIFT, u)
+
+
+def log_bytes(codec: Codec, prepared: Prepared) -> Curve:
+    """Return the log bytes of a stream to expect of an image at qualities 1..100."""
+    return Forecast(codec, prepared.pixels).log_bytes
+
+
+def psnr(codec: Codec, prepared: Prepared) -> Curve:
+    """Return the decibels to expect of the picture of an image at qualities 1..100."""
+    return Forecast(codec, prepared.pixels).psnr
 
 
 def centred(quality: Curve) -> Curve:

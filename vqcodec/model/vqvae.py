@@ -72,13 +72,16 @@ class VQVAE(nn.Module):
                 Block(CHANNELS, config.hidden[scale][-1], log_gain) for _ in range(count)
             )
 
+        sharpen, finish, *enhance = config.pixel_hidden
         mixes = (torch.eye(PLANES), opponent_matrix())
         self.analysis = module_list(LappedAnalysis(PLANES, mix) for mix in mixes)
         self.synthesis = module_list(LappedSynthesis(PLANES, mix) for mix in mixes)
+        self.enhance = module_list(
+            PixelBlock(PLANES, CHANNELS, width, log_gain) for width in enhance
+        )
         self.encoder = module_list([blocks(0, 1), blocks(1, config.analysis_blocks)])
         self.expand = Block(CHANNELS, config.hidden[1][-1], log_gain, inputs=PLANES)
         self.decoder = blocks(1, config.synthesis_blocks)
-        sharpen, finish = config.pixel_hidden
         self.sharpen = module_list(
             PixelBlock(PLANES, CHANNELS, sharpen, log_gain)
             for fine in SHARPENED
@@ -108,18 +111,26 @@ class VQVAE(nn.Module):
 
     def fine_features(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return the features of `x` on the 1/8 grid; the first three planes are means."""
-        return self._features(1, _centred(x), weights)
+        x = _centred(x)
+        with _float32(x):
+            h: Tensor = self.analysis[1](x)
+        for block in self.enhance:
+            change = block(x, h, weights).to(x.dtype)
+            with _float32(x):
+                h = h + self.analysis[1](change)
+        return self._encoded(1, h, weights)
 
     def coarse_features(self, means: Tensor, weights: Tensor) -> Tensor:
         """Return the features of the 1/8 grid's means on the 1/64 grid."""
-        return self._features(0, means, weights)
+        with _float32(means):
+            h: Tensor = self.analysis[0](means)
+        return self._encoded(0, h, weights)
 
-    def _features(self, scale: int, source: Tensor, weights: Tensor) -> Tensor:
-        with _float32(source):
-            features: Tensor = self.analysis[scale](source)
+    def _encoded(self, scale: int, h: Tensor, weights: Tensor) -> Tensor:
+        features = h
         for block in self.encoder[scale]:
             features = block(features, weights)
-        return features.to(source.dtype)
+        return features.to(h.dtype)
 
     def coefficients(self, x: Tensor) -> Tensor:
         """Return the transform that analysis of `x` begins with, `[B, 192, H/8, W/8]`."""
