@@ -87,7 +87,7 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
         phases=((1, 1), (3, 2)),
         hidden=((12, 16), (8, 16)),
         hidden_between_phases=6,
-        pixel_hidden=(6, 6),
+        pixel_hidden=(6, 6, 6),
         prior_width=16,
         prior_head=16,
     )

@@ -32,7 +32,7 @@ INTEGERS = Config(
     phases=((1, 1), (3, 2)),
     hidden=((6, 6), (4, 6)),
     hidden_between_phases=4,
-    pixel_hidden=(4, 4),
+    pixel_hidden=(4, 4, 4),
     analysis_blocks=1,
     synthesis_blocks=1,
     prior_width=6,
@@ -216,6 +216,21 @@ def test_prior_sees_the_phases_before_and_nothing_else(x: Tensor) -> None:
 
 
 @torch.no_grad()
+def test_the_encoder_changes_the_image_before_its_transform(x: Tensor) -> None:
+    model, weights = VQVAE(INTEGERS), quality_weights(torch.tensor([50.0, 50.0]))
+    plain = model.analyse(x, weights)[1]
+    (block,) = model.enhance
+    torch.nn.init.normal_(block.out.weight, std=0.1)
+    change = block(4 * x - 2, plain, weights)
+    assert change.abs().max() > 0.01
+    torch.testing.assert_close(
+        model.analyse(x, weights)[1], model.coefficients(x + change / 4), rtol=0, atol=1e-4
+    )
+    two = dataclasses.replace(INTEGERS, pixel_hidden=(4, 4))
+    assert not VQVAE(two).enhance
+
+
+@torch.no_grad()
 def test_the_state_is_sharpened_after_the_second_and_the_fourth_fine_level() -> None:
     config = dataclasses.replace(
         INTEGERS,
@@ -324,6 +339,7 @@ def test_config_survives_json(config: Config) -> None:
         ("channels", [[10**9]], ValueError),
         ("hidden", [[96] * 300], ValueError),
         ("prior_width", 0, ValueError),
+        ("pixel_hidden", [32] * 40, ValueError),
         ("groups", [[[8, 10**6, 1]]], ValueError),
         ("phases", [["3"]], TypeError),
     ],

@@ -23,7 +23,8 @@ class Config:
     """Sizes of the network.
 
     `channels[scale]` counts the values of each level, coarse to fine, and `phases[scale]` the parts
-    in which its positions are coded; `hidden` and `pixel_hidden` are widths of residual blocks.
+    in which its positions are coded; `hidden` and `pixel_hidden` are widths of residual blocks, the
+    latter of those on the picture: in the loop, at the end, and in the encoder if there is a third.
     `groups`, one entry a level, holds (dimension, words, number) of its codebooks; None means
     integers, the first stage of training.
     `gain_range` bounds by how much, in nats, the gain follows the picture.
@@ -36,7 +37,7 @@ class Config:
     phases: tuple[tuple[int, ...], ...] = ((1, 1), (3, 2, 2, 2, 1))
     hidden: tuple[tuple[int, ...], ...] = ((96, 96), (48, 128, 64, 128, 128))
     hidden_between_phases: int = 48
-    pixel_hidden: tuple[int, ...] = (32, 64)
+    pixel_hidden: tuple[int, ...] = (32, 64, 48)
     analysis_blocks: int = 3
     synthesis_blocks: int = 2
     prior_width: int = 64
@@ -65,6 +66,8 @@ class Config:
             sizes = list(_numbers(getattr(config, name)))
             if len(sizes) > _MOST_SIZES or any(not 1 <= size <= most for size in sizes):
                 raise ValueError(f"{name} is out of bounds")
+        if len(config.pixel_hidden) not in (2, 3):
+            raise ValueError("pixel_hidden is not of two or three sizes")
         return config
 
 

@@ -10,10 +10,10 @@ the encoder's features h, adds the codewords to t, and refines t:
 so t always predicts the levels to come, and stopping early leaves a coarser picture. The levels
 that hold most of the bits are coded in phases, interleaved sets of positions, so that the later
 positions are predicted from their neighbours too. The gain follows the activity of t. Twice in the
-loop and once after it a block works on the picture that t stands for, at half its resolution. All
-the residual blocks start as the identity and the rest starts as an exact lapped transform: before
-its first training step the network is a good transform codec. One set of weights serves all
-qualities: gains and modulations are tables over quality.
+loop and once after it a block works on the picture that t stands for, at half its resolution, and
+one before it on the image. All the residual blocks start as the identity and the rest starts as an
+exact lapped transform: before its first training step the network is a good transform codec. One
+set of weights serves all qualities: gains and modulations are tables over quality.
 """
 
 from __future__ import annotations
