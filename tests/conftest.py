@@ -84,7 +84,7 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
 
     config = Config(
         channels=((6, 8), (4, 12)),
-        phases=((1, 1), (3, 2)),
+        phases=((2, 1), (3, 2)),
         hidden=((12, 16), (8, 16)),
         hidden_between_phases=6,
         pixel_hidden=(6, 6, 6),

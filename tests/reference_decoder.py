@@ -178,14 +178,14 @@ class Reference:
                 state = own
             hidden = self._layer(f"{name}.hidden", own)
             offset = self._arrays[f"{name}.slope"] * quality
-            classes = self._layer(f"{name}.head", hidden, offset) >> 2
+            classes = self._layer(f"{name}.head", hidden, offset) >> 1
             mask = np.zeros((height, width), bool)
             for row, column in _CELLS[phases][phase]:
                 mask[row::2, column::2] = True
             codebook = 0
             for table, part, known in zip(tables, indices, seen, strict=True):
                 for counts, index in zip(table, part, strict=True):
-                    for class_ in range(32):
+                    for class_ in range(64):
                         here = mask & (classes[..., codebook] == class_)
                         index[here] = symbols.take(counts[class_], int(here.sum()))
                     codebook += 1

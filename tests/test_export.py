@@ -89,7 +89,7 @@ def test_frequencies_are_the_model_s_probabilities(sharpness: float) -> None:
         noise = torch.randn(codebooks.logits.shape, generator=torch.Generator().manual_seed(0))
         codebooks.logits.copy_(sharpness * noise)
         counts = frequencies(codebooks).astype(np.int64)
-        centres = (torch.arange(CLASSES) * 4 + 1.5) / 16
+        centres = (torch.arange(CLASSES) * 2 + 0.5) / 16
         p = codebooks.log_p(centres.expand(3, -1)).exp().numpy()
     assert (counts > 0).all()
     assert (counts.sum(-1) == 1 << FREQUENCY_BITS).all()

@@ -19,8 +19,8 @@ from vqcodec.errors import RegionError
 SIDE = 128  # positions
 ONE_TILE = 160**2  # an image of no more positions is one tile: margins would cost it more
 # Every phase and every block passes on what is one position away, what works on the picture what is
-# two away: 19 in all, and as many in the encoder, where analysis takes the place of synthesis.
-MARGIN = 20
+# two away: 20 in all, and 21 in the encoder, where analysis takes the place of synthesis.
+MARGIN = 22
 
 Region = tuple[int, int, int, int]  # left, upper, width, height; pixels
 

@@ -20,8 +20,8 @@ from vqcodec.phases import phase_positions
 
 ACTIVATION_MAX = 127
 SHIFT = 9  # weights are multiples of 2^-9
-CLASSES = 32
-CLASS_SHIFT = 2  # a class spans four activation values
+CLASSES = 64
+CLASS_SHIFT = 1  # a class spans two activation values
 BLOCK = 8  # one step between the two grids
 
 STRIP = 16384  # positions that are worked on at a time: what bounds the memory of float32

@@ -34,7 +34,7 @@ class Config:
     lmbda_min: float = 0.0004
     lmbda_max: float = 0.08
     channels: tuple[tuple[int, ...], ...] = ((48, 144), (6, 10, 12, 20, 112))
-    phases: tuple[tuple[int, ...], ...] = ((1, 1), (3, 2, 2, 2, 1))
+    phases: tuple[tuple[int, ...], ...] = ((3, 1), (3, 2, 2, 2, 2))
     hidden: tuple[tuple[int, ...], ...] = ((96, 96), (48, 128, 64, 128, 128))
     hidden_between_phases: int = 48
     pixel_hidden: tuple[int, ...] = (32, 64, 48)

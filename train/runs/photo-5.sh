@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The shipped weights, photo-4-psnr and photo-4-ssim. Usage: train/runs/photo-4.sh PHOTOS OUT
+# The shipped weights, photo-5-psnr and photo-5-ssim. Usage: train/runs/photo-5.sh PHOTOS OUT
 # PHOTOS holds train-*.tar and valid.tar. The malloc settings keep glibc from returning memory to the
 # system between steps, which costs page faults: a step with codebooks is several times faster.
 set -euo pipefail
@@ -17,7 +17,7 @@ finish() {  # the name of a tune, and its distortion: codebooks, and the weights
     python -m train.vqvae "${common[@]}" "$@" --init "$out"/"$name"-start.pt \
         --out "$out"/"$name"-codebooks --steps 400 --lr 1e-4 --decay 0.9 --warmup 20
     python -m train.export "$out"/"$name"-codebooks/checkpoint.pt \
-        vqcodec/weights/photo-4-"$name".safetensors
+        vqcodec/weights/photo-5-"$name".safetensors
 }
 
 python -m train.vqvae "${common[@]}" --out "$out"/psnr-integers \
