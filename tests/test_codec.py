@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from vqcodec.model.vqvae import VQVAE
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "photo.png"
-SIZES = [(1, 1), (7, 5), (64, 64), (130, 70)]
+SIZES = [(1, 1), (7, 5), (64, 64), (9, 130), (130, 70)]
 
 
 @pytest.fixture(scope="module")

@@ -124,6 +124,19 @@ def test_a_second_decoder_reads_the_same(reference: Reference, name: str) -> Non
     assert file.chunks == unpack(data).chunks
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 70), (150, 100)])
+def test_the_second_decoder_reads_the_other_tune(size: tuple[int, int]) -> None:
+    tuned = Codec.load(weights.TUNED["psnr"], device="cpu")
+    photo = Image.open(FOLDER.parents[1] / "samples" / "photo.png").resize(size)
+    chosen = tuned.encode_indices(photo, 60)
+    data = tuned.encode(photo, 60)
+    read = Reference(weights.find(weights.TUNED["psnr"]).path).indices(data)
+    for level, own in zip(chosen, tuned.file_indices(data), strict=True):
+        assert all(np.array_equal(*parts) for parts in zip(level, own, strict=True))
+    for level, own in zip(chosen, read, strict=True):
+        assert all(np.array_equal(*parts) for parts in zip(level, own, strict=True))
+
+
 def test_the_second_decoder_shares_nothing_with_the_first() -> None:
     source = Path(__file__).with_name("reference_decoder.py").read_text(encoding="utf-8")
     imports = [line for line in source.splitlines() if line.startswith(("import", "from"))]

@@ -216,6 +216,16 @@ def test_prior_sees_the_phases_before_and_nothing_else(x: Tensor) -> None:
 
 
 @torch.no_grad()
+def test_a_grid_of_one_position_has_phases_without_any() -> None:
+    config = dataclasses.replace(INTEGERS, phases=((3, 2), (3, 2)))
+    small = torch.rand(2, 3, 64, 64)
+    out = VQVAE(config)(small, torch.tensor([30.0, 70.0]))
+    assert out.phase_bits.shape == (2, 10)
+    assert not out.phase_bits[:, [1, 2, 4]].any()
+    assert out.phase_bits[:, [0, 3, 5]].all()
+
+
+@torch.no_grad()
 def test_the_encoder_changes_the_image_before_its_transform(x: Tensor) -> None:
     model, weights = VQVAE(INTEGERS), quality_weights(torch.tensor([50.0, 50.0]))
     plain = model.analyse(x, weights)[1]

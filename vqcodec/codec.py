@@ -278,6 +278,9 @@ class Codec:
         def code(number: int, phase: int, classes: Parts) -> Parts:
             with self._timed("quantize"):
                 level = state.enter(number, phase)
+                if not len(state.positions):
+                    state.add([])
+                    return classes
                 features = select(h, state.positions)
                 y = state.gain * level.residual(features, state.columns)
                 cost, widths = level.error_cost(state.knots), self._widths(classes)

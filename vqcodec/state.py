@@ -24,19 +24,24 @@ class DecoderState:
         self._levels = network.all_levels()
 
     def enter(self, number: int, phase: int) -> Level:
-        """Go to a phase of level `number`, which is of this grid; return the level."""
+        """Go to a phase of level `number`, which is of this grid; return the level.
+
+        On a grid of one row or column it may have no positions, and then no columns nor gain.
+        """
         self._level = level = self._levels[number]
         self._number, self._phase = number, phase
         self.positions = level.positions(phase, self.t)
-        self.columns = select(self.t, self.positions)
-        self.gain = level.gain(self.columns, self.knots)
+        if len(self.positions):
+            self.columns = select(self.t, self.positions)
+            self.gain = level.gain(self.columns, self.knots)
         return level
 
     def add(self, indices: Sequence[Tensor]) -> None:
         """Add the codewords of the phase entered, `[codebooks, N]` a part."""
-        level = self._level
-        words = level.codebooks.lookup(indices, *self.gain.shape[2:])
-        t = level.add(self.t, words / self.gain, self.positions)
+        level, t = self._level, self.t
+        if len(self.positions):
+            words = level.codebooks.lookup(indices, *self.gain.shape[2:])
+            t = level.add(t, words / self.gain, self.positions)
         self.t = self._network.refined(t, self.knots, self._number, self._phase)
 
     def add_level(self, number: int, indices: Parts) -> None:

@@ -107,4 +107,6 @@ class Level(nn.Module):
             refined: Tensor = block(t, weights)
             return refined
         positions = self.positions(phase + 1, t)
+        if not len(positions):  # a grid of one row or column
+            return t
         return add_at(t, block.branch(t, weights, positions).to(t.dtype), positions)

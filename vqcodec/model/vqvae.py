@@ -197,6 +197,10 @@ class VQVAE(nn.Module):
                     hidden, width = prior(features, quality)
                     known = known or [hidden]
                     positions = level.positions(phase, t)
+                    if not len(positions):
+                        t = self.refined(t, weights, number, phase).float()
+                        bits.append(t.new_zeros(len(t)))
+                        continue
                     with _float32(x):
                         columns = select(t, positions)
                         gain = level.gain(columns, weights)
