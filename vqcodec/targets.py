@@ -24,7 +24,7 @@ from vqcodec.model.layers import QUALITIES, log_step_gain, quality_weights
 from vqcodec.truncate import room, truncate, without_ballast
 
 # Log bytes of a stream: good enough within these of the target. A longer one is cut: up to a tenth,
-# that costs less than 0.1 dB against a lower quality (docs/trust.md), which takes time to find.
+# that costs little against a lower quality (benchmarks.cuts), which takes time to find.
 _LEAST_SIZE, _MOST_SIZE = math.log(0.955), math.log(1.08)
 # A picture may be so many dB better than asked.
 _SURPLUS = 0.2
