@@ -53,15 +53,15 @@ def prior_macs(prior: PriorNetwork, height: int, width: int) -> int:
     def at_each_position(*layers: Layer) -> int:
         return sum(layer.weight.size for layer in layers)
 
-    macs = at_each_position(prior.upsample)
+    macs = 4 * at_each_position(prior.upsample)  # of 2 x 2 positions, which hold all phases
     for level in prior.levels:
-        side = BLOCK**level.scale
+        side = 2 * BLOCK**level.scale
         for number, phase in enumerate(level.phases):
             coded = len(phase_positions(len(level.phases), number, side, side))
             updated = coded if number else side * side
             macs += updated * at_each_position(phase.update)
             macs += coded * at_each_position(phase.hidden, phase.head)
-    return height * width * macs
+    return height * width * macs // 4
 
 
 def measure(info: ModelInfo, width: int, height: int) -> Complexity:
