@@ -13,11 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from benchmarks import metrics, tables
 from benchmarks.images import find_images
+from train.forecast import joined
 from vqcodec import weights
 from vqcodec.codec import Codec
 from vqcodec.container import read_header
@@ -68,18 +70,6 @@ def measure(codec: Codec, images: list[Image.Image], encode: Encode, met: Met) -
     return [str(len(values)), *(figures or ["–"] * 3), *times_taken]
 
 
-def joined(images: list[Image.Image], side: int) -> list[Image.Image]:
-    """Return images of `side` x `side` of those given, as many as there are enough for."""
-    width, height = (min(sides) for sides in zip(*(image.size for image in images), strict=True))
-    result = []
-    for first in range(0, len(images) - side**2 + 1, side**2):
-        large = Image.new("RGB", (side * width, side * height))
-        for place, image in enumerate(images[first : first + side**2]):
-            large.paste(image, (place % side * width, place // side * height))
-        result.append(large)
-    return result
-
-
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option("--bpp", "sizes", multiple=True, type=float, default=(0.1, 0.25, 0.5))
@@ -94,7 +84,9 @@ def main(
 
     torch.set_num_threads(threads)
     images = [ref.load() for ref in find_images(source)]
-    images = joined(images, side) if side > 1 else images
+    if side > 1:
+        large = joined([np.asarray(image.convert("RGB")) for image in images], side)
+        images = [Image.fromarray(pixels) for pixels in large]
     rows = []
     for model, wanted, unit, target in (
         (weights.DEFAULT, sizes, "bpp, share used", size_target),

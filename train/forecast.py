@@ -26,6 +26,7 @@ from vqcodec.targets import (
     Measure,
     centred,
     log_bytes,
+    mosaic,
     psnr,
     psnr_attempts,
     samples,
@@ -54,12 +55,12 @@ def missed(codec: Codec, image: Prepared, forecast: Expect, attempts: Attempts) 
     return np.array([measure(quality).value - expected[quality - 1] for quality in QUALITIES])
 
 
-def joined(photographs: Sequence[Pixels]) -> list[Pixels]:
-    """Return larger photographs, each of four of those given, cut to the size of the smallest."""
+def joined(photographs: Sequence[Pixels], side: int = 2) -> list[Pixels]:
+    """Return larger photographs, each of `side` x `side` of those given, cut to the smallest."""
     height, width = (min(image.shape[axis] for image in photographs) for axis in (0, 1))
     cut = [image[:height, :width] for image in photographs]
-    fours = zip(cut[::4], cut[1::4], cut[2::4], cut[3::4], strict=False)
-    return [np.vstack([np.hstack([a, b]), np.hstack([c, d])]) for a, b, c, d in fours]
+    firsts = range(0, len(cut) - side**2 + 1, side**2)
+    return [mosaic(cut[first : first + side**2], side) for first in firsts]
 
 
 def run(arguments: argparse.Namespace) -> bool:

@@ -8,7 +8,7 @@ the file made at it is near enough or corrects the forecast for another.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -154,10 +154,14 @@ def samples(prepared: Prepared) -> list[Prepared]:
             prepared.pixels[row * _SQUARE :, column * _SQUARE :][:_SQUARE, :_SQUARE]
             for row, column in (divmod(place, columns) for place in places.tolist())
         ]
-        firsts = range(0, len(squares), across)
-        mosaic = np.vstack([np.hstack(squares[first : first + across]) for first in firsts])
-        result.append(replace(prepared, pixels=mosaic, alpha=None))
+        result.append(replace(prepared, pixels=mosaic(squares, across), alpha=None))
     return result
+
+
+def mosaic(pictures: Sequence[Pixels], across: int) -> Pixels:
+    """Return pictures of one size as one, row by row, `across` of them in each."""
+    firsts = range(0, len(pictures), across)
+    return np.vstack([np.hstack(pictures[first : first + across]) for first in firsts])
 
 
 def sampled(forecast: Curve, parts: Iterable[tuple[Curve, Measure]], goal: float) -> Curve:

@@ -111,11 +111,9 @@ class VQVAE(nn.Module):
 
     def fine_features(self, x: Tensor, weights: Tensor) -> Tensor:
         """Return the features of `x` on the 1/8 grid; the first three planes are means."""
-        x = _centred(x)
-        with _float32(x):
-            h: Tensor = self.analysis[1](x)
+        h = self.coefficients(x)
         for block in self.enhance:
-            change = block(x, h, weights).to(x.dtype)
+            change = block(_centred(x), h, weights).to(x.dtype)
             with _float32(x):
                 h = h + self.analysis[1](change)
         return self._encoded(1, h, weights)
