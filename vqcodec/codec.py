@@ -32,7 +32,7 @@ from vqcodec.model.config import CHANNELS, PLANES, STRIDE
 from vqcodec.model.layers import QUALITIES, quality_weights, select
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.phases import phase_positions
-from vqcodec.state import DecoderState, class_centres
+from vqcodec.state import DecoderState, SketchState, class_centres
 from vqcodec.tiles import Region, Tile, box, covering, overlap, release_memory, split
 from vqcodec.weights.store import Weights, load
 
@@ -126,7 +126,8 @@ class Codec:
         fine = self._fine_levels(scale)
         indices = self._read(container, fine)
         if fine:
-            pixels = _reduced(self._render(indices, header, rows, columns), scale)
+            kind = DecoderState if scale == 1 else SketchState
+            pixels = _reduced(self._render(indices, header, rows, columns, kind), scale)
         else:
             pixels = _reduced(self._render_means(indices, header), scale // BLOCK)
         alpha = None
@@ -144,12 +145,13 @@ class Codec:
     def _fine_levels(self, scale: int) -> range:
         """Return the levels of the 1/8 grid that hold what a picture 1/scale in size can show.
 
-        A block shows (8 / scale)^2 frequencies; without any level there is a picture at 1/8.
+        A block shows (8 / scale)^2 frequencies, and one level more makes up for the blocks on the
+        picture, which are left out below full size. Without any level there is a picture at 1/8.
         """
         wanted = PLANES * (BLOCK // scale) ** 2
         before = accumulate(self.config.channels[1][:-1], initial=0)
         count = sum(held < wanted for held in before)
-        return self._prior.fine[:count]
+        return self._prior.fine[: count + 1 if count else 0]
 
     def encode_batch(
         self, images: Sequence[Image.Image], quality: int = DEFAULT_QUALITY
@@ -259,7 +261,7 @@ class Codec:
             tile.paste(chosen, fine, (height, width))
             if picture is not None:
                 whole = slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
-                self._show(state.t, knots, tile, picture, *whole)
+                _show(state.picture(), tile, picture, *whole)
             release_memory()
         indices = coarse + fine
         if len(tiles) > 1:
@@ -338,8 +340,18 @@ class Codec:
             return indices
 
     @torch.inference_mode()
-    def _render(self, indices: Indices, header: Header, rows: slice, columns: slice) -> Pixels:
-        """Return some rows and columns of the picture that indices stand for, uint8 `[h, w, 3]`."""
+    def _render(
+        self,
+        indices: Indices,
+        header: Header,
+        rows: slice,
+        columns: slice,
+        kind: type[DecoderState] = DecoderState,
+    ) -> Pixels:
+        """Return some rows and columns of the picture that indices stand for, uint8 `[h, w, 3]`.
+
+        A tile's margin narrows as less and less is to come that looks at what is around it.
+        """
         with self._timed("synthesis"):
             network, knots = self._network, self._knots(header.quality)
             size = BLOCK * _grid(header.height), BLOCK * _grid(header.width)
@@ -348,10 +360,12 @@ class Codec:
             pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
             for tile in split(*size, covering(rows), covering(columns)):
                 t = network.enter_fine(means[..., tile.wide_rows, tile.wide_columns], knots)
-                state = DecoderState(network, knots, t)
+                state = kind(network, knots, t)
                 for number, parts in enumerate(indices[coarse:], coarse):
+                    tile = _narrowed(state, tile, network.reach(number))
                     state.add_level(number, tile.cut(parts, size))
-                self._show(state.t, knots, tile, pixels, rows, columns)
+                tile = _narrowed(state, tile, network.reach(len(indices)))
+                _show(state.picture(), tile, pixels, rows, columns)
                 release_memory()
             return pixels
 
@@ -378,15 +392,6 @@ class Codec:
         for number, parts in enumerate(indices[: len(network.levels[0])]):
             state.add_level(number, parts)
         return state
-
-    def _show(
-        self, t: Tensor, knots: Tensor, tile: Tile, picture: Pixels, rows: slice, columns: slice
-    ) -> None:
-        """Write what a tile's last state `t` shows into `picture`, which holds rows and columns."""
-        x_hat = self._network.synthesise(t, knots)[0].permute(1, 2, 0)
-        down = overlap(tile.rows, tile.wide_rows, rows)
-        across = overlap(tile.columns, tile.wide_columns, columns)
-        picture[down[1], across[1]] = _to_pixels(x_hat[down[0], across[0]])
 
     @torch.inference_mode()
     def coefficients(self, pixels: Pixels) -> Iterator[Tensor]:
@@ -443,6 +448,21 @@ def _device(name: str) -> torch.device:
 def _reduced(pixels: Pixels, factor: int) -> Pixels:
     """Return `[H, W]` or `[H, W, 3]` so many times smaller, means of squares, sides rounded up."""
     return pixels if factor == 1 else np.array(Image.fromarray(pixels).reduce(factor))
+
+
+def _narrowed(state: DecoderState, tile: Tile, margin: int) -> Tile:
+    """Return the tile with no more of its margin than that, to which the state is cut too."""
+    narrow = tile.narrowed(margin)
+    state.narrow(*narrow.within(tile))
+    return narrow
+
+
+def _show(x_hat: Tensor, tile: Tile, picture: Pixels, rows: slice, columns: slice) -> None:
+    """Write a tile of `x_hat`, which has its margin, into `picture` of some rows and columns."""
+    down = overlap(tile.rows, tile.wide_rows, rows)
+    across = overlap(tile.columns, tile.wide_columns, columns)
+    shown = x_hat[0].permute(1, 2, 0)[down[0], across[0]]
+    picture[down[1], across[1]] = _to_pixels(shown)
 
 
 def _to_pixels(x: Tensor) -> Pixels:

@@ -42,7 +42,7 @@ class DecoderState:
         if len(self.positions):
             words = level.codebooks.lookup(indices, *self.gain.shape[2:])
             t = level.add(t, words / self.gain, self.positions)
-        self.t = self._network.refined(t, self.knots, self._number, self._phase)
+        self.t = self._refined(t)
 
     def add_level(self, number: int, indices: Parts) -> None:
         """Add all phases of a level, `[codebooks, positions]` a part."""
@@ -50,6 +50,32 @@ class DecoderState:
         for phase in range(len(self._levels[number].refine)):
             self.enter(number, phase)
             self.add([part[:, self.positions] for part in parts])
+
+    def narrow(self, rows: slice, columns: slice) -> None:
+        """Keep these rows and columns of the grid alone; the first must be even ones."""
+        t = self.t[..., rows, columns]
+        self.t = t.contiguous(memory_format=torch.channels_last)
+
+    def picture(self) -> Tensor:
+        """Return the picture that the state after the last level stands for, `[B, 3, H, W]`."""
+        return self._network.synthesise(self.t, self.knots)
+
+    def _refined(self, t: Tensor) -> Tensor:
+        return self._network.refined(t, self.knots, self._number, self._phase)
+
+
+class SketchState(DecoderState):
+    """The state of a picture that is shown smaller: without the blocks that work on the picture.
+
+    They take half the time, and what they change is mostly detail.
+    """
+
+    def picture(self) -> Tensor:
+        """Return the picture after any level."""
+        return self._network.sketch(self.t, self.knots)
+
+    def _refined(self, t: Tensor) -> Tensor:
+        return self._level.refined(t, self.knots, self._phase)
 
 
 def class_centres(classes: Tensor) -> Tensor:

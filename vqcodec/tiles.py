@@ -39,6 +39,22 @@ class Tile:
         """Where the rows and columns lie among those with the margin."""
         return _shifted(self.rows, self.wide_rows), _shifted(self.columns, self.wide_columns)
 
+    def narrowed(self, margin: int) -> Tile:
+        """Return the tile with no more of its margin than that, and one to begin at even ones."""
+        return Tile(
+            self.rows,
+            self.columns,
+            _widened(self.rows, margin, self.wide_rows),
+            _widened(self.columns, margin, self.wide_columns),
+        )
+
+    def within(self, wider: Tile) -> tuple[slice, slice]:
+        """Return where this tile with its margin lies in the same one with a wider margin."""
+        return (
+            _shifted(self.wide_rows, wider.wide_rows),
+            _shifted(self.wide_columns, wider.wide_columns),
+        )
+
     def cut(self, parts: Parts, size: tuple[int, int]) -> Parts:
         """Return the indices of a level for this tile, with its margin, of a grid of that size."""
         return [
@@ -65,7 +81,7 @@ def split(height: int, width: int, rows: slice, columns: slice) -> list[Tile]:
     if (rows, columns) == whole and height * width <= ONE_TILE:
         return [Tile(rows, columns, rows, columns)]
     return [
-        Tile(own_rows, own_columns, _widened(own_rows, height), _widened(own_columns, width))
+        Tile(own_rows, own_columns, *whole).narrowed(MARGIN)
         for own_rows in _pieces(rows)
         for own_columns in _pieces(columns)
     ]
@@ -114,8 +130,9 @@ def _pieces(span: slice) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
-def _widened(span: slice, end: int) -> slice:
-    return slice(max(span.start - MARGIN, 0) // 2 * 2, min(span.stop + MARGIN, end))
+def _widened(span: slice, margin: int, most: slice) -> slice:
+    start = max(span.start - margin, most.start) // 2 * 2
+    return slice(start, min(span.stop + margin, most.stop))
 
 
 def _shifted(span: slice, by: slice) -> slice:

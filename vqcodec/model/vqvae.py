@@ -44,6 +44,7 @@ from vqcodec.model.quantizer import WIDTH_OFFSET, WIDTH_SLOPE
 # After these levels of the 1/8 grid the picture is sharpened: the state has shapes, no detail, and
 # all but the finest of it.
 SHARPENED = (1, 3)
+PICTURE_REACH = 2  # positions that a block on the picture looks away
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,31 @@ class VQVAE(nn.Module):
                 t = t + self.analysis[1](change.to(weights.dtype))
         return t
 
+    def reach(self, number: int) -> int:
+        """Return how many positions away level `number`, of the 1/8 grid, and what follows look.
+
+        Every phase and every block passes on what is one position away.
+        """
+        fine = number - len(self.levels[0])
+        phases = sum(len(level.refine) for level in self.levels[1][fine:])
+        sharpened = sum(fine <= each < len(self.levels[1]) for each in SHARPENED)
+        return phases + 2 * sharpened + len(self.decoder) + PICTURE_REACH
+
     def synthesise(self, t: Tensor, weights: Tensor) -> Tensor:
         """Return the picture of the finest state, `[B, 3, H, W]`, unclamped."""
-        for block in self.decoder:
-            t = block(t, weights)
+        t = self._decoded(t, weights)
         x = self._pixels(t, weights)
         change: Tensor = self.finish(x, t, weights)
         return (x + change.to(x.dtype)) / 4 + 0.5
+
+    def sketch(self, t: Tensor, weights: Tensor) -> Tensor:
+        """Return the picture of a state without what works on the picture, like `synthesise`."""
+        return self._pixels(self._decoded(t, weights), weights) / 4 + 0.5
+
+    def _decoded(self, t: Tensor, weights: Tensor) -> Tensor:
+        for block in self.decoder:
+            t = block(t, weights)
+        return t
 
     def _pixels(self, t: Tensor, weights: Tensor) -> Tensor:
         with _float32(t):
