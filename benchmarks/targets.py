@@ -3,11 +3,15 @@
 For `--bpp` the share of the allowed bytes that files take, for `--psnr` the decibels above those
 asked for, each with the weights that the command line takes then; images whose target lies beyond
 both ends of the qualities are left out of these. The time is in terms of a plain encode of the same
-image at quality 50, taken just before. `--join 4` measures larger photographs, each of 4 x 4 of
-those given, cut to the size of the smallest.
+image at quality 50, taken just before; then again, of whole commands, with the start of the program
+in both. `--join 4` measures larger photographs, each of 4 x 4 of those given, cut to the size of the
+smallest.
 """
 
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +30,10 @@ from vqcodec.container import read_header
 from vqcodec.image import prepare
 from vqcodec.targets import to_psnr, to_size
 
-HEADER = ("target", "images", "least", "median", "most", "median time", "longest time")
+HEADER = (
+    "target", "images", "least", "median", "most",
+    "median time", "longest", "median of commands", "longest",
+)  # fmt: skip
 ENDS = (1, 100)  # qualities
 
 Encode = Callable[[Image.Image], bytes]
@@ -70,6 +77,27 @@ def measure(codec: Codec, images: list[Image.Image], encode: Encode, met: Met) -
     return [str(len(values)), *(figures or ["–"] * 3), *times_taken]
 
 
+def measure_commands(images: list[Image.Image], tune: str, option: str, value: float) -> list[str]:
+    """Return the last columns: how much longer commands take with that option than without it."""
+    times = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "image.png"
+        command = [sys.executable, "-m", "vqcodec", "encode", str(file), "--force"]
+        for image in tqdm(images, unit="image", leave=False, disable=None):
+            image.save(file)
+            plain, targeted = (
+                _seconds([*command, *chosen]) for chosen in (("--tune", tune), (option, str(value)))
+            )
+            times.append(targeted / plain)
+    return [f"{statistics.median(times):.2f}", f"{max(times):.2f}"]
+
+
+def _seconds(command: list[str]) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
 @click.command()
 @click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option("--bpp", "sizes", multiple=True, type=float, default=(0.1, 0.25, 0.5))
@@ -88,14 +116,18 @@ def main(
         large = joined([np.asarray(image.convert("RGB")) for image in images], side)
         images = [Image.fromarray(pixels) for pixels in large]
     rows = []
-    for model, wanted, unit, target in (
-        (weights.DEFAULT, sizes, "bpp, share used", size_target),
-        (weights.TUNED["psnr"], psnrs, "dB, surplus", psnr_target),
+    for tune, option, wanted, unit, target in (
+        ("ssim", "--bpp", sizes, "bpp, share used", size_target),
+        ("psnr", "--psnr", psnrs, "dB, surplus", psnr_target),
     ):
-        codec = Codec.load(model)
+        codec = Codec.load(weights.TUNED[tune])
         codec.encode(images[0])
         rows += [
-            [f"{value:g} {unit}", *measure(codec, images, *target(codec, value))]
+            [
+                f"{value:g} {unit}",
+                *measure(codec, images, *target(codec, value)),
+                *measure_commands(images, tune, option, value),
+            ]
             for value in wanted
         ]
     click.echo(tables.markdown(HEADER, rows))

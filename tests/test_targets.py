@@ -14,10 +14,10 @@ import vqcodec
 from vqcodec import weights
 from vqcodec.cli import cli
 from vqcodec.codec import Codec
-from vqcodec.container import ChunkTag, unpack
+from vqcodec.container import ChunkTag, Container, pack, unpack
 from vqcodec.errors import TargetError
 from vqcodec.image import Pixels, prepare
-from vqcodec.targets import Attempt, sampled, samples, to_psnr, to_size
+from vqcodec.targets import Attempt, next_step, sample, sampled, to_psnr, to_size
 
 
 def test_functions_of_the_package(codec: Codec, photo: Image.Image) -> None:
@@ -123,23 +123,22 @@ def test_a_target_takes_few_attempts(
     assert sum(sizes) - pixels * sizes.count(pixels) <= 3 * pixels / 3
 
 
-def test_samples_are_squares_of_the_image_spread_over_it() -> None:
-    squares = np.arange(16 * 24, dtype=np.uint16).reshape(16, 24)
-    pixels = np.stack([squares // 256, squares % 256, 0 * squares], 2).astype(np.uint8)
-    image = Image.fromarray(pixels.repeat(64, 0).repeat(64, 1))
-    small, large = samples(prepare(image))
-    assert small.pixels.shape == (6 * 64, 4 * 64, 3)
-    assert large.pixels.shape == (10 * 64, 9 * 64, 3)
-    high, low, _ = np.moveaxis(large.pixels[::64, ::64].astype(int), 2, 0)
-    numbers = 256 * high + low
-    assert np.array_equal(large.pixels[63::64, 63::64], large.pixels[::64, ::64])
-    assert np.all(np.diff(numbers.flatten()) > 0)
-    assert numbers[0, 0] < 5
-    assert numbers[-1, -1] >= 16 * 24 - 5
-    assert not samples(prepare(image.crop((0, 0, 3 * 64, 5 * 64))))
+def test_a_sample_has_busy_and_quiet_squares_as_the_image_has() -> None:
+    contrast = np.random.default_rng(0).permutation(10 * 16).reshape(10, 16)
+    stripes = np.tile([0, 1], 32)[None, None, None] * contrast[:, None, :, None]
+    pixels = np.broadcast_to(stripes, (10, 64, 16, 64)).reshape(640, 1024).astype(np.uint8)
+    image = Image.fromarray(pixels).convert("RGB")
+    part = sample(prepare(image))
+    assert part is not None
+    assert part.pixels.shape == (5 * 64, 4 * 64, 3)
+    lines = part.pixels[..., 0].reshape(5, 64, 4, 64)[..., 1::2]
+    # Twenty of 160, each the middle one of eight.
+    assert lines[:, 0, :, 0].flatten().tolist() == list(range(4, 160, 8))
+    assert (lines == lines[:, :1, :, :1]).all()
+    assert sample(prepare(image.crop((0, 0, 3 * 64, 5 * 64)))) is None
 
 
-def test_a_forecast_is_shifted_by_what_samples_are_off() -> None:
+def test_a_forecast_is_shifted_by_what_the_sample_is_off() -> None:
     rising = np.arange(100.0)
     tried = []
 
@@ -147,9 +146,48 @@ def test_a_forecast_is_shifted_by_what_samples_are_off() -> None:
         tried.append(quality)
         return Attempt(quality, b"", rising[quality - 1] + 10)
 
-    expected = sampled(rising + 3, [(rising, measure), (rising, measure)], 50)
-    assert np.array_equal(expected, rising + 13)
-    assert tried == [48, 38]
+    assert np.array_equal(sampled(rising + 3, rising, measure, 50), rising + 13)
+    assert tried == [48]
+
+
+def test_errors_become_worth_what_meets_the_decibels() -> None:
+    assert next_step([0], [0.1]) is None
+    assert next_step([0], [-0.1]) is None
+    assert next_step([0], [0.5]) is None
+    assert next_step([0], [-0.02]) == 1
+    assert next_step([0, 1], [-0.02, -0.01]) == 2
+    # As expected, then by what the first step did: too little, too much.
+    first = -(3 ** (2 / 3))
+    assert next_step([0], [0.4]) == pytest.approx(first)
+    for surplus, farther in ((0.25, True), (-0.1, False)):
+        second = next_step([0, first], [0.4, surplus])
+        assert second is not None
+        assert (second < first) == farther
+        lost = (0.4 - surplus) * (second / first) ** 1.5
+        assert 0.4 - lost == pytest.approx(0.1)
+        assert next_step([0, first, second], [0.4, surplus, surplus]) is None
+
+
+def test_the_finest_level_alone_is_chosen_again(codec: Codec, photo: Image.Image) -> None:
+    pixels = np.array(photo)
+    picture, plain = np.empty_like(pixels), codec.encode_stream(pixels, 40)
+    reached: list[float] = []
+    asked = iter((0.25, 1.0, None))
+
+    def adjust() -> float | None:
+        reached.append(psnr(photo, Image.fromarray(picture)))
+        return next(asked)
+
+    assert codec.encode_stream(pixels, 40, picture, adjust) == plain
+    assert reached[0] == reached[2] > reached[1] > reached[0] - 1
+    asked = iter((0.25, None))
+    cheaper = codec.encode_stream(pixels, 40, picture, adjust)
+    assert len(cheaper) < len(plain)
+    data = pack(Container(codec.header(prepare(photo), 40), {}, cheaper))
+    assert abs(np.array(codec.decode(data), int) - picture).max() <= 1
+    for number, level in enumerate(codec.encode_indices(photo, 40)[:-1]):
+        for part, own in zip(level, codec.file_indices(data)[number], strict=True):
+            assert np.array_equal(part, own)
 
 
 # The command line

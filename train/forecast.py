@@ -29,7 +29,7 @@ from vqcodec.targets import (
     mosaic,
     psnr,
     psnr_attempts,
-    samples,
+    sample,
     size_attempts,
 )
 
@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> bool:
         beyond = [
             missed(codec, part, forecast, attempts) - missed(codec, image, forecast, attempts)
             for image in large
-            for part in samples(image)[-1:]
+            if (part := sample(image))
         ]
         print(f"SAMPLE_{name} = {np.mean(beyond):.3f}")
     return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -37,6 +37,8 @@ from vqcodec.tiles import Region, Tile, box, covering, overlap, release_memory, 
 from vqcodec.weights.store import Weights, load
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)
+
+Adjust = Callable[[], float | None]
 
 
 class Codec:
@@ -83,15 +85,22 @@ class Codec:
         payload = self.encode_stream(prepared.pixels, quality)
         return pack(Container(self.header(prepared, quality), chunks_of(prepared), payload))
 
-    def encode_stream(self, pixels: Pixels, quality: int, picture: Pixels | None = None) -> bytes:
+    def encode_stream(
+        self,
+        pixels: Pixels,
+        quality: int,
+        picture: Pixels | None = None,
+        adjust: Adjust | None = None,
+    ) -> bytes:
         """Return the stream of uint8 `[H, W, 3]` pixels.
 
-        An array like them as `picture` is filled with the pixels that the stream decodes to. Raises
-        ValueError for a quality out of range.
+        An array like them as `picture` is filled with the pixels that the stream decodes to. Then
+        `adjust` is called, if the image is small enough to be one tile: as long as it returns
+        a number, the finest level is chosen again with errors worth that many times as much.
+
+        Raises ValueError for a quality out of range.
         """
-        stream = Encoder()
-        self._choose(pixels, quality, stream, picture)
-        return stream.finish()
+        return self._choose(pixels, quality, picture, adjust)[1].finish()
 
     def header(self, prepared: Prepared, quality: int) -> Header:
         """Return the header of a file of a prepared image."""
@@ -169,7 +178,7 @@ class Codec:
         Positions are in raster order on the level's grid: 1/64 of the padded size for the first
         levels, 1/8 for the others.
         """
-        return self._choose(prepare(image).pixels, quality, Encoder())
+        return self._choose(prepare(image).pixels, quality)[0]
 
     def decode_indices(
         self, indices: Indices, size: tuple[int, int], quality: int = DEFAULT_QUALITY
@@ -215,8 +224,12 @@ class Codec:
 
     @torch.inference_mode()
     def _choose(
-        self, pixels: Pixels, quality: int, stream: Encoder, picture: Pixels | None = None
-    ) -> Indices:
+        self,
+        pixels: Pixels,
+        quality: int,
+        picture: Pixels | None = None,
+        adjust: Adjust | None = None,
+    ) -> tuple[Indices, Encoder]:
         """Choose the indices of uint8 `[H, W, 3]` pixels level by level, and code them.
 
         The 1/64 grid is worked on as a whole, the 1/8 grid tile by tile.
@@ -237,6 +250,7 @@ class Codec:
                 release_memory()
             coarse_h = network.coarse_features(means, knots)
 
+        stream = Encoder()
         state = DecoderState(network, knots, knots.new_zeros(1, CHANNELS, *grid))
         choice = self._choice(state, coarse_h, stream)
         known = prior.start(quality, *grid)
@@ -248,23 +262,31 @@ class Codec:
             [np.empty((own, height * width), np.uint8) for own in level.parts]
             for level in prior.levels[len(coarse) :]
         ]
+        # One tile can be coded at once; of several, every phase is coded for all of them.
+        alone = len(tiles) == 1
         for tile in tiles:
-            if len(tiles) > 1:
+            if not alone:
                 with self._timed("analysis"):
                     h = network.fine_features(self._padded(pixels, tile), knots)
             t = network.enter_fine(means[..., tile.wide_rows, tile.wide_columns], knots)
             state = DecoderState(network, knots, t)
-            # One tile can be coded at once; of several, every phase is coded for all of them.
-            choice = self._choice(state, h, stream if len(tiles) == 1 else None)
             part = known[tile.wide_rows, tile.wide_columns]
-            chosen, _ = prior.walk_levels(prior.fine, part, quality, choice)
-            tile.paste(chosen, fine, (height, width))
-            if picture is not None:
-                whole = slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
-                _show(state.picture(), tile, picture, *whole)
+            choice = self._choice(state, h, stream if alone else None)
+            chosen, part = prior.walk_levels(prior.fine[:-1], part, quality, choice)
+            t, before = state.t, stream.copy()
+            worth: float | None = 1.0
+            while worth is not None:
+                state.t, stream = t, before.copy()
+                choice = self._choice(state, h, stream if alone else None, worth)
+                finest, _ = prior.walk_levels(prior.fine[-1:], part, quality, choice)
+                if picture is not None:
+                    whole = slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
+                    _show(state.picture(), tile, picture, *whole)
+                worth = adjust() if adjust and alone else None
+            tile.paste(chosen + finest, fine, (height, width))
             release_memory()
         indices = coarse + fine
-        if len(tiles) > 1:
+        if not alone:
 
             def code(number: int, phase: int, classes: Parts) -> Parts:
                 chosen = self._of_phase(indices, grid, number, phase)
@@ -272,10 +294,15 @@ class Codec:
                 return chosen
 
             prior.walk_levels(prior.fine, known, quality, code)
-        return indices
+        return indices, stream
 
-    def _choice(self, state: DecoderState, h: Tensor, stream: Encoder | None) -> CodePhase:
-        """Return what chooses the indices of a phase for the features `h`, and codes them."""
+    def _choice(
+        self, state: DecoderState, h: Tensor, stream: Encoder | None, worth: float = 1.0
+    ) -> CodePhase:
+        """Return what chooses the indices of a phase for the features `h`, and codes them.
+
+        Errors are worth so many times as much as in a plain encode.
+        """
 
         def code(number: int, phase: int, classes: Parts) -> Parts:
             with self._timed("quantize"):
@@ -285,7 +312,7 @@ class Codec:
                     return classes
                 features = select(h, state.positions)
                 y = state.gain * level.residual(features, state.columns)
-                cost, widths = level.error_cost(state.knots), self._widths(classes)
+                cost, widths = worth * level.error_cost(state.knots), self._widths(classes)
                 chosen = level.codebooks.indices(y, cost, widths)
                 state.add(chosen)
                 indices = [part.cpu().numpy().astype(np.uint8) for part in chosen]

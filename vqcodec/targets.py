@@ -1,14 +1,15 @@
 """Meeting a target: at most so many bytes, or a picture of no less than so many decibels.
 
 Both grow with quality. The coefficients of an image say roughly how fast, and how far that is off
-is told by samples, small pictures made of squares of the image. That forecast picks a quality, and
-the file made at it is near enough or corrects the forecast for another.
+is told by a sample, a small picture made of squares of the image. That forecast picks a quality,
+and the file made at it is near enough, or is made to be by what is quickly done: it is cut to the
+size, or its finest level is chosen again for the decibels. Else it corrects the forecast.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,14 +34,20 @@ _SURPLUS = 0.2
 LOG_BYTES_SHIFT = (0.163, -0.308, -1.451)
 PSNR_SHIFT = (-0.362, 2.617, 19.969)
 _BINS = 400
-# Samples: one pixel in so many, first to come near and then nearer, in squares of whole blocks of
-# the coarser grid. Of few squares a sample says little, and more than many are not needed.
-_SHARES = (16, 4)
+# The finest level is chosen again for a picture that is no more dB off than these. When errors are
+# worth 2^-k times as much it loses about _PRICED * k^1.5 dB, at 1 to 3 % more bytes than a lower
+# quality would take; when they are worth more it gains little.
+_LEAST_SURPLUS, _MOST_SURPLUS = -0.04, 0.45
+_PRICED = 0.1
+_CHOICES = 3  # of the finest level at a quality
+# A sample: one pixel in so many, in squares of whole blocks of the coarser grid. Fewer squares say
+# little, so that images of less than four times as many have none, and more are not needed.
+_SHARE = 8
 _SQUARE = 64
 _FEWEST, _MOST = 4, 128
 # By how much more a sample is off its own forecast than the image is, which comes of the edges
 # where squares meet. From train.forecast too.
-SAMPLE_LOG_BYTES, SAMPLE_PSNR = -0.091, -0.07
+SAMPLE_LOG_BYTES, SAMPLE_PSNR = -0.14, -0.147
 
 
 Curve = NDArray[np.float64]
@@ -73,11 +80,9 @@ def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, li
         raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
     target = math.log(space or 1)
     least, most = target + _LEAST_SIZE, target + _MOST_SIZE
-    parts = (
-        (log_bytes(codec, part) + SAMPLE_LOG_BYTES, size_attempts(codec, part))
-        for part in samples(prepared)
-    )
-    forecast = sampled(forecast, parts, (least + most) / 2)
+    if part := sample(prepared):
+        own = log_bytes(codec, part) + SAMPLE_LOG_BYTES
+        forecast = sampled(forecast, own, size_attempts(codec, part), (least + most) / 2)
     tried = _search(size_attempts(codec, prepared), forecast, least, most)
     longer = [each for each in tried if each.value > target]
     best = max((each for each in tried if each.value <= target), key=_value, default=None)
@@ -93,11 +98,11 @@ def to_psnr(codec: Codec, prepared: Prepared, decibels: float) -> tuple[bytes, l
     In 8 bits, over all pixels and colours as they are stored. Where the best quality falls short,
     its file is returned, with a note.
     """
-    parts = (
-        (psnr(codec, part) + SAMPLE_PSNR, psnr_attempts(codec, part)) for part in samples(prepared)
-    )
-    forecast = sampled(psnr(codec, prepared), parts, decibels + _SURPLUS / 2)
-    measure = psnr_attempts(codec, prepared)
+    forecast = psnr(codec, prepared)
+    if part := sample(prepared):
+        own = psnr(codec, part) + SAMPLE_PSNR
+        forecast = sampled(forecast, own, psnr_attempts(codec, part), decibels + _SURPLUS / 2)
+    measure = psnr_attempts(codec, prepared, decibels)
     tried = _search(measure, forecast, decibels, decibels + _SURPLUS)
     reaching = [each for each in tried if each.value >= decibels]
     notes = []
@@ -120,42 +125,76 @@ def size_attempts(codec: Codec, prepared: Prepared) -> Measure:
     return measure
 
 
-def psnr_attempts(codec: Codec, prepared: Prepared) -> Measure:
-    """Return what encodes an image at a quality and takes the decibels of its picture."""
+def psnr_attempts(codec: Codec, prepared: Prepared, wanted: float | None = None) -> Measure:
+    """Return what encodes an image at a quality and takes the decibels of its picture.
+
+    Where these are near what is `wanted`, the finest level is chosen again to meet it.
+    """
     picture = np.empty_like(prepared.pixels)
 
     def measure(quality: int) -> Attempt:
-        payload = codec.encode_stream(prepared.pixels, quality, picture)
+        steps, reached = [0.0], []
+
+        def adjust() -> float | None:
+            reached.append(_decibels(prepared, picture))
+            step = None if wanted is None else next_step(steps, [x - wanted for x in reached])
+            if step is None:
+                return None
+            steps.append(step)
+            return math.pow(2, step)
+
+        payload = codec.encode_stream(prepared.pixels, quality, picture, adjust)
         return Attempt(quality, payload, _decibels(prepared, picture))
 
     return measure
+
+
+def next_step(steps: Sequence[float], surpluses: Sequence[float]) -> float | None:
+    """Return by how many doublings to change what errors are worth, None to leave it at the last.
+
+    `surpluses` are the dB above those wanted that came of the `steps` taken so far, of which the
+    first is 0.
+    """
+    first, last = surpluses[0], surpluses[-1]
+    near = _LEAST_SURPLUS <= first <= _MOST_SURPLUS
+    if 0 <= last <= _SURPLUS or not near or len(steps) == _CHOICES:
+        return None
+    if first < 0:
+        return steps[-1] + 1
+    lost = _PRICED if len(steps) == 1 else max(first - last, _PRICED / 4) / abs(steps[-1]) ** 1.5
+    return -math.pow((first - _SURPLUS / 2) / lost, 2 / 3)
 
 
 def _value(attempt: Attempt) -> float:
     return attempt.value
 
 
-def samples(prepared: Prepared) -> list[Prepared]:
-    """Return samples of an image, the larger ones last; none of a small image.
+def sample(prepared: Prepared) -> Prepared | None:
+    """Return a sample of an image, `[rows * 64, columns * 64, 3]` of squares; none of a small one.
 
-    Each is `[rows * 64, columns * 64, 3]` of squares that are spread over the image by chance, but
-    the same ones every time.
+    Of all squares, in the order of how busy they are, it has every so-many-th.
     """
     rows, columns = (side // _SQUARE for side in prepared.pixels.shape[:2])
-    result = []
-    for share in _SHARES:
-        count = min(rows * columns // share, _MOST)
-        if count < _FEWEST:
-            continue
-        across = math.isqrt(count)
-        edges = np.linspace(0, rows * columns, count // across * across + 1).astype(int)
-        places = np.random.default_rng(0).integers(edges[:-1], edges[1:])
-        squares = [
-            prepared.pixels[row * _SQUARE :, column * _SQUARE :][:_SQUARE, :_SQUARE]
-            for row, column in (divmod(place, columns) for place in places.tolist())
-        ]
-        result.append(replace(prepared, pixels=mosaic(squares, across), alpha=None))
-    return result
+    if rows * columns < 4 * _FEWEST:
+        return None
+    count = min(max(rows * columns // _SHARE, _FEWEST), _MOST)
+    across = math.isqrt(count)
+    count = count // across * across
+    squares = [
+        prepared.pixels[row * _SQUARE :, column * _SQUARE :][:_SQUARE, :_SQUARE]
+        for row in range(rows)
+        for column in range(columns)
+    ]
+    order = np.argsort([_activity(square) for square in squares], kind="stable")
+    places = ((np.arange(count) + 0.5) * len(squares) / count).astype(int)
+    chosen = [squares[place] for place in order[places]]
+    return replace(prepared, pixels=mosaic(chosen, across), alpha=None)
+
+
+def _activity(square: Pixels) -> float:
+    """Return how much neighbouring pixels differ, the mean over a square."""
+    values = square.sum(2, dtype=np.int16)
+    return float(sum(np.abs(np.diff(values, axis=axis)).mean() for axis in (0, 1)))
 
 
 def mosaic(pictures: Sequence[Pixels], across: int) -> Pixels:
@@ -164,13 +203,11 @@ def mosaic(pictures: Sequence[Pixels], across: int) -> Pixels:
     return np.vstack([np.hstack(pictures[first : first + across]) for first in firsts])
 
 
-def sampled(forecast: Curve, parts: Iterable[tuple[Curve, Measure]], goal: float) -> Curve:
-    """Return the forecast shifted by what the parts of an image are off their own near `goal`."""
-    expected = forecast
-    for own, measure in parts:
-        quality = _nearest(expected, goal)
-        expected = forecast + measure(quality).value - own[quality - 1]
-    return expected
+def sampled(forecast: Curve, own: Curve, measure: Measure, goal: float) -> Curve:
+    """Return the forecast shifted by what a sample is off its `own` one where `goal` is."""
+    quality = _nearest(forecast, goal)
+    shift: float = measure(quality).value - own[quality - 1]
+    return forecast + shift
 
 
 def _nearest(forecast: Curve, goal: float) -> int:

@@ -72,6 +72,12 @@ class Encoder:
             for class_, start, stop in _runs(own):
                 self._coder.encode(ordered[start:stop], tables.model(codebook, class_))
 
+    def copy(self) -> Encoder:
+        """Return an encoder that goes on from here by itself."""
+        twin = Encoder()
+        twin._coder = self._coder.clone()
+        return twin
+
     def finish(self) -> bytes:
         """Return the stream: little-endian 32-bit words without the zero bytes at their end."""
         stream: bytes = self._coder.get_compressed().astype("<u4").tobytes()
