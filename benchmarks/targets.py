@@ -3,9 +3,9 @@
 For `--bpp` the share of the allowed bytes that files take, for `--psnr` the decibels above those
 asked for, each with the weights that the command line takes then; images whose target lies beyond
 both ends of the qualities are left out of these. The time is in terms of a plain encode of the same
-image at quality 50, taken just before; then again, of whole commands, with the start of the program
-in both. `--join 4` measures larger photographs, each of 4 x 4 of those given, cut to the size of the
-smallest.
+image at quality 50, taken just before; with `--commands` also of whole commands, with the start of
+the program in both. `--join 4` measures larger photographs, each of 4 x 4 of those given, cut to
+the size of the smallest.
 """
 
 import statistics
@@ -30,10 +30,8 @@ from vqcodec.container import read_header
 from vqcodec.image import prepare
 from vqcodec.targets import to_psnr, to_size
 
-HEADER = (
-    "target", "images", "least", "median", "most",
-    "median time", "longest", "median of commands", "longest",
-)  # fmt: skip
+HEADER = ("target", "images", "least", "median", "most", "median time", "longest")
+OF_COMMANDS = ("median of commands", "longest")
 ENDS = (1, 100)  # qualities
 
 Encode = Callable[[Image.Image], bytes]
@@ -78,7 +76,7 @@ def measure(codec: Codec, images: list[Image.Image], encode: Encode, met: Met) -
 
 
 def measure_commands(images: list[Image.Image], tune: str, option: str, value: float) -> list[str]:
-    """Return the last columns: how much longer commands take with that option than without it."""
+    """Return columns OF_COMMANDS: how much longer commands take with that option than without."""
     times = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "image.png"
@@ -103,9 +101,15 @@ def _seconds(command: list[str]) -> float:
 @click.option("--bpp", "sizes", multiple=True, type=float, default=(0.1, 0.25, 0.5))
 @click.option("--psnr", "psnrs", multiple=True, type=float, default=(28, 31, 34))
 @click.option("--join", "side", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--commands", is_flag=True, help="Time whole commands too.")
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(1))
 def main(
-    source: Path, sizes: tuple[float, ...], psnrs: tuple[float, ...], side: int, threads: int
+    source: Path,
+    sizes: tuple[float, ...],
+    psnrs: tuple[float, ...],
+    side: int,
+    commands: bool,
+    threads: int,
 ) -> None:
     """Print a Markdown table of targets for the images of SOURCE, a folder or a tar."""
     import torch
@@ -126,11 +130,11 @@ def main(
             [
                 f"{value:g} {unit}",
                 *measure(codec, images, *target(codec, value)),
-                *measure_commands(images, tune, option, value),
+                *(measure_commands(images, tune, option, value) if commands else ()),
             ]
             for value in wanted
         ]
-    click.echo(tables.markdown(HEADER, rows))
+    click.echo(tables.markdown((*HEADER, *(OF_COMMANDS if commands else ())), rows))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.forecast import QUALITIES, fitted, joined, missed
+from train.forecast import QUALITIES, enlarged, fitted, joined, missed
 from vqcodec.codec import Codec
 from vqcodec.image import prepare
 from vqcodec.targets import centred, log_bytes, psnr, psnr_attempts, size_attempts
@@ -33,3 +33,10 @@ def test_joined_photographs_are_cut_to_the_smallest() -> None:
     (large,) = joined([*four, four[0]])
     assert large.shape == (40, 54, 3)
     assert np.array_equal(large[20:, 27:], four[3][:20, :27])
+
+
+def test_enlarged_photographs_are_smooth() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    (large,) = enlarged([noise])
+    assert large.shape == (80, 112, 3)
+    assert np.abs(np.diff(large.astype(int), axis=1)).mean() < 60

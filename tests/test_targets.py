@@ -17,7 +17,7 @@ from vqcodec.codec import Codec
 from vqcodec.container import ChunkTag, Container, pack, unpack
 from vqcodec.errors import TargetError
 from vqcodec.image import Pixels, prepare
-from vqcodec.targets import Attempt, next_step, sample, sampled, to_psnr, to_size
+from vqcodec.targets import Attempt, next_step, sampled, samples, to_psnr, to_size
 
 
 def test_functions_of_the_package(codec: Codec, photo: Image.Image) -> None:
@@ -128,17 +128,24 @@ def test_a_sample_has_busy_and_quiet_squares_as_the_image_has() -> None:
     stripes = np.tile([0, 1], 32)[None, None, None] * contrast[:, None, :, None]
     pixels = np.broadcast_to(stripes, (10, 64, 16, 64)).reshape(640, 1024).astype(np.uint8)
     image = Image.fromarray(pixels).convert("RGB")
-    part = sample(prepare(image))
-    assert part is not None
-    assert part.pixels.shape == (5 * 64, 4 * 64, 3)
-    lines = part.pixels[..., 0].reshape(5, 64, 4, 64)[..., 1::2]
-    # Twenty of 160, each the middle one of eight.
-    assert lines[:, 0, :, 0].flatten().tolist() == list(range(4, 160, 8))
-    assert (lines == lines[:, :1, :, :1]).all()
-    assert sample(prepare(image.crop((0, 0, 3 * 64, 5 * 64)))) is None
+    small, large = samples(prepare(image))
+    assert small.pixels.shape == (3 * 64, 3 * 64, 3)
+    assert large.pixels.shape == (6 * 64, 6 * 64, 3)
+    # Of 160 squares every fourth and a half, beside where it fades into the next one.
+    inner = large.pixels[..., 0].reshape(6, 64, 6, 64)[:, 8:-8, :, 8:-8]
+    assert inner.max((1, 3)).flatten().tolist() == [int((n + 0.5) * 160 / 36) for n in range(36)]
+    assert not samples(prepare(image.crop((0, 0, 3 * 64, 5 * 64))))
 
 
-def test_a_forecast_is_shifted_by_what_the_sample_is_off() -> None:
+def test_squares_of_a_sample_fade_into_each_other() -> None:
+    ramp = np.linspace(0, 240, 1024).astype(np.uint8)
+    (_, large) = samples(prepare(Image.fromarray(np.tile(ramp, (640, 1)))))
+    assert np.ptp(large.pixels) > 200
+    steps = np.diff(large.pixels[..., 0].astype(int), axis=1)
+    assert np.abs(steps).max() <= 240 / 16 + 1
+
+
+def test_a_forecast_is_shifted_by_what_samples_are_off() -> None:
     rising = np.arange(100.0)
     tried = []
 
@@ -146,8 +153,9 @@ def test_a_forecast_is_shifted_by_what_the_sample_is_off() -> None:
         tried.append(quality)
         return Attempt(quality, b"", rising[quality - 1] + 10)
 
-    assert np.array_equal(sampled(rising + 3, rising, measure, 50), rising + 13)
-    assert tried == [48]
+    expected = sampled(rising + 3, [(rising, measure), (rising, measure)], 50)
+    assert np.array_equal(expected, rising + 13)
+    assert tried == [48, 38]
 
 
 def test_errors_become_worth_what_meets_the_decibels() -> None:
@@ -165,7 +173,7 @@ def test_errors_become_worth_what_meets_the_decibels() -> None:
         assert (second < first) == farther
         lost = (0.4 - surplus) * (second / first) ** 1.5
         assert 0.4 - lost == pytest.approx(0.1)
-        assert next_step([0, first, second], [0.4, surplus, surplus]) is None
+        assert next_step([0, first, second, second], [0.4, surplus, surplus, surplus]) is None
 
 
 def test_the_finest_level_alone_is_chosen_again(codec: Codec, photo: Image.Image) -> None:

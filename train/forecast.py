@@ -26,15 +26,15 @@ from vqcodec.targets import (
     Measure,
     centred,
     log_bytes,
-    mosaic,
     psnr,
     psnr_attempts,
-    sample,
+    samples,
     size_attempts,
 )
 
 QUALITIES = (5, 20, 35, 50, 65, 80, 95)
 DEGREE = 2
+ENLARGED = 1.6
 
 Polynomial = tuple[float, ...]
 Misses = list[Curve]
@@ -60,7 +60,21 @@ def joined(photographs: Sequence[Pixels], side: int = 2) -> list[Pixels]:
     height, width = (min(image.shape[axis] for image in photographs) for axis in (0, 1))
     cut = [image[:height, :width] for image in photographs]
     firsts = range(0, len(cut) - side**2 + 1, side**2)
-    return [mosaic(cut[first : first + side**2], side) for first in firsts]
+    return [_mosaic(cut[first : first + side**2], side) for first in firsts]
+
+
+def _mosaic(pictures: Sequence[Pixels], across: int) -> Pixels:
+    """Return pictures of one size as one, row by row, `across` of them in each."""
+    firsts = range(0, len(pictures), across)
+    return np.vstack([np.hstack(pictures[first : first + across]) for first in firsts])
+
+
+def enlarged(photographs: Sequence[Pixels]) -> list[Pixels]:
+    """Return photographs enlarged, which are smooth as many a larger one is."""
+    images = map(Image.fromarray, photographs)
+    return [
+        np.array(image.resize([round(ENLARGED * side) for side in image.size])) for image in images
+    ]
 
 
 def run(arguments: argparse.Namespace) -> bool:
@@ -68,8 +82,10 @@ def run(arguments: argparse.Namespace) -> bool:
     photographs = load_images(arguments.data)
     spread = np.linspace(0, len(photographs), arguments.images, endpoint=False).astype(int)
     chosen = [photographs[index] for index in spread]
+    smooth = enlarged(chosen[:: arguments.images // 4])
     wholes, large = (
-        [prepare(Image.fromarray(image)) for image in images] for images in (chosen, joined(chosen))
+        [prepare(Image.fromarray(image)) for image in images]
+        for images in (chosen, joined(chosen) + smooth)
     )
     for name, shift, forecast, attempts, model in (
         ("LOG_BYTES", LOG_BYTES_SHIFT, log_bytes, size_attempts, weights.DEFAULT),
@@ -81,7 +97,7 @@ def run(arguments: argparse.Namespace) -> bool:
         beyond = [
             missed(codec, part, forecast, attempts) - missed(codec, image, forecast, attempts)
             for image in large
-            if (part := sample(image))
+            for part in samples(image)[-1:]
         ]
         print(f"SAMPLE_{name} = {np.mean(beyond):.3f}")
     return True

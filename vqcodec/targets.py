@@ -1,7 +1,7 @@
 """Meeting a target: at most so many bytes, or a picture of no less than so many decibels.
 
 Both grow with quality. The coefficients of an image say roughly how fast, and how far that is off
-is told by a sample, a small picture made of squares of the image. That forecast picks a quality,
+is told by samples, small pictures made of squares of the image. That forecast picks a quality,
 and the file made at it is near enough, or is made to be by what is quickly done: it is cut to the
 size, or its finest level is chosen again for the decibels. Else it corrects the forecast.
 """
@@ -9,7 +9,7 @@ size, or its finest level is chosen again for the decibels. Else it corrects the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,15 +39,15 @@ _BINS = 400
 # quality would take; when they are worth more it gains little.
 _LEAST_SURPLUS, _MOST_SURPLUS = -0.04, 0.45
 _PRICED = 0.1
-_CHOICES = 3  # of the finest level at a quality
-# A sample: one pixel in so many, in squares of whole blocks of the coarser grid. Fewer squares say
-# little, so that images of less than four times as many have none, and more are not needed.
-_SHARE = 8
-_SQUARE = 64
+_CHOICES = 4  # of the finest level at a quality
+# Samples: one pixel in so many, first to come near and then nearer, in squares of whole blocks of
+# the coarser grid, which fade into each other. Of few squares a sample says little, and more than
+# many are not needed.
+_SHARES = (16, 4)
+_SQUARE, _FADE = 64, 8  # pixels
 _FEWEST, _MOST = 4, 128
-# By how much more a sample is off its own forecast than the image is, which comes of the edges
-# where squares meet. From train.forecast too.
-SAMPLE_LOG_BYTES, SAMPLE_PSNR = -0.14, -0.147
+# By how much more a sample is off its own forecast than the image is. From train.forecast too.
+SAMPLE_LOG_BYTES, SAMPLE_PSNR = -0.017, -0.448
 
 
 Curve = NDArray[np.float64]
@@ -80,9 +80,11 @@ def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, li
         raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
     target = math.log(space or 1)
     least, most = target + _LEAST_SIZE, target + _MOST_SIZE
-    if part := sample(prepared):
-        own = log_bytes(codec, part) + SAMPLE_LOG_BYTES
-        forecast = sampled(forecast, own, size_attempts(codec, part), (least + most) / 2)
+    parts = (
+        (log_bytes(codec, part) + SAMPLE_LOG_BYTES, size_attempts(codec, part))
+        for part in samples(prepared)
+    )
+    forecast = sampled(forecast, parts, (least + most) / 2)
     tried = _search(size_attempts(codec, prepared), forecast, least, most)
     longer = [each for each in tried if each.value > target]
     best = max((each for each in tried if each.value <= target), key=_value, default=None)
@@ -98,10 +100,10 @@ def to_psnr(codec: Codec, prepared: Prepared, decibels: float) -> tuple[bytes, l
     In 8 bits, over all pixels and colours as they are stored. Where the best quality falls short,
     its file is returned, with a note.
     """
-    forecast = psnr(codec, prepared)
-    if part := sample(prepared):
-        own = psnr(codec, part) + SAMPLE_PSNR
-        forecast = sampled(forecast, own, psnr_attempts(codec, part), decibels + _SURPLUS / 2)
+    parts = (
+        (psnr(codec, part) + SAMPLE_PSNR, psnr_attempts(codec, part)) for part in samples(prepared)
+    )
+    forecast = sampled(psnr(codec, prepared), parts, decibels + _SURPLUS / 2)
     measure = psnr_attempts(codec, prepared, decibels)
     tried = _search(measure, forecast, decibels, decibels + _SURPLUS)
     reaching = [each for each in tried if each.value >= decibels]
@@ -169,26 +171,36 @@ def _value(attempt: Attempt) -> float:
     return attempt.value
 
 
-def sample(prepared: Prepared) -> Prepared | None:
-    """Return a sample of an image, `[rows * 64, columns * 64, 3]` of squares; none of a small one.
+def samples(prepared: Prepared) -> list[Prepared]:
+    """Return samples of an image, the larger one last; none of a small image.
 
-    Of all squares, in the order of how busy they are, it has every so-many-th.
+    Each is `[rows * 64, columns * 64, 3]` of squares: of all there are, in the order of how busy
+    they are, every so-many-th. Neighbours are faded into each other, since edges would cost more
+    than anything in a smooth picture.
     """
-    rows, columns = (side // _SQUARE for side in prepared.pixels.shape[:2])
-    if rows * columns < 4 * _FEWEST:
-        return None
-    count = min(max(rows * columns // _SHARE, _FEWEST), _MOST)
-    across = math.isqrt(count)
-    count = count // across * across
-    squares = [
-        prepared.pixels[row * _SQUARE :, column * _SQUARE :][:_SQUARE, :_SQUARE]
-        for row in range(rows)
-        for column in range(columns)
-    ]
-    order = np.argsort([_activity(square) for square in squares], kind="stable")
-    places = ((np.arange(count) + 0.5) * len(squares) / count).astype(int)
-    chosen = [squares[place] for place in order[places]]
-    return replace(prepared, pixels=mosaic(chosen, across), alpha=None)
+    height, width = (side // _SQUARE for side in prepared.pixels.shape[:2])
+    places = [(_SQUARE * row, _SQUARE * column) for row in range(height) for column in range(width)]
+    result = []
+    order = np.argsort([_activity(_square(prepared.pixels, place)) for place in places])
+    for share in _SHARES:
+        count = min(len(places) // share, _MOST)
+        if count < _FEWEST:
+            continue
+        across = math.isqrt(count)
+        count = count // across * across
+        chosen = order[((np.arange(count) + 0.5) * len(places) / count).astype(int)]
+        squares = [_square(prepared.pixels, places[index], _FADE) for index in chosen]
+        result.append(replace(prepared, pixels=_faded(squares, across), alpha=None))
+    return result
+
+
+def _square(pixels: Pixels, place: tuple[int, int], margin: int = 0) -> Pixels:
+    """Return the square at a place with a margin, in which the image's border is repeated."""
+    rows, columns = (
+        np.arange(first - margin, first + _SQUARE + margin).clip(0, side - 1)
+        for first, side in zip(place, pixels.shape, strict=False)
+    )
+    return pixels[rows][:, columns]
 
 
 def _activity(square: Pixels) -> float:
@@ -197,17 +209,31 @@ def _activity(square: Pixels) -> float:
     return float(sum(np.abs(np.diff(values, axis=axis)).mean() for axis in (0, 1)))
 
 
-def mosaic(pictures: Sequence[Pixels], across: int) -> Pixels:
-    """Return pictures of one size as one, row by row, `across` of them in each."""
-    firsts = range(0, len(pictures), across)
-    return np.vstack([np.hstack(pictures[first : first + across]) for first in firsts])
+def _faded(squares: Sequence[Pixels], across: int) -> Pixels:
+    """Return squares, which have a margin, as one picture: margins overlap the next square."""
+    side = _SQUARE + 2 * _FADE
+    ramp = np.minimum((np.arange(side) + 0.5) / (2 * _FADE), 1).astype(np.float32)
+    weight = np.outer(ramp * ramp[::-1], ramp * ramp[::-1])[..., None]
+    rows = len(squares) // across
+    total = np.zeros((rows * _SQUARE + 2 * _FADE, across * _SQUARE + 2 * _FADE, 3), np.float32)
+    weights = np.zeros((*total.shape[:2], 1), np.float32)
+    for number, square in enumerate(squares):
+        row, column = (_SQUARE * index for index in divmod(number, across))
+        total[row : row + side, column : column + side] += weight * square
+        weights[row : row + side, column : column + side] += weight
+    inner = slice(_FADE, -_FADE)
+    picture: Pixels = np.round((total / weights)[inner, inner]).astype(np.uint8)
+    return picture
 
 
-def sampled(forecast: Curve, own: Curve, measure: Measure, goal: float) -> Curve:
-    """Return the forecast shifted by what a sample is off its `own` one where `goal` is."""
-    quality = _nearest(forecast, goal)
-    shift: float = measure(quality).value - own[quality - 1]
-    return forecast + shift
+def sampled(forecast: Curve, parts: Iterable[tuple[Curve, Measure]], goal: float) -> Curve:
+    """Return the forecast shifted by what the parts of an image are off their own near `goal`."""
+    expected = forecast
+    for own, measure in parts:
+        quality = _nearest(expected, goal)
+        shift: float = measure(quality).value - own[quality - 1]
+        expected = forecast + shift
+    return expected
 
 
 def _nearest(forecast: Curve, goal: float) -> int:
