@@ -38,5 +38,5 @@ def test_joined_photographs_are_cut_to_the_smallest() -> None:
 def test_enlarged_photographs_are_smooth() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
     (large,) = enlarged([noise])
-    assert large.shape == (80, 112, 3)
+    assert large.shape == (64, 64, 3)
     assert np.abs(np.diff(large.astype(int), axis=1)).mean() < 60

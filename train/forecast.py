@@ -19,6 +19,7 @@ from train.data import load_images
 from vqcodec import weights
 from vqcodec.codec import Codec
 from vqcodec.image import Pixels, Prepared, prepare
+from vqcodec.model.config import STRIDE
 from vqcodec.targets import (
     LOG_BYTES_SHIFT,
     PSNR_SHIFT,
@@ -63,6 +64,12 @@ def joined(photographs: Sequence[Pixels], side: int = 2) -> list[Pixels]:
     return [_mosaic(cut[first : first + side**2], side) for first in firsts]
 
 
+def _whole_blocks(pixels: Pixels) -> Pixels:
+    """Return a photograph cut so that none of it is padding, as next to nothing of a large one."""
+    height, width = (side // STRIDE * STRIDE for side in pixels.shape[:2])
+    return pixels[:height, :width]
+
+
 def _mosaic(pictures: Sequence[Pixels], across: int) -> Pixels:
     """Return pictures of one size as one, row by row, `across` of them in each."""
     firsts = range(0, len(pictures), across)
@@ -73,13 +80,14 @@ def enlarged(photographs: Sequence[Pixels]) -> list[Pixels]:
     """Return photographs enlarged, which are smooth as many a larger one is."""
     images = map(Image.fromarray, photographs)
     return [
-        np.array(image.resize([round(ENLARGED * side) for side in image.size])) for image in images
+        _whole_blocks(np.array(image.resize([round(ENLARGED * side) for side in image.size])))
+        for image in images
     ]
 
 
 def run(arguments: argparse.Namespace) -> bool:
     """Fit, and print."""
-    photographs = load_images(arguments.data)
+    photographs = [_whole_blocks(image) for image in load_images(arguments.data)]
     spread = np.linspace(0, len(photographs), arguments.images, endpoint=False).astype(int)
     chosen = [photographs[index] for index in spread]
     smooth = enlarged(chosen[:: arguments.images // 4])

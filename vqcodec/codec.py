@@ -421,16 +421,18 @@ class Codec:
         return state
 
     @torch.inference_mode()
-    def coefficients(self, pixels: Pixels) -> Iterator[Tensor]:
+    def coefficients(self, pixels: Pixels) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the transform that analysis begins with, of uint8 `[H, W, 3]` pixels.
 
-        `[192, h, w]` of parts of the 1/8 grid, whose sides are padded to multiples of 8.
+        `[192, h, w]` of parts of the 1/8 grid, and what of each is not padding.
         """
         height, width = (BLOCK * _grid(side) for side in pixels.shape[:2])
+        held = [-(-side // BLOCK) for side in pixels.shape[:2]]
         for tile in split(height, width, slice(0, height), slice(0, width)):
-            part = self._network.coefficients(self._padded(pixels, tile))
             rows, columns = tile.inner
-            yield part[0, :, rows, columns]
+            part = self._network.coefficients(self._padded(pixels, tile))[0, :, rows, columns]
+            down, across = held[0] - tile.rows.start, held[1] - tile.columns.start
+            yield part, part[:, : max(down, 0), : max(across, 0)]
 
     def _padded(self, pixels: Pixels, tile: Tile) -> Tensor:
         """Return a tile with its margin, `[1, 3, H, W]` in [0, 1].
