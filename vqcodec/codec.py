@@ -32,8 +32,9 @@ from vqcodec.model.config import CHANNELS, PLANES, STRIDE
 from vqcodec.model.layers import QUALITIES, quality_weights, select
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.phases import phase_positions
+from vqcodec.picture import padded, picture_of_means, reduced, show
 from vqcodec.state import DecoderState, SketchState, class_centres
-from vqcodec.tiles import Region, Tile, box, covering, overlap, release_memory, split
+from vqcodec.tiles import Region, Tile, box, covering, release_memory, split
 from vqcodec.weights.store import Weights, load
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)
@@ -136,13 +137,13 @@ class Codec:
         indices = self._read(container, fine)
         if fine:
             kind = DecoderState if scale == 1 else SketchState
-            pixels = _reduced(self._render(indices, header, rows, columns, kind), scale)
+            pixels = reduced(self._render(indices, header, rows, columns, kind), scale)
         else:
-            pixels = _reduced(self._render_means(indices, header), scale // BLOCK)
+            pixels = reduced(self._render_means(indices, header), scale // BLOCK)
         alpha = None
         if ChunkTag.ALPHA in chunks:
             alpha = decode_alpha(chunks[ChunkTag.ALPHA], header.width, header.height)
-            alpha = _reduced(alpha[rows, columns], scale)
+            alpha = reduced(alpha[rows, columns], scale)
         return assemble(
             pixels,
             gray=header.gray,
@@ -281,7 +282,7 @@ class Codec:
                 finest, _ = prior.walk_levels(prior.fine[-1:], part, quality, choice)
                 if picture is not None:
                     whole = slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
-                    _show(state.picture(), tile, picture, *whole)
+                    show(state.picture(), tile, picture, *whole)
                 worth = adjust() if adjust and alone else None
             tile.paste(chosen + finest, fine, (height, width))
             release_memory()
@@ -392,7 +393,7 @@ class Codec:
                     tile = _narrowed(state, tile, network.reach(number))
                     state.add_level(number, tile.cut(parts, size))
                 tile = _narrowed(state, tile, network.reach(len(indices)))
-                _show(state.picture(), tile, pixels, rows, columns)
+                show(state.picture(), tile, pixels, rows, columns)
                 release_memory()
             return pixels
 
@@ -402,14 +403,8 @@ class Codec:
         with self._timed("synthesis"):
             network = self._network
             means = network.means(self._coarse_state(indices, header).t)
-            # What the transform makes of the primary colours says what colour a mean is.
-            colours = torch.eye(PLANES).to(means).expand(STRIDE, STRIDE, -1, -1).permute(2, 3, 0, 1)
-            black = network.coefficients(torch.zeros_like(colours[:1]))
-            seen = (network.coefficients(colours) - black)[:, :PLANES].mean((2, 3))
             height, width = -(-header.height // BLOCK), -(-header.width // BLOCK)
-            columns = means[0, :, :height, :width].permute(1, 2, 0).float()
-            x_hat = torch.linalg.solve(seen.float(), columns, left=False) + 0.5
-            return _to_pixels(x_hat)
+            return picture_of_means(network, means[..., :height, :width])
 
     def _coarse_state(self, indices: Indices, header: Header) -> DecoderState:
         """Return the decoder's state after the levels of the 1/64 grid."""
@@ -439,11 +434,7 @@ class Codec:
 
         The image's sides are padded to multiples of 64 by repetition.
         """
-        rows, columns = (
-            np.arange(BLOCK * span.start, BLOCK * span.stop).clip(max=side - 1)
-            for span, side in zip((tile.wide_rows, tile.wide_columns), pixels.shape, strict=False)
-        )
-        x = torch.from_numpy(pixels[rows][:, columns]).to(self._device, self._dtype)
+        x = torch.from_numpy(padded(pixels, tile)).to(self._device, self._dtype)
         return x.permute(2, 0, 1)[None] / 255
 
     def _knots(self, quality: int) -> Tensor:
@@ -474,26 +465,8 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _reduced(pixels: Pixels, factor: int) -> Pixels:
-    """Return `[H, W]` or `[H, W, 3]` so many times smaller, means of squares, sides rounded up."""
-    return pixels if factor == 1 else np.array(Image.fromarray(pixels).reduce(factor))
-
-
 def _narrowed(state: DecoderState, tile: Tile, margin: int) -> Tile:
     """Return the tile with no more of its margin than that, to which the state is cut too."""
     narrow = tile.narrowed(margin)
     state.narrow(*narrow.within(tile))
     return narrow
-
-
-def _show(x_hat: Tensor, tile: Tile, picture: Pixels, rows: slice, columns: slice) -> None:
-    """Write a tile of `x_hat`, which has its margin, into `picture` of some rows and columns."""
-    down = overlap(tile.rows, tile.wide_rows, rows)
-    across = overlap(tile.columns, tile.wide_columns, columns)
-    shown = x_hat[0].permute(1, 2, 0)[down[0], across[0]]
-    picture[down[1], across[1]] = _to_pixels(shown)
-
-
-def _to_pixels(x: Tensor) -> Pixels:
-    """Return `[H, W, 3]` in [0, 1] as uint8."""
-    return (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()

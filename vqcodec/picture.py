@@ -1,0 +1,52 @@
+"""Pixels that go into the network, tile by tile, and those that come out of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vqcodec.entropy.network import BLOCK
+from vqcodec.image import Pixels
+from vqcodec.model.config import PLANES, STRIDE
+from vqcodec.model.vqvae import VQVAE
+from vqcodec.tiles import Tile, overlap
+
+
+def padded(pixels: Pixels, tile: Tile) -> Pixels:
+    """Return the pixels of a tile with its margin; beyond the image its border is repeated."""
+    rows, columns = (
+        np.arange(BLOCK * span.start, BLOCK * span.stop).clip(max=side - 1)
+        for span, side in zip((tile.wide_rows, tile.wide_columns), pixels.shape, strict=False)
+    )
+    wide: Pixels = pixels[rows][:, columns]
+    return wide
+
+
+def show(x_hat: Tensor, tile: Tile, picture: Pixels, rows: slice, columns: slice) -> None:
+    """Write a tile of `x_hat`, which has its margin, into `picture` of some rows and columns."""
+    down = overlap(tile.rows, tile.wide_rows, rows)
+    across = overlap(tile.columns, tile.wide_columns, columns)
+    shown = x_hat[0].permute(1, 2, 0)[down[0], across[0]]
+    picture[down[1], across[1]] = _to_pixels(shown)
+
+
+def picture_of_means(network: VQVAE, means: Tensor) -> Pixels:
+    """Return the picture, `[H, W, 3]`, whose blocks have `means`, `[1, 3, H, W]`."""
+    # What the transform makes of the primary colours says what colour a mean is.
+    colours = torch.eye(PLANES).to(means).expand(STRIDE, STRIDE, -1, -1).permute(2, 3, 0, 1)
+    black = network.coefficients(torch.zeros_like(colours[:1]))
+    seen = (network.coefficients(colours) - black)[:, :PLANES].mean((2, 3))
+    columns = means[0].permute(1, 2, 0).float()
+    return _to_pixels(torch.linalg.solve(seen.float(), columns, left=False) + 0.5)
+
+
+def reduced(pixels: Pixels, factor: int) -> Pixels:
+    """Return `[H, W]` or `[H, W, 3]` so many times smaller, means of squares, sides rounded up."""
+    return pixels if factor == 1 else np.array(Image.fromarray(pixels).reduce(factor))
+
+
+def _to_pixels(x: Tensor) -> Pixels:
+    """Return `[H, W, 3]` in [0, 1] as uint8."""
+    return (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
