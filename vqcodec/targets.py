@@ -200,7 +200,7 @@ def _square(pixels: Pixels, place: tuple[int, int], margin: int = 0) -> Pixels:
         np.arange(first - margin, first + _SQUARE + margin).clip(0, side - 1)
         for first, side in zip(place, pixels.shape, strict=False)
     )
-    square: Pixels = pixels[rows][:, columns]
+    square: Pixels = pixels[np.ix_(rows, columns)]
     return square
 
 
