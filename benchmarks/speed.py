@@ -89,10 +89,16 @@ def time_starts(arguments: Sequence[Sequence[str]], rounds: int) -> Seconds:
     seconds: Seconds = defaultdict(list)
     for _ in tqdm(range(rounds), unit="round", disable=None):
         for given in arguments:
-            start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", START, *given], check=True, capture_output=True)
-            seconds[f"start: {given[0]}", "vqcodec"].append(time.perf_counter() - start)
+            took = time_command([sys.executable, "-c", START, *given])
+            seconds[f"start: {given[0]}", "vqcodec"].append(took)
     return seconds
+
+
+def time_command(command: Sequence[str]) -> float:
+    """Return the seconds that a command took; raises subprocess.CalledProcessError if it failed."""
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
 
 
 def make_rows(seconds: Seconds, sizes: dict[str, tuple[float, float]]) -> list[tables.Row]:

@@ -9,7 +9,6 @@ the size of the smallest.
 """
 
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from benchmarks import metrics, tables
 from benchmarks.images import find_images
+from benchmarks.speed import time_command
 from train.forecast import joined
 from vqcodec import weights
 from vqcodec.codec import Codec
@@ -84,16 +84,11 @@ def measure_commands(images: list[Image.Image], tune: str, option: str, value: f
         for image in tqdm(images, unit="image", leave=False, disable=None):
             image.save(file)
             plain, targeted = (
-                _seconds([*command, *chosen]) for chosen in (("--tune", tune), (option, str(value)))
+                time_command([*command, *chosen])
+                for chosen in (("--tune", tune), (option, str(value)))
             )
             times.append(targeted / plain)
     return [f"{statistics.median(times):.2f}", f"{max(times):.2f}"]
-
-
-def _seconds(command: list[str]) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - start
 
 
 @click.command()

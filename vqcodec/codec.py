@@ -32,7 +32,7 @@ from vqcodec.model.config import CHANNELS, PLANES, STRIDE
 from vqcodec.model.layers import QUALITIES, quality_weights, select
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.phases import phase_positions
-from vqcodec.picture import padded, picture_of_means, reduced, show
+from vqcodec.picture import bordered, picture_of_means, reduced, show
 from vqcodec.state import DecoderState, SketchState, class_centres
 from vqcodec.tiles import Region, Tile, box, covering, release_memory, split
 from vqcodec.weights.store import Weights, load
@@ -263,6 +263,7 @@ class Codec:
             [np.empty((own, height * width), np.uint8) for own in level.parts]
             for level in prior.levels[len(coarse) :]
         ]
+        whole = box(None, pixels.shape[1], pixels.shape[0])
         # One tile can be coded at once; of several, every phase is coded for all of them.
         alone = len(tiles) == 1
         for tile in tiles:
@@ -281,7 +282,6 @@ class Codec:
                 choice = self._choice(state, h, stream if alone else None, worth)
                 finest, _ = prior.walk_levels(prior.fine[-1:], part, quality, choice)
                 if picture is not None:
-                    whole = slice(0, pixels.shape[0]), slice(0, pixels.shape[1])
                     show(state.picture(), tile, picture, *whole)
                 worth = adjust() if adjust and alone else None
             tile.paste(chosen + finest, fine, (height, width))
@@ -403,8 +403,8 @@ class Codec:
         with self._timed("synthesis"):
             network = self._network
             means = network.means(self._coarse_state(indices, header).t)
-            height, width = -(-header.height // BLOCK), -(-header.width // BLOCK)
-            return picture_of_means(network, means[..., :height, :width])
+            rows, columns = map(covering, box(None, header.width, header.height))
+            return picture_of_means(network, means[..., rows, columns])
 
     def _coarse_state(self, indices: Indices, header: Header) -> DecoderState:
         """Return the decoder's state after the levels of the 1/64 grid."""
@@ -416,25 +416,28 @@ class Codec:
         return state
 
     @torch.inference_mode()
-    def coefficients(self, pixels: Pixels) -> Iterator[tuple[Tensor, Tensor]]:
+    def coefficients(self, pixels: Pixels) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:
         """Yield the transform that analysis begins with, of uint8 `[H, W, 3]` pixels.
 
-        `[192, h, w]` of parts of the 1/8 grid, and what of each is not padding.
+        `[192, h, w]` of parts of the 1/8 grid, and the rows and columns of each that are not
+        padding.
         """
         height, width = (BLOCK * _grid(side) for side in pixels.shape[:2])
-        held = [-(-side // BLOCK) for side in pixels.shape[:2]]
+        held = [covering(span).stop for span in box(None, pixels.shape[1], pixels.shape[0])]
         for tile in split(height, width, slice(0, height), slice(0, width)):
             rows, columns = tile.inner
             part = self._network.coefficients(self._padded(pixels, tile))[0, :, rows, columns]
-            down, across = held[0] - tile.rows.start, held[1] - tile.columns.start
-            yield part, part[:, : max(down, 0), : max(across, 0)]
+            # A tile is larger than any padding, so that all begin within the image.
+            yield part, (slice(held[0] - tile.rows.start), slice(held[1] - tile.columns.start))
 
     def _padded(self, pixels: Pixels, tile: Tile) -> Tensor:
         """Return a tile with its margin, `[1, 3, H, W]` in [0, 1].
 
         The image's sides are padded to multiples of 64 by repetition.
         """
-        x = torch.from_numpy(padded(pixels, tile)).to(self._device, self._dtype)
+        spans = (tile.wide_rows, tile.wide_columns)
+        wide = bordered(pixels, *(slice(BLOCK * s.start, BLOCK * s.stop) for s in spans))
+        x = torch.from_numpy(wide).to(self._device, self._dtype)
         return x.permute(2, 0, 1)[None] / 255
 
     def _knots(self, quality: int) -> Tensor:

@@ -7,21 +7,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqcodec.entropy.network import BLOCK
 from vqcodec.image import Pixels
 from vqcodec.model.config import PLANES, STRIDE
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.tiles import Tile, overlap
 
 
-def padded(pixels: Pixels, tile: Tile) -> Pixels:
-    """Return the pixels of a tile with its margin; beyond the image its border is repeated."""
-    rows, columns = (
-        np.arange(BLOCK * span.start, BLOCK * span.stop).clip(max=side - 1)
-        for span, side in zip((tile.wide_rows, tile.wide_columns), pixels.shape, strict=False)
+def bordered(pixels: Pixels, rows: slice, columns: slice) -> Pixels:
+    """Return rows and columns of an image; where they lie beyond it its border is repeated."""
+    within = (
+        np.arange(span.start, span.stop).clip(0, side - 1)
+        for span, side in zip((rows, columns), pixels.shape, strict=False)
     )
-    wide: Pixels = pixels[rows][:, columns]
-    return wide
+    part: Pixels = pixels[np.ix_(*within)]
+    return part
 
 
 def show(x_hat: Tensor, tile: Tile, picture: Pixels, rows: slice, columns: slice) -> None:

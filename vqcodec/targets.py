@@ -22,6 +22,7 @@ from vqcodec.errors import TargetError
 from vqcodec.image import Pixels, Prepared, assemble, chunks_of
 from vqcodec.model.config import PLANES
 from vqcodec.model.layers import QUALITIES, log_step_gain, quality_weights
+from vqcodec.picture import bordered
 from vqcodec.truncate import room, truncate, without_ballast
 
 # Log bytes of a stream: good enough within these of the target. A longer one is cut: up to a tenth,
@@ -135,7 +136,8 @@ def psnr_attempts(codec: Codec, prepared: Prepared, wanted: float | None = None)
     picture = np.empty_like(prepared.pixels)
 
     def measure(quality: int) -> Attempt:
-        steps, reached = [0.0], []
+        steps: list[float] = [0.0]
+        reached: list[float] = []
 
         def adjust() -> float | None:
             reached.append(_decibels(prepared, picture))
@@ -146,7 +148,9 @@ def psnr_attempts(codec: Codec, prepared: Prepared, wanted: float | None = None)
             return math.pow(2, step)
 
         payload = codec.encode_stream(prepared.pixels, quality, picture, adjust)
-        return Attempt(quality, payload, _decibels(prepared, picture))
+        # It is not asked for in large images, which are several tiles.
+        value = reached[-1] if reached else _decibels(prepared, picture)
+        return Attempt(quality, payload, value)
 
     return measure
 
@@ -181,7 +185,7 @@ def samples(prepared: Prepared) -> list[Prepared]:
     height, width = (side // _SQUARE for side in prepared.pixels.shape[:2])
     places = [(_SQUARE * row, _SQUARE * column) for row in range(height) for column in range(width)]
     result = []
-    order = np.argsort([_activity(_square(prepared.pixels, place)) for place in places])
+    order = np.argsort([_activity(_square(prepared, place)) for place in places])
     for share in _SHARES:
         count = min(len(places) // share, _MOST)
         if count < _FEWEST:
@@ -189,19 +193,14 @@ def samples(prepared: Prepared) -> list[Prepared]:
         across = math.isqrt(count)
         count = count // across * across
         chosen = order[((np.arange(count) + 0.5) * len(places) / count).astype(int)]
-        squares = [_square(prepared.pixels, places[index], _FADE) for index in chosen]
+        squares = [_square(prepared, places[index], _FADE) for index in chosen]
         result.append(replace(prepared, pixels=_faded(squares, across), alpha=None))
     return result
 
 
-def _square(pixels: Pixels, place: tuple[int, int], margin: int = 0) -> Pixels:
-    """Return the square at a place with a margin, in which the image's border is repeated."""
-    rows, columns = (
-        np.arange(first - margin, first + _SQUARE + margin).clip(0, side - 1)
-        for first, side in zip(place, pixels.shape, strict=False)
-    )
-    square: Pixels = pixels[np.ix_(rows, columns)]
-    return square
+def _square(prepared: Prepared, place: tuple[int, int], margin: int = 0) -> Pixels:
+    spans = (slice(first - margin, first + _SQUARE + margin) for first in place)
+    return bordered(prepared.pixels, *spans)
 
 
 def _activity(square: Pixels) -> float:
@@ -273,10 +272,10 @@ class Forecast:
     def __init__(self, codec: Codec, pixels: Pixels) -> None:
         # Padding costs bits, and is not seen.
         coded, seen = torch.zeros(2, _BINS, dtype=torch.float64)
-        for parts in codec.coefficients(pixels):
-            for counts, part in zip((coded, seen), parts, strict=True):
-                size = part[PLANES:].float().abs().clamp(2.0**-12, 2.0**8)
-                counts += torch.histc(size.log2(), _BINS, -12, 8).cpu()
+        for part, (rows, columns) in codec.coefficients(pixels):
+            size = part[PLANES:].float().abs().clamp(2.0**-12, 2.0**8).log2()
+            coded += torch.histc(size, _BINS, -12, 8).cpu()
+            seen += torch.histc(size[:, rows, columns], _BINS, -12, 8).cpu()
         power = 4 ** torch.linspace(-12, 8, 2 * _BINS + 1, dtype=torch.float64)[1::2]
         quality = torch.arange(1.0, QUALITIES + 1)
         gain = log_step_gain(codec.config.lmbda_min, codec.config.lmbda_max)

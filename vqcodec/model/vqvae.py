@@ -170,7 +170,7 @@ class VQVAE(nn.Module):
         fine = number - len(self.levels[0])
         phases = sum(len(level.refine) for level in self.levels[1][fine:])
         sharpened = sum(fine <= each < len(self.levels[1]) for each in SHARPENED)
-        return phases + 2 * sharpened + len(self.decoder) + PICTURE_REACH
+        return phases + len(self.decoder) + PICTURE_REACH * (sharpened + 1)
 
     def synthesise(self, t: Tensor, weights: Tensor) -> Tensor:
         """Return the picture of the finest state, `[B, 3, H, W]`, unclamped."""
@@ -243,7 +243,7 @@ class VQVAE(nn.Module):
         starts as if its values were independent.
         """
         with _float32(x):
-            fine = self.analysis[1]((x - 0.5) * 4)
+            fine = self.coefficients(x)
             features = [self.analysis[0](fine[:, :PLANES]), fine]
         priors = iter(self.prior.levels)
         for scale, levels in enumerate(self.levels):
