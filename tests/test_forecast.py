@@ -1,30 +1,87 @@
-"""Fitting what a file's size and a picture's decibels are expected to be."""
+"""What a file's size and a picture's decibels are expected to be, and how that is fitted."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from train.forecast import QUALITIES, enlarged, fitted, joined, missed
+from train.forecast import QUALITIES, enlarged, fitted, joined, reached
+from vqcodec.attempts import psnr_attempts, size_attempts
 from vqcodec.codec import Codec
+from vqcodec.forecast import FEATURES, Squares, activity, log_bytes, psnr, squares
 from vqcodec.image import prepare
-from vqcodec.targets import centred, log_bytes, psnr, psnr_attempts, size_attempts
 
 
-def test_the_shift_takes_up_what_was_missed() -> None:
-    u = centred(np.array(QUALITIES, float))
-    misses = [0.5 * u**2 - u + 2 + noise for noise in (-0.25, 0.25)]
-    assert fitted((1.0, 1.0, 1.0), misses) == pytest.approx((1.5, 0.0, 3.0))
+def noise(height: int, width: int, amount: float) -> Image.Image:
+    return Image.effect_noise((width, height), amount).convert("RGB")
 
 
-def test_misses_are_of_real_files(codec: Codec) -> None:
-    prepared = prepare(Image.effect_noise((64, 64), 30).convert("RGB"))
-    for curve, attempts in ((log_bytes, size_attempts), (psnr, psnr_attempts)):
-        misses = missed(codec, prepared, curve, attempts)
-        assert misses.shape == (len(QUALITIES),)
-        expected = curve(codec, prepared)[np.array(QUALITIES) - 1]
-        assert np.all(np.diff(expected + misses) > 0)
+def test_squares_are_those_of_the_image_alone(codec: Codec) -> None:
+    """A square's numbers do not depend on where it lies, but for what overlaps it."""
+    pixels = np.array(noise(128, 192, 40))
+    one = squares(codec, pixels, (128, 192))
+    assert one.bits.shape == one.errors.shape == (100, 6)
+    assert one.features.shape == (100, 6, len(FEATURES))
+    assert one.pixels.tolist() == 6 * [64 * 64]
+    quiet = pixels.copy()
+    quiet[:, 128:] = 100
+    other = squares(codec, quiet, (128, 192))
+    ratio = other.bits / one.bits
+    assert (ratio[:, [0, 3]] == 1).all()
+    assert (ratio[49, [2, 5]] < 0.3).all()
+
+
+def test_the_bits_of_padding_count_and_its_errors_do_not(codec: Codec) -> None:
+    pixels = np.array(noise(64, 72, 40))
+    seen = squares(codec, pixels, (64, 72))
+    assert seen.pixels.tolist() == [64 * 64, 64 * 8]
+    padded = np.pad(pixels, ((0, 0), (0, 56), (0, 0)), "edge")
+    assert np.array_equal(log_bytes(codec, pixels), log_bytes(codec, padded))
+    assert (psnr(codec, pixels) < psnr(codec, padded)).all()
+
+
+def test_tiles_make_no_difference(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.array(noise(320, 448, 30))
+    whole = psnr(codec, pixels)
+    monkeypatch.setattr("vqcodec.tiles.ONE_TILE", 0)
+    monkeypatch.setattr("vqcodec.tiles.SIDE", 15)
+    assert psnr(codec, pixels) == pytest.approx(whole, abs=1e-3)
+
+
+def test_more_is_expected_of_higher_qualities(codec: Codec) -> None:
+    pixels = np.array(noise(64, 64, 40))
+    for forecast in (log_bytes, psnr):
+        assert (np.diff(forecast(codec, pixels)) > 0).all()
+
+
+def test_activity_is_how_much_neighbours_differ() -> None:
+    pixels = np.zeros((64, 70, 3), np.uint8)
+    pixels[:, 1:64:2] = 10
+    expected = 30.0
+    assert activity(pixels).tolist() == [[expected, 0]]
+
+
+def test_what_squares_give_is_fitted(codec: Codec) -> None:
+    truth = torch.tensor([0.3, -0.2, 0.1, 0.4, -0.5, 0.2]).double()
+    examples = []
+    for amount in (2, 5, 10, 20, 40):
+        pixels = np.array(noise(64, 128, amount))
+        pixels[:, 64:] //= 4
+        own = squares(codec, pixels, (64, 128))
+        examples.append((own, own.psnr(truth).numpy()[np.array(QUALITIES) - 1]))
+    found = torch.tensor(fitted(Squares.psnr, examples)).double()
+    for own, values in examples:
+        assert own.psnr(found).numpy()[np.array(QUALITIES) - 1] == pytest.approx(values, abs=0.02)
+
+
+def test_it_is_fitted_to_real_files(codec: Codec) -> None:
+    prepared = prepare(noise(64, 64, 30))
+    for attempts in (size_attempts, psnr_attempts):
+        values = reached(prepared, attempts(codec, prepared))
+        assert values.shape == (len(QUALITIES),)
+        assert (np.diff(values) > 0).all()
 
 
 def test_joined_photographs_are_cut_to_the_smallest() -> None:

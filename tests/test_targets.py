@@ -12,12 +12,14 @@ from PIL import ExifTags, Image
 
 import vqcodec
 from vqcodec import weights
+from vqcodec.attempts import Attempt, next_for_psnr, next_for_size
 from vqcodec.cli import cli
 from vqcodec.codec import Codec
 from vqcodec.container import ChunkTag, Container, pack, unpack
 from vqcodec.errors import TargetError
 from vqcodec.image import Pixels, prepare
-from vqcodec.targets import Attempt, next_step, sampled, samples, to_psnr, to_size
+from vqcodec.samples import sample
+from vqcodec.targets import sampled, to_psnr, to_size
 
 
 def test_functions_of_the_package(codec: Codec, photo: Image.Image) -> None:
@@ -128,24 +130,25 @@ def test_a_sample_has_busy_and_quiet_squares_as_the_image_has() -> None:
     stripes = np.tile([0, 1], 32)[None, None, None] * contrast[:, None, :, None]
     pixels = np.broadcast_to(stripes, (10, 64, 16, 64)).reshape(640, 1024).astype(np.uint8)
     image = Image.fromarray(pixels).convert("RGB")
-    small, large = samples(prepare(image))
-    assert small.pixels.shape == (3 * 64, 3 * 64, 3)
-    assert large.pixels.shape == (6 * 64, 6 * 64, 3)
-    # Of 160 squares every fourth and a half, beside where it fades into the next one.
-    inner = large.pixels[..., 0].reshape(6, 64, 6, 64)[:, 8:-8, :, 8:-8]
-    assert inner.max((1, 3)).flatten().tolist() == [int((n + 0.5) * 160 / 36) for n in range(36)]
-    assert not samples(prepare(image.crop((0, 0, 3 * 64, 5 * 64))))
+    part = sample(prepare(image), 6)
+    assert part is not None
+    assert part.pixels.shape == (5 * 64, 5 * 64, 3)
+    # Of 160 squares one of 6.4, from its middle on, beside where it fades into the next one.
+    inner = part.pixels[..., 0].reshape(5, 64, 5, 64)[:, 8:-8, :, 8:-8]
+    assert inner.max((1, 3)).flatten().tolist() == [int((n + 0.5) * 160 / 25) for n in range(25)]
+    assert sample(prepare(image.crop((0, 0, 3 * 64, 5 * 64))), 6) is None
 
 
 def test_squares_of_a_sample_fade_into_each_other() -> None:
     ramp = np.linspace(0, 240, 1024).astype(np.uint8)
-    (_, large) = samples(prepare(Image.fromarray(np.tile(ramp, (640, 1)))))
-    assert np.ptp(large.pixels) > 200
-    steps = np.diff(large.pixels[..., 0].astype(int), axis=1)
+    part = sample(prepare(Image.fromarray(np.tile(ramp, (640, 1)))), 6)
+    assert part is not None
+    assert np.ptp(part.pixels) > 150
+    steps = np.diff(part.pixels[..., 0].astype(int), axis=1)
     assert np.abs(steps).max() <= 240 / 16 + 1
 
 
-def test_a_forecast_is_shifted_by_what_samples_are_off() -> None:
+def test_a_forecast_is_shifted_by_what_a_sample_is_off() -> None:
     rising = np.arange(100.0)
     tried = []
 
@@ -153,36 +156,48 @@ def test_a_forecast_is_shifted_by_what_samples_are_off() -> None:
         tried.append(quality)
         return Attempt(quality, b"", rising[quality - 1] + 10)
 
-    expected = sampled(rising + 3, [(rising, measure), (rising, measure)], 50)
-    assert np.array_equal(expected, rising + 13)
-    assert tried == [48, 38]
+    assert np.array_equal(sampled(rising + 3, rising, measure, 50), rising + 13)
+    assert tried == [48]
 
 
 def test_errors_become_worth_what_meets_the_decibels() -> None:
-    assert next_step([0], [0.1]) is None
-    assert next_step([0], [-0.1]) is None
-    assert next_step([0], [0.5]) is None
-    assert next_step([0], [-0.02]) == 1
-    assert next_step([0, 1], [-0.02, -0.01]) == 2
-    # As expected, then by what the first step did: too little, too much.
-    first = -(3 ** (2 / 3))
-    assert next_step([0], [0.4]) == pytest.approx(first)
+    assert next_for_psnr(85, [0], [0.1]) is None
+    assert next_for_psnr(85, [0], [-0.1]) is None
+    assert next_for_psnr(85, [0], [0.5]) is None
+    assert next_for_psnr(85, [0], [-0.05]) == 2
+    assert next_for_psnr(85, [0, 2], [-0.05, -0.01]) == 4
+    # As expected, more so at a lower quality; then by what the first did: too little, too much.
+    first = next_for_psnr(85, [0], [0.4])
+    low = next_for_psnr(10, [0], [0.4])
+    assert first is not None
+    assert low is not None
+    assert first == pytest.approx(-(3 ** (2 / 3)), abs=0.05)
+    assert first < low < -0.5
     for surplus, farther in ((0.25, True), (-0.1, False)):
-        second = next_step([0, first], [0.4, surplus])
+        second = next_for_psnr(85, [0, first], [0.4, surplus])
         assert second is not None
         assert (second < first) == farther
         lost = (0.4 - surplus) * (second / first) ** 1.5
         assert 0.4 - lost == pytest.approx(0.1)
-        assert next_step([0, first, second, second], [0.4, surplus, surplus, surplus]) is None
+
+
+def test_errors_become_worth_what_meets_the_size() -> None:
+    for percent in (-3, 5, 10, -12, 25):
+        assert next_for_size([0], [math.log(1 + percent / 100)]) is None
+    assert next_for_size([0], [math.log(0.94)]) == 2
+    assert next_for_size([0, 2], [math.log(0.94), math.log(0.95)]) == 4
+    assert next_for_size([0], [math.log(1.15)]) == -2
 
 
 def test_the_finest_level_alone_is_chosen_again(codec: Codec, photo: Image.Image) -> None:
     pixels = np.array(photo)
     picture, plain = np.empty_like(pixels), codec.encode_stream(pixels, 40)
     reached: list[float] = []
+    streams: list[bytes] = []
     asked = iter((0.25, 1.0, None))
 
-    def adjust() -> float | None:
+    def adjust(stream: bytes) -> float | None:
+        streams.append(stream)
         reached.append(psnr(photo, Image.fromarray(picture)))
         return next(asked)
 
@@ -191,6 +206,7 @@ def test_the_finest_level_alone_is_chosen_again(codec: Codec, photo: Image.Image
     asked = iter((0.25, None))
     cheaper = codec.encode_stream(pixels, 40, picture, adjust)
     assert len(cheaper) < len(plain)
+    assert streams == [plain, cheaper, plain, plain, cheaper]
     data = pack(Container(codec.header(prepare(photo), 40), {}, cheaper))
     assert abs(np.array(codec.decode(data), int) - picture).max() <= 1
     for number, level in enumerate(codec.encode_indices(photo, 40)[:-1]):

@@ -1,7 +1,8 @@
 """What `vqcodec.targets` expects of an image, fitted: python -m train.forecast PATH…
 
-Prints the constants for `vqcodec/targets.py`, from files of photographs that are spread over
-those given: log bytes by the default weights, decibels by the weights that are tuned for them.
+Prints the constants for `vqcodec/forecast.py` and `vqcodec/targets.py`, from files of photographs
+that are spread over those given: log bytes by the default weights, decibels by the weights that are
+tuned for them.
 """
 
 from __future__ import annotations
@@ -9,51 +10,61 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from train.arguments import positive, run_script
 from train.data import load_images
 from vqcodec import weights
+from vqcodec.attempts import Measure, psnr_attempts, size_attempts
 from vqcodec.codec import Codec
-from vqcodec.image import Pixels, Prepared, prepare
-from vqcodec.model.config import STRIDE
-from vqcodec.targets import (
-    LOG_BYTES_SHIFT,
-    PSNR_SHIFT,
+from vqcodec.forecast import (
+    FEATURES,
+    Coefficients,
     Curve,
-    Measure,
-    centred,
+    Squares,
     log_bytes,
     psnr,
-    psnr_attempts,
-    samples,
-    size_attempts,
+    squares,
 )
+from vqcodec.image import Pixels, Prepared, prepare
+from vqcodec.model.config import STRIDE
+from vqcodec.samples import sample
+from vqcodec.targets import PSNR_SHARE, SIZE_SHARE
 
 QUALITIES = (5, 20, 35, 50, 65, 80, 95)
-DEGREE = 2
 ENLARGED = 1.6
 
-Polynomial = tuple[float, ...]
-Misses = list[Curve]
-Expect = Callable[[Codec, Prepared], Curve]
-Attempts = Callable[[Codec, Prepared], Measure]
+# What is expected of squares with some coefficients, at qualities 1..100.
+Expect = Callable[[Squares, Tensor], Tensor]
 
 
-def fitted(shift: Polynomial, misses: Misses) -> Polynomial:
-    """Return the shift that leaves the least of the misses: a row an image, a column a quality."""
-    qualities = np.tile(np.array(QUALITIES, np.float64), len(misses))
-    change = np.polyfit(centred(qualities), np.concatenate(misses), DEGREE)
-    return tuple(np.round(np.polyadd(shift, change), 3).tolist())
+def fitted(expect: Expect, examples: Sequence[tuple[Squares, Curve]]) -> Coefficients:
+    """Return the coefficients with which squares come nearest to what they gave at QUALITIES."""
+    at = torch.tensor(QUALITIES) - 1
+    coefficients = torch.zeros(len(FEATURES), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([coefficients], max_iter=500, line_search_fn="strong_wolfe")
+    given = torch.tensor(np.array([values for _, values in examples]))
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        expected = torch.stack([expect(own, coefficients)[at] for own, _ in examples])
+        error = (expected - given).square().mean()
+        error.backward()  # type: ignore[no-untyped-call]
+        return error
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    return tuple(np.round(coefficients.detach().numpy(), 3).tolist())
 
 
-def missed(codec: Codec, image: Prepared, forecast: Expect, attempts: Attempts) -> Curve:
-    """Return by how much an image is off its forecast at each of QUALITIES."""
-    expected, measure = forecast(codec, image), attempts(codec, image)
-    return np.array([measure(quality).value - expected[quality - 1] for quality in QUALITIES])
+def reached(image: Prepared, measure: Measure) -> Curve:
+    """Return what an image gives at QUALITIES."""
+    return np.array([measure(quality).value for quality in QUALITIES])
 
 
 def joined(photographs: Sequence[Pixels], side: int = 2) -> list[Pixels]:
@@ -90,23 +101,32 @@ def run(arguments: argparse.Namespace) -> bool:
     photographs = [_whole_blocks(image) for image in load_images(arguments.data)]
     spread = np.linspace(0, len(photographs), arguments.images, endpoint=False).astype(int)
     chosen = [photographs[index] for index in spread]
-    smooth = enlarged(chosen[:: arguments.images // 4])
+    some = chosen[:: max(1, arguments.images // 16)]
     wholes, large = (
         [prepare(Image.fromarray(image)) for image in images]
-        for images in (chosen, joined(chosen) + smooth)
+        for images in (chosen + enlarged(some), joined(some, 2) + enlarged(some[::4]))
     )
-    for name, shift, forecast, attempts, model in (
-        ("LOG_BYTES", LOG_BYTES_SHIFT, log_bytes, size_attempts, weights.DEFAULT),
-        ("PSNR", PSNR_SHIFT, psnr, psnr_attempts, weights.TUNED["psnr"]),
+    at = np.array(QUALITIES) - 1
+    for name, tune, expect, curve, attempts, share in (
+        ("BYTES", "ssim", Squares.log_bytes, log_bytes, size_attempts, SIZE_SHARE),
+        ("PSNR", "psnr", Squares.psnr, psnr, psnr_attempts, PSNR_SHARE),
     ):
-        codec = Codec.load(model)
-        misses = [missed(codec, image, forecast, attempts) for image in wholes]
-        print(f"{name}_SHIFT = {fitted(shift, misses)}")
-        beyond = [
-            missed(codec, part, forecast, attempts) - missed(codec, image, forecast, attempts)
-            for image in large
-            for part in samples(image)[-1:]
-        ]
+        codec = Codec.load(weights.TUNED[tune])
+        examples = []
+        for image in wholes:
+            own = squares(codec, image.pixels, image.pixels.shape[:2])
+            examples.append((own, reached(image, attempts(codec, image))))
+        coefficients = fitted(expect, examples)
+        print(f"{name} = {coefficients}")
+        forecast = partial(curve, codec, coefficients=coefficients)
+        beyond = []
+        for image in large:
+            whole, part = (
+                reached(own, attempts(codec, own)) - forecast(own.pixels)[at]
+                for own in (image, sample(image, share))
+                if own
+            )
+            beyond.append(part - whole)
         print(f"SAMPLE_{name} = {np.mean(beyond):.3f}")
     return True
 
@@ -115,7 +135,7 @@ def main() -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="train.forecast", description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, nargs="+", metavar="PATH")
-    parser.add_argument("--images", type=positive(int), default=20)
+    parser.add_argument("--images", type=positive(int), default=64)
     return run_script(run, parser.parse_args())
 
 

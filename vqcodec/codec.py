@@ -39,7 +39,7 @@ from vqcodec.weights.store import Weights, load
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)
 
-Adjust = Callable[[], float | None]
+Adjust = Callable[[bytes], float | None]
 
 
 class Codec:
@@ -96,8 +96,9 @@ class Codec:
         """Return the stream of uint8 `[H, W, 3]` pixels.
 
         An array like them as `picture` is filled with the pixels that the stream decodes to. Then
-        `adjust` is called, if the image is small enough to be one tile: as long as it returns
-        a number, the finest level is chosen again with errors worth that many times as much.
+        `adjust` is called with the stream, if the image is small enough to be one tile: as long as
+        it returns a number, the finest level is chosen again with errors worth that many times as
+        much.
 
         Raises ValueError for a quality out of range.
         """
@@ -283,7 +284,7 @@ class Codec:
                 finest, _ = prior.walk_levels(prior.fine[-1:], part, quality, choice)
                 if picture is not None:
                     show(state.picture(), tile, picture, *whole)
-                worth = adjust() if adjust and alone else None
+                worth = adjust(stream.finish()) if adjust and alone else None
             tile.paste(chosen + finest, fine, (height, width))
             release_memory()
         indices = coarse + fine
@@ -416,19 +417,16 @@ class Codec:
         return state
 
     @torch.inference_mode()
-    def coefficients(self, pixels: Pixels) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:
+    def coefficients(self, pixels: Pixels) -> Iterator[tuple[Tensor, int, int]]:
         """Yield the transform that analysis begins with, of uint8 `[H, W, 3]` pixels.
 
-        `[192, h, w]` of parts of the 1/8 grid, and the rows and columns of each that are not
-        padding.
+        Parts of the 1/8 grid, `[192, h, w]`, and the first row and column of each.
         """
         height, width = (BLOCK * _grid(side) for side in pixels.shape[:2])
-        held = [covering(span).stop for span in box(None, pixels.shape[1], pixels.shape[0])]
         for tile in split(height, width, slice(0, height), slice(0, width)):
             rows, columns = tile.inner
             part = self._network.coefficients(self._padded(pixels, tile))[0, :, rows, columns]
-            # A tile is larger than any padding, so that all begin within the image.
-            yield part, (slice(held[0] - tile.rows.start), slice(held[1] - tile.columns.start))
+            yield part, tile.rows.start, tile.columns.start
 
     def _padded(self, pixels: Pixels, tile: Tile) -> Tensor:
         """Return a tile with its margin, `[1, 3, H, W]` in [0, 1].

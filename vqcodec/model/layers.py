@@ -153,7 +153,8 @@ def activated(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """Return an activation that grows like the square root of a large input."""
     hidden = torch.addcmul(shift, hidden, 1 + scale)
     power = hidden.square().mean(dim=1, keepdim=True)
-    return functional.leaky_relu(hidden * (1 + power / 4).pow(-0.25), 0.1)
+    # What pow does takes three times as long.
+    return functional.leaky_relu_(hidden * (1 + power / 4).rsqrt().sqrt(), 0.1)
 
 
 def select(x: Tensor, positions: Tensor) -> Tensor:

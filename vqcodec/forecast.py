@@ -1,0 +1,130 @@
+"""What to expect of an image at every quality: how many bytes, and how many decibels.
+
+From its lapped transform, square by square. In units of the quantisation step a coefficient h costs
+about b = log(1 + h^2) and leaves e = h^2 / (1 + h^2) of an error, as a pure transform codec would
+have it. What the network makes of a square follows from the sums of both and from how much
+neighbouring pixels differ: where many small differences make up an error there is less to predict
+than where few large ones do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vqcodec.codec import Codec
+from vqcodec.image import Pixels
+from vqcodec.model.config import PLANES
+from vqcodec.model.layers import QUALITIES, log_step_gain, quality_weights
+from vqcodec.picture import bordered
+from vqcodec.tiles import covering
+
+Curve = NDArray[np.float64]
+Coefficients = Sequence[float]
+
+SQUARE = 64  # pixels
+_BLOCKS = SQUARE // 8
+# Of log2 of a coefficient: how fine it is told apart, and from where to where.
+_OCTAVE, _SMALLEST, _LARGEST = 8, -12, 8
+_LEAST_ACTIVITY = 0.05  # of a square without any
+# How what a square takes and leaves differs from b and e: coefficients of FEATURES, fitted by
+# train.forecast on training photographs.
+FEATURES = ("1", "u", "u^2", "log b", "log e", "log activity")
+BYTES: Coefficients = (0.098, 0.576, 0.052, -0.799, 0.316, 0.061)
+PSNR: Coefficients = (-4.222, -0.036, 0.131, -2.755, 2.575, 0.251)
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Of the squares of an image at qualities 1..100, float64: what a forecast is made of.
+
+    `bits` and `errors` `[100, N]` are the means of b and e in them, `features` `[100, N, 6]`;
+    `gain` `[100]` is the inverse of the quantisation step, `pixels` `[N]` how many they have.
+    """
+
+    bits: Tensor
+    errors: Tensor
+    features: Tensor
+    gain: Tensor
+    pixels: Tensor
+
+    def log_bytes(self, coefficients: Tensor) -> Tensor:
+        """Return the log bytes of a stream to expect, `[100]`."""
+        bits = self.bits * (self.features @ coefficients).exp()
+        return (bits @ self.pixels / 8).log()
+
+    def psnr(self, coefficients: Tensor) -> Tensor:
+        """Return the decibels of the picture to expect, `[100]`."""
+        errors = self.errors * (self.features @ coefficients).exp()
+        mean = errors @ self.pixels / self.pixels.sum()
+        return -10 * (mean / self.gain**2).log10()
+
+
+def log_bytes(codec: Codec, pixels: Pixels, coefficients: Coefficients = BYTES) -> Curve:
+    """Return the log bytes of a stream to expect of an image at qualities 1..100."""
+    # Padding costs bits.
+    padded = [-(-side // SQUARE) * SQUARE for side in pixels.shape[:2]]
+    curve: Curve = squares(codec, pixels, padded).log_bytes(_column(coefficients)).numpy()
+    return curve
+
+
+def psnr(codec: Codec, pixels: Pixels, coefficients: Coefficients = PSNR) -> Curve:
+    """Return the decibels to expect of the picture of an image at qualities 1..100."""
+    # Padding is not seen.
+    seen = squares(codec, pixels, pixels.shape[:2])
+    curve: Curve = seen.psnr(_column(coefficients)).numpy()
+    return curve
+
+
+def squares(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Squares:
+    """Return the squares of an image as far as `sides`, at most those it is padded to."""
+    down, across = (-(-side // SQUARE) for side in sides)
+    bins = _OCTAVE * (_LARGEST - _SMALLEST)
+    counts = torch.zeros(down * across * bins, dtype=torch.float64)
+    height, width = (covering(slice(0, side)).stop for side in sides)
+    for part, top, left in codec.coefficients(pixels):
+        inside = part[PLANES:, : height - top, : width - left].float().cpu()
+        size = inside.abs().clamp(2.0**_SMALLEST, 2.0**_LARGEST).log2() - _SMALLEST
+        row = torch.arange(top, top + inside.shape[1])[:, None] // _BLOCKS
+        column = torch.arange(left, left + inside.shape[2]) // _BLOCKS
+        bin_ = (size * _OCTAVE).long().clamp(max=bins - 1) + bins * (across * row + column)
+        counts += torch.bincount(bin_.flatten(), minlength=len(counts))
+    counts = torch.unflatten(counts, 0, (down * across, bins))
+    total = counts.sum(1)
+
+    quality = torch.arange(1.0, QUALITIES + 1)
+    log_gain = log_step_gain(codec.config.lmbda_min, codec.config.lmbda_max)
+    gain = torch.exp(quality_weights(quality) @ log_gain).double()
+    middle = (torch.arange(bins, dtype=torch.float64) + 0.5) / _OCTAVE + _SMALLEST
+    power = 4**middle * gain[:, None] ** 2
+    bits = power.log1p() @ counts.T / total
+    errors = (power / (1 + power)) @ counts.T / total
+    active = torch.from_numpy(activity(pixels)).flatten() + _LEAST_ACTIVITY
+    u = ((quality - 50) / 50).double()[:, None].expand_as(bits)
+    differences = (gain[:, None] * active).log()
+    features = [torch.ones_like(u), u, u * u, bits.log(), errors.log(), differences]
+    area = total * (8 * 8 / (len(part) - PLANES))
+    return Squares(bits, errors, torch.stack(features, -1), gain, area)
+
+
+def activity(pixels: Pixels) -> Curve:
+    """Return how much neighbours differ in the mean, in each square, `[H / 64, W / 64]` upwards."""
+    down, across = (-(-side // SQUARE) for side in pixels.shape[:2])
+    result = np.empty((down, across))
+    for row in range(down):
+        # A row of squares at a time: an image may be large.
+        rows = slice(SQUARE * row, SQUARE * (row + 1))
+        strip = bordered(pixels, rows, slice(0, SQUARE * across)).sum(2, dtype=np.int16)
+        parts = strip.reshape(SQUARE, across, SQUARE)
+        differences = (np.abs(np.diff(parts, axis=axis)) for axis in (0, 2))
+        result[row] = sum(each.mean((0, 2)) for each in differences)
+    return result
+
+
+def _column(coefficients: Coefficients) -> Tensor:
+    return torch.tensor(coefficients, dtype=torch.float64)
