@@ -165,7 +165,10 @@ def test_errors_become_worth_what_meets_the_decibels() -> None:
     assert next_for_psnr(85, [0], [-0.1]) is None
     assert next_for_psnr(85, [0], [0.5]) is None
     assert next_for_psnr(85, [0], [-0.05]) == 2
-    assert next_for_psnr(85, [0, 2], [-0.05, -0.01]) == 4
+    assert next_for_psnr(85, [0, 2], [-0.05, -0.04]) == 4
+    assert next_for_psnr(5, [0], [-0.01]) == 1
+    assert next_for_psnr(5, [0, 1], [-0.01, 0.3]) == 0.5
+    assert next_for_psnr(5, [0, 1, 0.5], [-0.01, 0.3, -0.005]) == 0.75
     # As expected, more so at a lower quality; then by what the first did: too little, too much.
     first = next_for_psnr(85, [0], [0.4])
     low = next_for_psnr(10, [0], [0.4])

@@ -113,11 +113,16 @@ def next_for_psnr(
     least, most = _MENDED_SURPLUSES
     if 0 <= last <= SURPLUS or not least <= first <= most:
         return None
-    if first < 0:
-        # It hardly gains anything beyond the first step.
-        return doublings[-1] + _DOUBLINGS
     # k doublings less lose a k^1.5 dB; a is about as much at first, and known after a step.
     a = 0.1 + 0.19 * ((100 - quality) / 85) ** 3
+    if first < 0:
+        # One doubling gains about a / 2, and all that follow no more than that.
+        tried = sorted(zip(doublings, surpluses, strict=True))
+        below = [k for k, surplus in tried if surplus < 0]
+        beyond = [k for k, surplus in tried if surplus > SURPLUS]
+        if beyond:
+            return (below[-1] + beyond[0]) / 2
+        return below[-1] + (1 if last + a / 2 > SURPLUS / 10 else _DOUBLINGS)
     if doublings[-1]:
         a = max((first - last) / abs(doublings[-1]) ** 1.5, a / 4)
     return -math.pow((first - SURPLUS / 2) / a, 2 / 3)

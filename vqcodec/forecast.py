@@ -2,9 +2,9 @@
 
 From its lapped transform, square by square. In units of the quantisation step a coefficient h costs
 about b = log(1 + h^2) and leaves e = h^2 / (1 + h^2) of an error, as a pure transform codec would
-have it. What the network makes of a square follows from the sums of both and from how much
-neighbouring pixels differ: where many small differences make up an error there is less to predict
-than where few large ones do.
+have it. What the network makes of a square follows from both, and from its activity: how much
+neighbouring pixels differ. Where many small coefficients make up e it leaves more than where few
+large ones do.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ def squares(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Squares:
     errors = (power / (1 + power)) @ counts.T / total
     active = torch.from_numpy(activity(pixels)).flatten() + _LEAST_ACTIVITY
     u = ((quality - 50) / 50).double()[:, None].expand_as(bits)
-    differences = (gain[:, None] * active).log()
-    features = [torch.ones_like(u), u, u * u, bits.log(), errors.log(), differences]
+    scaled = (gain[:, None] * active).log()
+    features = [torch.ones_like(u), u, u * u, bits.log(), errors.log(), scaled]
     area = total * (8 * 8 / (len(part) - PLANES))
     return Squares(bits, errors, torch.stack(features, -1), gain, area)
 
