@@ -119,12 +119,11 @@ def run(arguments: argparse.Namespace) -> bool:
         coefficients = fitted(expect, examples)
         print(f"{name} = {coefficients}")
         forecast = partial(curve, codec, coefficients=coefficients)
+        pairs = [(image, part) for image in large if (part := sample(image, share))]
         beyond = []
-        for image in large:
+        for pair in pairs:
             whole, part = (
-                reached(own, attempts(codec, own)) - forecast(own.pixels)[at]
-                for own in (image, sample(image, share))
-                if own
+                reached(own, attempts(codec, own)) - forecast(own.pixels)[at] for own in pair
             )
             beyond.append(part - whole)
         print(f"SAMPLE_{name} = {np.mean(beyond):.3f}")

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.codec import Codec
+from vqcodec.entropy.network import BLOCK
 from vqcodec.image import Pixels
-from vqcodec.model.config import PLANES
+from vqcodec.model.config import CHANNELS, PLANES
 from vqcodec.model.layers import QUALITIES, log_step_gain, quality_weights
 from vqcodec.picture import bordered
 from vqcodec.tiles import covering
@@ -28,9 +29,11 @@ Curve = NDArray[np.float64]
 Coefficients = Sequence[float]
 
 SQUARE = 64  # pixels
-_BLOCKS = SQUARE // 8
+_BLOCKS = SQUARE // BLOCK
 # Of log2 of a coefficient: how fine it is told apart, and from where to where.
 _OCTAVE, _SMALLEST, _LARGEST = 8, -12, 8
+_BINS = _OCTAVE * (_LARGEST - _SMALLEST)
+_PER_PIXEL = (CHANNELS - PLANES) / BLOCK**2  # coefficients
 _LEAST_ACTIVITY = 0.05  # of a square without any
 # How what a square takes and leaves differs from b and e: coefficients of FEATURES, fitted by
 # train.forecast on training photographs.
@@ -83,24 +86,12 @@ def psnr(codec: Codec, pixels: Pixels, coefficients: Coefficients = PSNR) -> Cur
 
 def squares(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Squares:
     """Return the squares of an image as far as `sides`, at most those it is padded to."""
-    down, across = (-(-side // SQUARE) for side in sides)
-    bins = _OCTAVE * (_LARGEST - _SMALLEST)
-    counts = torch.zeros(down * across * bins, dtype=torch.float64)
-    height, width = (covering(slice(0, side)).stop for side in sides)
-    for part, top, left in codec.coefficients(pixels):
-        inside = part[PLANES:, : height - top, : width - left].float().cpu()
-        size = inside.abs().clamp(2.0**_SMALLEST, 2.0**_LARGEST).log2() - _SMALLEST
-        row = torch.arange(top, top + inside.shape[1])[:, None] // _BLOCKS
-        column = torch.arange(left, left + inside.shape[2]) // _BLOCKS
-        bin_ = (size * _OCTAVE).long().clamp(max=bins - 1) + bins * (across * row + column)
-        counts += torch.bincount(bin_.flatten(), minlength=len(counts))
-    counts = torch.unflatten(counts, 0, (down * across, bins))
+    counts = _histograms(codec, pixels, sides)
     total = counts.sum(1)
-
     quality = torch.arange(1.0, QUALITIES + 1)
     log_gain = log_step_gain(codec.config.lmbda_min, codec.config.lmbda_max)
     gain = torch.exp(quality_weights(quality) @ log_gain).double()
-    middle = (torch.arange(bins, dtype=torch.float64) + 0.5) / _OCTAVE + _SMALLEST
+    middle = (torch.arange(_BINS, dtype=torch.float64) + 0.5) / _OCTAVE + _SMALLEST
     power = 4**middle * gain[:, None] ** 2
     bits = power.log1p() @ counts.T / total
     errors = (power / (1 + power)) @ counts.T / total
@@ -108,8 +99,23 @@ def squares(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Squares:
     u = ((quality - 50) / 50).double()[:, None].expand_as(bits)
     scaled = (gain[:, None] * active).log()
     features = [torch.ones_like(u), u, u * u, bits.log(), errors.log(), scaled]
-    area = total * (8 * 8 / (len(part) - PLANES))
-    return Squares(bits, errors, torch.stack(features, -1), gain, area)
+    return Squares(bits, errors, torch.stack(features, -1), gain, total / _PER_PIXEL)
+
+
+def _histograms(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Tensor:
+    """Return how many coefficients of each size the squares have, float64 `[N, bins]`."""
+    down, across = (-(-side // SQUARE) for side in sides)
+    height, width = (covering(slice(0, side)).stop for side in sides)
+    counts = torch.zeros(down * across * _BINS, dtype=torch.float64)
+    for part, top, left in codec.coefficients(pixels):
+        # A tile is larger than any padding, so that none begins beyond the sides.
+        inside = part[PLANES:, : height - top, : width - left].float().cpu()
+        size = inside.abs().clamp(2.0**_SMALLEST, 2.0**_LARGEST).log2() - _SMALLEST
+        row = torch.arange(top, top + inside.shape[1])[:, None] // _BLOCKS
+        column = torch.arange(left, left + inside.shape[2]) // _BLOCKS
+        bin_ = (size * _OCTAVE).long().clamp(max=_BINS - 1) + _BINS * (across * row + column)
+        counts += torch.bincount(bin_.flatten(), minlength=len(counts))
+    return torch.unflatten(counts, 0, (down * across, _BINS))
 
 
 def activity(pixels: Pixels) -> Curve:
