@@ -79,6 +79,16 @@ def test_tiles_change_neither_indices_nor_bytes_nor_pixels(
     assert abs(picture.astype(int) - decoded).max() <= 1
 
 
+@pytest.mark.parametrize("scale", [2, 4, 8])
+def test_tiles_change_no_scale(
+    codec: Codec, file: bytes, monkeypatch: pytest.MonkeyPatch, scale: int
+) -> None:
+    whole = np.array(codec.decode(file, scale=scale), int)
+    monkeypatch.setattr(tiles, "SIDE", 22)
+    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+    assert abs(np.array(codec.decode(file, scale=scale), int) - whole).max() <= 1
+
+
 def test_without_a_margin_tiles_would_show(
     codec: Codec, sample: Image.Image, file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -390,10 +390,11 @@ class Codec:
             for tile in split(*size, covering(rows), covering(columns)):
                 t = network.enter_fine(means[..., tile.wide_rows, tile.wide_columns], knots)
                 state = kind(network, knots, t)
-                for number, parts in enumerate(indices[coarse:], coarse):
-                    tile = _narrowed(state, tile, network.reach(number))
-                    state.add_level(number, tile.cut(parts, size))
-                tile = _narrowed(state, tile, network.reach(len(indices)))
+                levels = range(coarse, len(indices))
+                for number in levels:
+                    tile = _narrowed(state, tile, state.reach(levels[number - coarse :]))
+                    state.add_level(number, tile.cut(indices[number], size))
+                tile = _narrowed(state, tile, state.reach(levels[len(levels) :]))
                 show(state.picture(), tile, pixels, rows, columns)
                 release_memory()
             return pixels

@@ -51,6 +51,10 @@ class DecoderState:
             self.enter(number, phase)
             self.add([part[:, self.positions] for part in parts])
 
+    def reach(self, levels: range) -> int:
+        """Return how many positions away what is to come looks if these levels are to be added."""
+        return self._network.reach(levels) + self._network.sharpen_reach(levels)
+
     def narrow(self, rows: slice, columns: slice) -> None:
         """Keep these rows and columns of the grid alone; the first must be even ones."""
         t = self.t[..., rows, columns]
@@ -69,6 +73,10 @@ class SketchState(DecoderState):
 
     They take half the time, and what they change is mostly detail.
     """
+
+    def reach(self, levels: range) -> int:
+        """Return how many positions away what is to come looks if these levels are to be added."""
+        return self._network.reach(levels)
 
     def picture(self) -> Tensor:
         """Return the picture after any level."""

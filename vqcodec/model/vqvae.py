@@ -162,15 +162,19 @@ class VQVAE(nn.Module):
                 t = t + self.analysis[1](change.to(weights.dtype))
         return t
 
-    def reach(self, number: int) -> int:
-        """Return how many positions away level `number`, of the 1/8 grid, and what follows look.
+    def reach(self, levels: range) -> int:
+        """Return how many positions away what is to come looks: these of the levels, and synthesis.
 
-        Every phase and every block passes on what is one position away.
+        The levels are of the 1/8 grid. Every phase and every block passes on what is one position
+        away.
         """
-        fine = number - len(self.levels[0])
-        phases = sum(len(level.refine) for level in self.levels[1][fine:])
-        sharpened = sum(fine <= each < len(self.levels[1]) for each in SHARPENED)
-        return phases + len(self.decoder) + PICTURE_REACH * (sharpened + 1)
+        refined = (self.all_levels()[number] for number in levels)
+        return sum(len(level.refine) for level in refined) + len(self.decoder) + PICTURE_REACH
+
+    def sharpen_reach(self, levels: range) -> int:
+        """Return how many positions more it is with the blocks on the picture in between."""
+        after = (len(self.levels[0]) + fine for fine in SHARPENED)
+        return PICTURE_REACH * sum(number in levels for number in after)
 
     def synthesise(self, t: Tensor, weights: Tensor) -> Tensor:
         """Return the picture of the finest state, `[B, 3, H, W]`, unclamped."""
