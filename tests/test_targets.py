@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 import vqcodec
 from vqcodec import weights
-from vqcodec.attempts import Attempt, next_for_psnr, next_for_size
+from vqcodec.attempts import Attempt, adjusting, next_for_psnr, next_for_size
 from vqcodec.cli import cli
 from vqcodec.codec import Codec
 from vqcodec.container import ChunkTag, Container, pack, unpack
@@ -190,6 +190,11 @@ def test_errors_become_worth_what_meets_the_size() -> None:
     assert next_for_size([0], [math.log(0.94)]) == 2
     assert next_for_size([0, 2], [math.log(0.94), math.log(0.95)]) == 4
     assert next_for_size([0], [math.log(1.15)]) == -2
+
+
+def test_errors_become_worth_something_else_three_times_at_most() -> None:
+    adjust = adjusting(lambda _: math.log(1.15), 0.0, next_for_size)
+    assert [adjust(b"") for _ in range(4)] == [2**-2, 2**-4, 2**-6, None]
 
 
 def test_the_finest_level_alone_is_chosen_again(codec: Codec, photo: Image.Image) -> None:

@@ -104,14 +104,14 @@ def run(arguments: argparse.Namespace) -> bool:
     some = chosen[:: max(1, arguments.images // 16)]
     wholes, large = (
         [prepare(Image.fromarray(image)) for image in images]
-        for images in (chosen + enlarged(some), joined(some, 2) + enlarged(some[::4]))
+        for images in (chosen + enlarged(some), joined(some) + enlarged(some[::4]))
     )
     at = np.array(QUALITIES) - 1
-    for name, tune, expect, curve, attempts, share in (
-        ("BYTES", "ssim", Squares.log_bytes, log_bytes, size_attempts, SIZE_SHARE),
-        ("PSNR", "psnr", Squares.psnr, psnr, psnr_attempts, PSNR_SHARE),
+    for name, model, expect, curve, attempts, share in (
+        ("BYTES", weights.DEFAULT, Squares.log_bytes, log_bytes, size_attempts, SIZE_SHARE),
+        ("PSNR", weights.TUNED["psnr"], Squares.psnr, psnr, psnr_attempts, PSNR_SHARE),
     ):
-        codec = Codec.load(weights.TUNED[tune])
+        codec = Codec.load(model)
         examples = []
         for image in wholes:
             own = squares(codec, image.pixels, image.pixels.shape[:2])

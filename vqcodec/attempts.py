@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -43,7 +44,7 @@ Measure = Callable[[int], Attempt]
 Next = Callable[[Sequence[float], Sequence[float]], float | None]
 
 
-def size_attempts(codec: Codec, prepared: Prepared, wanted: float = math.nan) -> Measure:
+def size_attempts(codec: Codec, prepared: Prepared, wanted: float | None = None) -> Measure:
     """Return what encodes an image at a quality and takes the log bytes of the stream.
 
     It is mended where it is near what is `wanted`.
@@ -53,14 +54,14 @@ def size_attempts(codec: Codec, prepared: Prepared, wanted: float = math.nan) ->
         return math.log(len(stream) or 1)
 
     def measure(quality: int) -> Attempt:
-        adjust = _adjusting(log_bytes, wanted, next_for_size)
+        adjust = None if wanted is None else adjusting(log_bytes, wanted, next_for_size)
         payload = codec.encode_stream(prepared.pixels, quality, None, adjust)
         return Attempt(quality, payload, log_bytes(payload))
 
     return measure
 
 
-def psnr_attempts(codec: Codec, prepared: Prepared, wanted: float = math.nan) -> Measure:
+def psnr_attempts(codec: Codec, prepared: Prepared, wanted: float | None = None) -> Measure:
     """Return what encodes an image at a quality and takes the decibels of its picture.
 
     It is mended where it is near what is `wanted`.
@@ -71,21 +72,21 @@ def psnr_attempts(codec: Codec, prepared: Prepared, wanted: float = math.nan) ->
         return _decibels(prepared, picture)
 
     def measure(quality: int) -> Attempt:
-        adjust = _adjusting(decibels, wanted, lambda *tried: next_for_psnr(quality, *tried))
+        following = partial(next_for_psnr, quality)
+        adjust = None if wanted is None else adjusting(decibels, wanted, following)
         payload = codec.encode_stream(prepared.pixels, quality, picture, adjust)
         return Attempt(quality, payload, decibels(payload))
 
     return measure
 
 
-def _adjusting(value: Callable[[bytes], float], wanted: float, following: Next) -> Adjust:
+def adjusting(value: Callable[[bytes], float], wanted: float, following: Next) -> Adjust:
     """Return what :meth:`Codec.encode_stream` asks whether to choose the finest level again."""
     doublings: list[float] = [0.0]
     surpluses: list[float] = []
 
     def adjust(stream: bytes) -> float | None:
         surpluses.append(value(stream) - wanted)
-        # Nothing is near what is not wanted: no comparison with a NaN is true.
         step = following(doublings, surpluses) if len(doublings) < _CHOICES else None
         if step is None:
             return None

@@ -390,11 +390,10 @@ class Codec:
             for tile in split(*size, covering(rows), covering(columns)):
                 t = network.enter_fine(means[..., tile.wide_rows, tile.wide_columns], knots)
                 state = kind(network, knots, t)
-                levels = range(coarse, len(indices))
-                for number in levels:
-                    tile = _narrowed(state, tile, state.reach(levels[number - coarse :]))
-                    state.add_level(number, tile.cut(indices[number], size))
-                tile = _narrowed(state, tile, state.reach(levels[len(levels) :]))
+                for number, parts in enumerate(indices[coarse:], coarse):
+                    tile = _narrowed(state, tile, range(number, len(indices)))
+                    state.add_level(number, tile.cut(parts, size))
+                tile = _narrowed(state, tile, range(0))
                 show(state.picture(), tile, pixels, rows, columns)
                 release_memory()
             return pixels
@@ -467,8 +466,8 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _narrowed(state: DecoderState, tile: Tile, margin: int) -> Tile:
-    """Return the tile with no more of its margin than that, to which the state is cut too."""
-    narrow = tile.narrowed(margin)
+def _narrowed(state: DecoderState, tile: Tile, levels: range) -> Tile:
+    """Return the tile with the margin that levels to come need, to which the state is cut too."""
+    narrow = tile.narrowed(state.reach(levels))
     state.narrow(*narrow.within(tile))
     return narrow

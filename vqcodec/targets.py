@@ -54,8 +54,7 @@ def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, li
         raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
     target = math.log(space or 1)
     least, most, goal = target + LEAST_SIZE, target + MOST_SIZE, target + _AIM_SIZE
-    part = sample(prepared, SIZE_SHARE)
-    if part:
+    if part := sample(prepared, SIZE_SHARE):
         own = log_bytes(codec, part.pixels) + SAMPLE_BYTES
         forecast = sampled(forecast, own, size_attempts(codec, part), goal)
     tried = _search(size_attempts(codec, prepared, target), forecast, least, most, goal)
@@ -74,8 +73,7 @@ def to_psnr(codec: Codec, prepared: Prepared, decibels: float) -> tuple[bytes, l
     its file is returned, with a note.
     """
     forecast = psnr(codec, prepared.pixels)
-    part = sample(prepared, PSNR_SHARE)
-    if part:
+    if part := sample(prepared, PSNR_SHARE):
         own = psnr(codec, part.pixels) + SAMPLE_PSNR
         forecast = sampled(forecast, own, psnr_attempts(codec, part), decibels + _AIM_PSNR)
     measure = psnr_attempts(codec, prepared, decibels)
