@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image, features
 
 from vqcodec import weights
-from vqcodec.compare import OPTIONS
+from vqcodec.commands.compare import OPTIONS
 
 Options = dict[str, Any]  # what Pillow's `save` takes
 
@@ -89,8 +89,8 @@ def _vqcodec(name: str, model: str | None, device: str) -> BenchCodec:
     try:
         import vqcodec
         from vqcodec.api import load_codec
-        from vqcodec.container import read_header
         from vqcodec.errors import VqcError
+        from vqcodec.fileformat.container import read_header
     except ImportError as error:
         raise CodecUnavailableError(str(error)) from error
     try:

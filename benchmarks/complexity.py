@@ -16,12 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import tables
 from vqcodec import weights
-from vqcodec.codec import Codec
-from vqcodec.entropy.network import BLOCK, Layer, PriorNetwork
+from vqcodec.codec.codec import Codec
+from vqcodec.entropy.prior import BLOCK, Layer, PriorNetwork
+from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import ModelError
 from vqcodec.model.config import STRIDE
 from vqcodec.model.layers import quality_weights
-from vqcodec.phases import phase_positions
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load
 

@@ -13,9 +13,9 @@ import click
 from PIL import Image, ImageDraw
 
 from benchmarks import codecs, metrics
-from vqcodec.cli import parse_region
-from vqcodec.compare import Contender, squeeze
-from vqcodec.tiles import Region
+from vqcodec.codec.tiles import Region
+from vqcodec.commands.compare import Contender, squeeze
+from vqcodec.commands.main import parse_region
 
 SETTINGS = range(1, 101)
 CAPTION = 16  # pixels under a crop

@@ -2,7 +2,7 @@
 
 An image is coded at a quality and at lower ones; the file of the first is cut to a share of its
 bytes, and its picture is compared with what the others, between which is interpolated, give in as
-many bytes. `vqcodec.targets` cuts what is not far too long instead of coding it once more.
+many bytes. `vqcodec.rate_control` cuts what is not far too long instead of coding it once more.
 """
 
 import math
@@ -17,8 +17,8 @@ from tqdm import tqdm
 from benchmarks import metrics, tables
 from benchmarks.images import find_images
 from vqcodec import weights
-from vqcodec.codec import Codec
-from vqcodec.truncate import truncate
+from vqcodec.codec.codec import Codec
+from vqcodec.fileformat.truncate import truncate
 
 LOWER = (3, 6)  # by how much the qualities compared with are
 HEADER = ("quality", "share kept", "median dB", "least", "most")

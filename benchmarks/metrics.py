@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from vqcodec import compare
+from vqcodec.commands import compare
 
 MS_SSIM_MIN_SIDE = 161  # five scales of an 11-tap window: 10 * 2**4 + 1
 

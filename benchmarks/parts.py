@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from benchmarks import tables
 from vqcodec import weights
-from vqcodec.codec import SCALES, Codec
-from vqcodec.tiles import Region
+from vqcodec.codec.codec import SCALES, Codec
+from vqcodec.codec.tiles import Region
 
 PARTS = (1, 2, 4, 8)  # of each side
 HEADER = ("part", "share of the pixels", "time (s)", "share", "entropy (s)", "synthesis (s)")

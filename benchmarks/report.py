@@ -16,9 +16,9 @@ from benchmarks import codecs, machine, plots, speed, summary, tables
 from benchmarks.curves import METRICS, Curve, read_published
 from benchmarks.images import ImageRef, find_images
 from benchmarks.measurements import CodecPoints, Measurement, group, read_measurements
-from vqcodec.compare import Contender, compare
-from vqcodec.files import atomic_write, check_writable
-from vqcodec.page import Table, folded, heading, listing, page, table
+from vqcodec.commands.compare import Contender, compare
+from vqcodec.commands.files import atomic_write, check_writable
+from vqcodec.commands.page import Table, folded, heading, listing, page, table
 
 SPEED = Path(__file__).parent / "results" / "speed.csv"
 # What can be asked of a codec, finer than the settings that it is measured at.

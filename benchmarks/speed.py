@@ -27,7 +27,7 @@ FIELDS = (
     "width", "height", "threads", "machine", "versions", "commit",
 )  # fmt: skip
 DEFAULT_CODECS = ("vqcodec:50", "jpeg:66", "webp:56", "avif:48")
-START = "from vqcodec.cli import cli; cli(prog_name='vqcodec')"
+START = "from vqcodec.commands.main import cli; cli(prog_name='vqcodec')"
 
 Seconds = dict[tuple[str, str], list[float]]  # (what, codec) -> one entry a round
 

@@ -77,7 +77,7 @@ def time_files(image: Image.Image, photo: Path, encoded: bytes, rounds: int) -> 
 
     `photo` is the PNG of the image; the files that are written go beside it.
     """
-    from vqcodec.files import atomic_write
+    from vqcodec.commands.files import atomic_write
 
     def write_png() -> None:
         stream = io.BytesIO()

@@ -7,7 +7,7 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vqcodec.page import Table
+from vqcodec.commands.page import Table
 
 Row = dict[str, str]
 PUBLISHED = "published/"

@@ -25,10 +25,10 @@ from benchmarks.images import find_images
 from benchmarks.speed import time_command
 from train.forecast import joined
 from vqcodec import weights
-from vqcodec.codec import Codec
-from vqcodec.container import read_header
-from vqcodec.image import prepare
-from vqcodec.targets import to_psnr, to_size
+from vqcodec.codec.codec import Codec
+from vqcodec.fileformat.container import read_header
+from vqcodec.fileformat.image import prepare
+from vqcodec.rate_control.targets import to_psnr, to_size
 
 HEADER = ("target", "images", "least", "median", "most", "median time", "longest")
 OF_COMMANDS = ("median of commands", "longest")

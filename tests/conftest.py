@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chromium import Chromium
     from torch import Tensor
 
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
     from vqcodec.model.vqvae import VQVAE
 
 # Hermetic: the same examples every time, no database on disk, no deadline on a busy machine.
@@ -32,7 +32,7 @@ def codec() -> Codec:
 
     if not weights.available():
         pytest.skip("no trained weights")
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
 
     return Codec.load(device="cpu")
 
@@ -129,7 +129,7 @@ def tiny_weights(tiny_model: VQVAE, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def tiny_codec(tiny_weights: Path) -> Codec:
     """The small network, loaded on the CPU."""
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
 
     return Codec.load(tiny_weights, device="cpu")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import pytest
 
-from vqcodec.batch import Done, Job, Plan, describe, plan, run
+from vqcodec.commands.batch import Done, Job, Plan, describe, plan, run
+from vqcodec.commands.files import encoded_name
 from vqcodec.errors import CorruptError
-from vqcodec.files import encoded_name
 
 
 def make_plan(*inputs: str, output: str | None = None, force: bool = False) -> Plan:

@@ -13,9 +13,9 @@ from PIL import Image
 
 import vqcodec
 from vqcodec import weights
-from vqcodec.cli import cli
-from vqcodec.codec import Codec
-from vqcodec.container import unpack
+from vqcodec.codec.codec import Codec
+from vqcodec.commands.main import cli
+from vqcodec.fileformat.container import unpack
 
 
 @pytest.fixture(autouse=True)
@@ -155,7 +155,7 @@ def test_help_imports_nothing_slow() -> None:
         "import atexit, sys\n"
         "slow = {'torch', 'numpy', 'PIL', 'tqdm', 'constriction', 'safetensors'}\n"
         "atexit.register(lambda: print('slow:', sorted(slow & set(sys.modules))))\n"
-        "from vqcodec.cli import cli\n"
+        "from vqcodec.commands.main import cli\n"
         "cli(['bpd', '--help'])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -18,11 +18,11 @@ from PIL import Image
 
 import vqcodec
 from vqcodec import weights
-from vqcodec.cli import cli
-from vqcodec.container import ChunkTag, Container, Header, pack, read_header, unpack
+from vqcodec.commands.main import cli
+from vqcodec.fileformat.container import ChunkTag, Container, Header, pack, read_header, unpack
 
 if TYPE_CHECKING:
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
 
 COMMAND = [sys.executable, "-m", "vqcodec"]
 FOREIGN = pack(
@@ -79,7 +79,7 @@ def test_quick_commands_import_nothing_slow(arguments: list[str]) -> None:
         "import atexit, sys\n"
         "slow = {'torch', 'numpy', 'PIL', 'tqdm', 'constriction', 'safetensors'}\n"
         "atexit.register(lambda: print('slow:', sorted(slow & set(sys.modules))))\n"
-        "from vqcodec.cli import cli\n"
+        "from vqcodec.commands.main import cli\n"
         f"cli({arguments})\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -18,9 +18,9 @@ from PIL import Image
 
 import vqcodec
 from vqcodec import weights
-from vqcodec.codec import Codec
-from vqcodec.container import pack, unpack
-from vqcodec.entropy.network import Indices
+from vqcodec.codec.codec import Codec
+from vqcodec.entropy.prior import Indices
+from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import (
     CorruptError,
     ImageError,
@@ -29,7 +29,7 @@ from vqcodec.errors import (
     TruncatedError,
     UnknownModelError,
 )
-from vqcodec.phases import phase_positions
+from vqcodec.fileformat.container import pack, unpack
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load
 

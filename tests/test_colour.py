@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from vqcodec.image import assemble, prepare
+from vqcodec.fileformat.image import assemble, prepare
 
 
 def s15fixed16(*values: float) -> bytes:

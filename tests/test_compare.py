@@ -14,8 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image, features
 
-from vqcodec.cli import cli
-from vqcodec.compare import (
+from vqcodec.commands.compare import (
     OPTIONS,
     Contender,
     compare,
@@ -24,11 +23,12 @@ from vqcodec.compare import (
     psnr,
     squeeze,
 )
+from vqcodec.commands.main import cli
 from vqcodec.errors import ImageError
-from vqcodec.image import prepare
+from vqcodec.fileformat.image import prepare
 
 if TYPE_CHECKING:
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
 
 
 def made(name: str, sizes: list[int]) -> Contender:

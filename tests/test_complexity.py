@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from benchmarks import complexity
 from benchmarks.complexity import Complexity, complexity_table, measure, network_macs, prior_macs
-from vqcodec.entropy.network import Layer, PriorLevel, PriorNetwork, PriorPhase
+from vqcodec.entropy.prior import Layer, PriorLevel, PriorNetwork, PriorPhase
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.weights import ModelInfo
 

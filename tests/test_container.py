@@ -13,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqcodec.container import (
+from vqcodec.errors import (
+    CorruptError,
+    NotVqcError,
+    TooLargeError,
+    TruncatedError,
+    UnsupportedVersionError,
+    VqcError,
+)
+from vqcodec.fileformat.container import (
     MAX_HEADER_SIZE,
     MAX_PIXELS,
     ChunkTag,
@@ -24,14 +32,6 @@ from vqcodec.container import (
     read_header,
     read_preamble,
     unpack,
-)
-from vqcodec.errors import (
-    CorruptError,
-    NotVqcError,
-    TooLargeError,
-    TruncatedError,
-    UnsupportedVersionError,
-    VqcError,
 )
 
 HEADER = Header(bytes.fromhex("deadbeef"), width=768, height=512, quality=50)

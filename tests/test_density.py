@@ -26,7 +26,7 @@ from vqcodec.density.lossless import file_sizes
 from vqcodec.density.measure import block_map, draw_map, measure
 from vqcodec.density.store import CONFIG_KEY, load
 from vqcodec.errors import ModelError
-from vqcodec.image import Pixels
+from vqcodec.fileformat.image import Pixels
 from vqcodec.weights import ModelInfo
 
 
@@ -225,8 +225,8 @@ def test_density_models_are_no_models_of_the_codec(
 
 
 def test_codes_cost_what_the_real_file_takes() -> None:
-    from vqcodec.codec import Codec
-    from vqcodec.container import unpack
+    from vqcodec.codec.codec import Codec
+    from vqcodec.fileformat.container import unpack
 
     if not weights.available():
         pytest.skip("no trained weights")

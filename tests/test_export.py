@@ -22,9 +22,9 @@ from train.checkpoint import save_checkpoint
 from train.errors import TrainError
 from train.export import export, frequencies, integer_arrays
 from vqcodec import weights
-from vqcodec.codec import Codec
+from vqcodec.codec.codec import Codec
 from vqcodec.entropy.coder import FREQUENCY_BITS
-from vqcodec.entropy.network import CLASSES
+from vqcodec.entropy.prior import CLASSES
 from vqcodec.errors import ModelError
 from vqcodec.model.config import Config
 from vqcodec.model.prior import magnitude

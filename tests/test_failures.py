@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from vqcodec import weights
-from vqcodec.container import unpack
+from vqcodec.fileformat.container import unpack
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="signals and limits are those of POSIX"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vqcodec.files import (
+from vqcodec.commands.files import (
     atomic_write,
     check_writable,
     decoded_name,

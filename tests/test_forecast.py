@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from train.forecast import QUALITIES, enlarged, fitted, joined, reached
-from vqcodec.attempts import psnr_attempts, size_attempts
-from vqcodec.codec import Codec
-from vqcodec.forecast import FEATURES, Squares, activity, log_bytes, psnr, squares
-from vqcodec.image import prepare
+from vqcodec.codec.codec import Codec
+from vqcodec.fileformat.image import prepare
+from vqcodec.rate_control.attempts import psnr_attempts, size_attempts
+from vqcodec.rate_control.forecast import FEATURES, Squares, activity, log_bytes, psnr, squares
 
 
 def noise(height: int, width: int, amount: float) -> Image.Image:
@@ -45,8 +45,8 @@ def test_the_bits_of_padding_count_and_its_errors_do_not(codec: Codec) -> None:
 def test_tiles_make_no_difference(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.array(noise(320, 448, 30))
     whole = psnr(codec, pixels)
-    monkeypatch.setattr("vqcodec.tiles.ONE_TILE", 0)
-    monkeypatch.setattr("vqcodec.tiles.SIDE", 15)
+    monkeypatch.setattr("vqcodec.codec.tiles.ONE_TILE", 0)
+    monkeypatch.setattr("vqcodec.codec.tiles.SIDE", 15)
     assert psnr(codec, pixels) == pytest.approx(whole, abs=1e-3)
 
 

@@ -19,14 +19,14 @@ from fuzz.targets import MEGABYTES, ContainerTarget, DecoderTarget, Limits, Targ
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqcodec.cli import cli
-from vqcodec.container import ChunkTag, Container, Header, pack, read_header, unpack
+from vqcodec.commands.main import cli
 from vqcodec.errors import CorruptError, TruncatedError, UnsupportedVersionError, VqcError
-from vqcodec.image import decode_alpha
+from vqcodec.fileformat.container import ChunkTag, Container, Header, pack, read_header, unpack
+from vqcodec.fileformat.image import decode_alpha
 from vqcodec.VqcImagePlugin import VqcImageFile
 
 if TYPE_CHECKING:
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
 
 SMALL = 400
 

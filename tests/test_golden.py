@@ -17,8 +17,8 @@ from PIL import Image
 from reference_decoder import Reference, parse
 
 from vqcodec import weights
-from vqcodec.codec import Codec
-from vqcodec.container import ChunkTag, read_header, unpack
+from vqcodec.codec.codec import Codec
+from vqcodec.fileformat.container import ChunkTag, read_header, unpack
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.vqc"))
 

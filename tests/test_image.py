@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from vqcodec.errors import CorruptError, ImageError, TooLargeError
-from vqcodec.image import assemble, decode_alpha, encode_alpha, prepare
+from vqcodec.fileformat.image import assemble, decode_alpha, encode_alpha, prepare
 
 ORIENTATION = ExifTags.Base.Orientation
 MODES = (

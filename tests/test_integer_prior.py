@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from vqcodec.entropy import network
-from vqcodec.entropy.network import (
+from vqcodec.entropy import prior as network
+from vqcodec.entropy.prior import (
     ACTIVATION_MAX,
     CLASS_SHIFT,
     CLASSES,
@@ -23,9 +23,9 @@ from vqcodec.entropy.network import (
     Layer,
     PriorNetwork,
 )
+from vqcodec.entropy.schedule import phase_positions
 from vqcodec.entropy.threads import one_blas_thread
 from vqcodec.errors import ModelError
-from vqcodec.phases import phase_positions
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from vqcodec.page import Picture, Table, folded, heading, listing, page, slider, table
+from vqcodec.commands.page import Picture, Table, folded, heading, listing, page, slider, table
 
 if TYPE_CHECKING:
     from chromium import Chromium

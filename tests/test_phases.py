@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vqcodec.phases import phase_positions
+from vqcodec.entropy.schedule import phase_positions
 
 GRIDS = [(1, 1), (1, 4), (5, 1), (2, 2), (3, 5), (6, 4)]
 

@@ -14,10 +14,10 @@ import pytest
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from vqcodec import VqcImagePlugin, weights
-from vqcodec.container import ChunkTag, Container, Header, pack, unpack
+from vqcodec.fileformat.container import ChunkTag, Container, Header, pack, unpack
 
 if TYPE_CHECKING:
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
 
 UNKNOWN_MODEL = b"\0\0\0\0"
 TIFF = b"II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\x02\0\0\0m\0\0\0\0\0\0\0"  # Make = "m"

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from vqcodec.entropy.coder import FREQUENCY_BITS, Decoder, Encoder, FrequencyTables
-from vqcodec.entropy.network import CLASSES
+from vqcodec.entropy.prior import CLASSES
 from vqcodec.errors import CorruptError, ModelError
 
 WORDS = 256

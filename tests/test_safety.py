@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from vqcodec import weights
-from vqcodec.container import read_header
+from vqcodec.fileformat.container import read_header
 from vqcodec.weights.store import CONFIG_KEY, read_arrays
 
 pytestmark = pytest.mark.skipif(not weights.available(), reason="no trained weights")
@@ -29,7 +29,7 @@ SECONDS, MEBIBYTES = 10, 300
 STATUS = Path("/proc/self/status")
 MEASURED = """
 import sys
-from vqcodec.cli import cli
+from vqcodec.commands.main import cli
 try:
     cli(sys.argv[1:], prog_name="vqcodec")
 finally:
@@ -43,7 +43,7 @@ class Refused(socket.socket):
     def __init__(self, *arguments, **options):
         raise SystemExit("a socket was asked for")
 socket.socket = Refused
-from vqcodec.cli import cli
+from vqcodec.commands.main import cli
 cli(sys.argv[1:], prog_name="vqcodec")
 """
 

@@ -12,14 +12,14 @@ from PIL import ExifTags, Image
 
 import vqcodec
 from vqcodec import weights
-from vqcodec.attempts import Attempt, adjusting, next_for_psnr, next_for_size
-from vqcodec.cli import cli
-from vqcodec.codec import Codec
-from vqcodec.container import ChunkTag, Container, pack, unpack
+from vqcodec.codec.codec import Codec
+from vqcodec.commands.main import cli
 from vqcodec.errors import TargetError
-from vqcodec.image import Pixels, prepare
-from vqcodec.samples import sample
-from vqcodec.targets import sampled, to_psnr, to_size
+from vqcodec.fileformat.container import ChunkTag, Container, pack, unpack
+from vqcodec.fileformat.image import Pixels, prepare
+from vqcodec.rate_control.attempts import Attempt, adjusting, next_for_psnr, next_for_size
+from vqcodec.rate_control.samples import sample
+from vqcodec.rate_control.targets import sampled, to_psnr, to_size
 
 
 def test_functions_of_the_package(codec: Codec, photo: Image.Image) -> None:

@@ -11,11 +11,11 @@ from PIL import Image
 
 import vqcodec
 import vqcodec.VqcImagePlugin  # for Image.open
-from vqcodec import tiles
-from vqcodec.cli import cli
-from vqcodec.codec import Codec
+from vqcodec.codec import tiles
+from vqcodec.codec.codec import Codec
+from vqcodec.codec.tiles import box, split
+from vqcodec.commands.main import cli
 from vqcodec.errors import RegionError, TooLargeError
-from vqcodec.tiles import box, split
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "photo.png"
 

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from PIL import Image, ImageFile
 
 import vqcodec.VqcImagePlugin  # noqa: F401  (for Image.open)
-from vqcodec.cli import cli
-from vqcodec.codec import Codec
-from vqcodec.container import ChunkTag, Container, Header, pack, read_header, unpack
+from vqcodec.codec.codec import Codec
+from vqcodec.commands.main import cli
 from vqcodec.errors import CorruptError, TargetError, TruncatedError
-from vqcodec.truncate import truncate
+from vqcodec.fileformat.container import ChunkTag, Container, Header, pack, read_header, unpack
+from vqcodec.fileformat.truncate import truncate
 
 STREAM = bytes(range(1, 201))
 HEADER = Header(b"\x00\x01\x02\x03", 768, 512, quality=60)
@@ -156,7 +156,7 @@ def test_truncating_needs_no_torch(tmp_path: Path) -> None:
         "import sys, atexit\n"
         "slow = {'torch', 'numpy', 'PIL', 'constriction', 'safetensors'}\n"
         "atexit.register(lambda: print(sorted(slow & set(sys.modules))))\n"
-        "from vqcodec.cli import cli\n"
+        "from vqcodec.commands.main import cli\n"
         f"cli(['truncate', {str(path)!r}, '--max-bytes', '90'])\n"
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

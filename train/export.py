@@ -21,14 +21,14 @@ from safetensors.numpy import save_file
 
 from train.arguments import run_script
 from train.checkpoint import load_model
+from vqcodec.codec.state import class_centres
 from vqcodec.entropy.coder import FREQUENCY_BITS
-from vqcodec.entropy.network import CLASSES, SHIFT
+from vqcodec.entropy.prior import CLASSES, SHIFT
 from vqcodec.model.config import Config
 from vqcodec.model.layers import QUALITIES, Conv2d
 from vqcodec.model.prior import ACTIVATION_MAX, ACTIVATION_UNIT, PriorPhase, magnitude
 from vqcodec.model.quantizer import Codebooks
 from vqcodec.model.vqvae import VQVAE
-from vqcodec.state import class_centres
 from vqcodec.weights.store import CONFIG_KEY, NETWORK, TABLES
 
 Arrays = dict[str, NDArray[Any]]

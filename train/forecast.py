@@ -1,7 +1,7 @@
-"""What `vqcodec.targets` expects of an image, fitted: python -m train.forecast PATH…
+"""What rate control expects of an image, fitted: python -m train.forecast PATH…
 
-Prints the constants for `vqcodec/forecast.py` and `vqcodec/targets.py`, from files of photographs
-that are spread over those given: log bytes by the default weights, decibels by the weights that are
+Prints the constants for `vqcodec.rate_control`, from files of photographs that are spread over
+those given: log bytes by the default weights, decibels by the weights that are
 tuned for them.
 """
 
@@ -21,9 +21,11 @@ from torch import Tensor
 from train.arguments import positive, run_script
 from train.data import load_images
 from vqcodec import weights
-from vqcodec.attempts import Measure, psnr_attempts, size_attempts
-from vqcodec.codec import Codec
-from vqcodec.forecast import (
+from vqcodec.codec.codec import Codec
+from vqcodec.fileformat.image import Pixels, Prepared, prepare
+from vqcodec.model.config import STRIDE
+from vqcodec.rate_control.attempts import Measure, psnr_attempts, size_attempts
+from vqcodec.rate_control.forecast import (
     FEATURES,
     Coefficients,
     Curve,
@@ -32,10 +34,8 @@ from vqcodec.forecast import (
     psnr,
     squares,
 )
-from vqcodec.image import Pixels, Prepared, prepare
-from vqcodec.model.config import STRIDE
-from vqcodec.samples import sample
-from vqcodec.targets import PSNR_SHARE, SIZE_SHARE
+from vqcodec.rate_control.samples import sample
+from vqcodec.rate_control.targets import PSNR_SHARE, SIZE_SHARE
 
 QUALITIES = (5, 20, 35, 50, 65, 80, 95)
 ENLARGED = 1.6

@@ -19,7 +19,7 @@ from torch import Tensor
 from train.arguments import positive, run_script
 from train.checkpoint import save_checkpoint
 from vqcodec import weights
-from vqcodec.entropy.network import SHIFT, Layer
+from vqcodec.entropy.prior import SHIFT, Layer
 from vqcodec.model.layers import QUALITIES, Conv2d
 from vqcodec.model.prior import ACTIVATION_UNIT, PriorPhase
 from vqcodec.model.quantizer import (

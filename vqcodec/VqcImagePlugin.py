@@ -10,9 +10,16 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
-from vqcodec.container import DEFAULT_QUALITY, MAGIC, MAX_SIDE, ChunkTag, read_preamble, unpack
 from vqcodec.errors import VqcError
-from vqcodec.image import metadata
+from vqcodec.fileformat.container import (
+    DEFAULT_QUALITY,
+    MAGIC,
+    MAX_SIDE,
+    ChunkTag,
+    read_preamble,
+    unpack,
+)
+from vqcodec.fileformat.image import metadata
 
 # Pillow has a limit of its own (Image.MAX_IMAGE_PIXELS) and applies it after `_open`.
 _NO_LIMIT = MAX_SIDE * MAX_SIDE

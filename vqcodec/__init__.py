@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         encode_to_psnr,
         encode_to_size,
     )
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
     from vqcodec.model.vector_quantizer import VectorQuantizer
 
 __version__ = "0.1.0"
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Codec": "vqcodec.codec",
+    "Codec": "vqcodec.codec.codec",
     "decode": "vqcodec.api",
     "decode_indices": "vqcodec.api",
     "encode": "vqcodec.api",

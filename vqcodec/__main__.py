@@ -1,5 +1,5 @@
 """`python -m vqcodec` is the command line."""
 
-from vqcodec.cli import cli
+from vqcodec.commands.main import cli
 
 cli(prog_name="vqcodec")

@@ -8,12 +8,12 @@ from pathlib import Path
 from PIL import Image
 
 from vqcodec import weights
-from vqcodec.codec import Codec
-from vqcodec.container import DEFAULT_QUALITY, MAX_PIXELS, read_header
-from vqcodec.entropy.network import Indices
-from vqcodec.image import prepare
-from vqcodec.targets import to_psnr, to_size
-from vqcodec.tiles import Region
+from vqcodec.codec.codec import Codec
+from vqcodec.codec.tiles import Region
+from vqcodec.entropy.prior import Indices
+from vqcodec.fileformat.container import DEFAULT_QUALITY, MAX_PIXELS, read_header
+from vqcodec.fileformat.image import prepare
+from vqcodec.rate_control.targets import to_psnr, to_size
 
 
 @lru_cache(maxsize=4)
@@ -40,7 +40,7 @@ def encode_to_size(
     model: str | Path = weights.DEFAULT,
     device: str = "auto",
 ) -> bytes:
-    """Return the best file of `image` of at most `max_bytes` bytes; see `vqcodec.targets`.
+    """Return the best file of `image` of at most `max_bytes` bytes; see `vqcodec.rate_control`.
 
     Raises TargetError if there is none, and what :meth:`Codec.encode` raises.
     """
@@ -56,7 +56,7 @@ def encode_to_psnr(
 ) -> bytes:
     """Return the smallest file of `image` whose picture has `psnr` dB, or that of quality 100.
 
-    See `vqcodec.targets`; raises what :meth:`Codec.encode` raises.
+    See `vqcodec.rate_control.targets`; raises what :meth:`Codec.encode` raises.
     """
     return to_psnr(load_codec(model, device), prepare(image), psnr)[0]
 

@@ -19,7 +19,7 @@ from random import Random
 import atheris
 
 with atheris.instrument_imports(include=["vqcodec"]):
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
 
     from .targets import ContainerTarget, DecoderTarget, Limits, Target
 

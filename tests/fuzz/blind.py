@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from random import Random
 
-from vqcodec.codec import Codec
+from vqcodec.codec.codec import Codec
 
 from .run import corpus, mutated
 from .seeds import make_seeds

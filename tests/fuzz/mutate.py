@@ -15,7 +15,7 @@ from random import Random
 
 from PIL import Image
 
-from vqcodec.container import ChunkTag, Container
+from vqcodec.fileformat.container import ChunkTag, Container
 
 _FRONT = 10  # magic, version, model id, flags, quality
 _NUMBERS = (0, 1, 2, 63, 64, 65, 127, 128, 255, 256, 65535, 65536, 65537, 2**31, 2**32 - 1, 2**32)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from vqcodec.container import unpack
 from vqcodec.errors import VqcError
+from vqcodec.fileformat.container import unpack
 
 from .mutate import fields_of, repair, rewrite, scramble
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import Image, ImageCms
 
-from vqcodec.codec import Codec
-from vqcodec.container import unpack
-from vqcodec.truncate import truncate
+from vqcodec.codec.codec import Codec
+from vqcodec.fileformat.container import unpack
+from vqcodec.fileformat.truncate import truncate
 
 from .mutate import fields_of
 

@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from vqcodec import weights
-from vqcodec.cli import cli
-from vqcodec.codec import Codec
-from vqcodec.container import (
+from vqcodec.codec.codec import Codec
+from vqcodec.commands.main import cli
+from vqcodec.entropy.coder import Decoder
+from vqcodec.errors import CorruptError, TargetError, TruncatedError, VqcError
+from vqcodec.fileformat.container import (
     MAX_HEADER_SIZE,
     Container,
     Header,
@@ -33,10 +35,8 @@ from vqcodec.container import (
     read_preamble,
     unpack,
 )
-from vqcodec.entropy.coder import Decoder
-from vqcodec.errors import CorruptError, TargetError, TruncatedError, VqcError
+from vqcodec.fileformat.truncate import truncate
 from vqcodec.model.config import STRIDE
-from vqcodec.truncate import truncate
 from vqcodec.VqcImagePlugin import VqcImageFile
 from vqcodec.weights.store import load
 

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from vqcodec.container import ChunkTag, pack, unpack
-from vqcodec.truncate import truncate
+from vqcodec.fileformat.container import ChunkTag, pack, unpack
+from vqcodec.fileformat.truncate import truncate
 
 if TYPE_CHECKING:
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
 
 FOLDER = Path(__file__).parent
 SAMPLE = FOLDER.parents[1] / "samples" / "photo.png"

@@ -12,7 +12,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="tests.golden", description=__doc__)
     parser.add_argument("--regenerate", action="store_true", required=True)
     parser.parse_args()
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
 
     regenerate(Codec.load(device="cpu"))
     print(f"{len(list(FOLDER.glob('*.vqc')))} golden files made; say so in CHANGELOG.md")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vqcodec.density.bounds import jackknife_error, log_mean_exp
 from vqcodec.density.ladder import GROUPS, Ladder
-from vqcodec.image import Pixels
+from vqcodec.fileformat.image import Pixels
 
 # Larger images are cut into tiles, to bound memory. The tiles are independent in the model, so the
 # sum over tiles is still a bound.

@@ -12,7 +12,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.entropy.network import CLASSES
+from vqcodec.entropy.prior import CLASSES
 from vqcodec.errors import CorruptError, ModelError
 
 FREQUENCY_BITS = 24

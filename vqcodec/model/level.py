@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import ModelError
 from vqcodec.model.classical import ClassicalQuantizer
 from vqcodec.model.config import CHANNELS, Config, Groups
@@ -19,7 +20,6 @@ from vqcodec.model.layers import (
     module_list,
 )
 from vqcodec.model.quantizer import CodebookQuantizer, IntegerQuantizer
-from vqcodec.phases import phase_positions
 
 # What a unit of squared error, in steps of the size that theory gives, costs in nats in the finest
 # level. By the Lagrangian it is 6; but the choice is greedy, and blind to what other blocks see.

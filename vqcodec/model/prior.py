@@ -1,7 +1,7 @@
 """The prior over code indices: how wide each symbol's distribution is, given what is decoded.
 
 This is the training view, in floating point, of a network that runs on integers when files are
-coded (`vqcodec.entropy.network`): activations are multiples of 1/16 from 0 to 127/16, weights
+coded (`vqcodec.entropy.prior`): activations are multiples of 1/16 from 0 to 127/16, weights
 multiples of 1/512. It sees only decoded codewords, never the synthesis state. For each symbol it
 gives a class, a position on a logarithmic scale of widths; the classes select rows of the shipped
 frequency tables.

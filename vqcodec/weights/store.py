@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from vqcodec.entropy.coder import FrequencyTables
-from vqcodec.entropy.network import PriorNetwork
+from vqcodec.entropy.prior import PriorNetwork
 from vqcodec.errors import ModelError
 from vqcodec.weights import ModelInfo
 

@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from vqcodec import weights
-from vqcodec.batch import STREAM, Job, describe
-from vqcodec.bpd import density_text, file_density
-from vqcodec.container import VERSION, read_preamble, unpack
+from vqcodec.commands.batch import STREAM, Job, describe
+from vqcodec.commands.bpd import density_text, file_density
 from vqcodec.errors import VqcError
+from vqcodec.fileformat.container import VERSION, read_preamble, unpack
 
 
 @click.command()

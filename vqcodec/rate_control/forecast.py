@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vqcodec.codec import Codec
-from vqcodec.entropy.network import BLOCK
-from vqcodec.image import Pixels
+from vqcodec.codec.codec import Codec
+from vqcodec.codec.picture import bordered
+from vqcodec.codec.tiles import covering
+from vqcodec.entropy.prior import BLOCK
+from vqcodec.fileformat.image import Pixels
 from vqcodec.model.config import CHANNELS, PLANES
 from vqcodec.model.layers import QUALITIES, log_step_gain, quality_weights
-from vqcodec.picture import bordered
-from vqcodec.tiles import covering
 
 Curve = NDArray[np.float64]
 Coefficients = Sequence[float]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vqcodec.entropy.schedule import phase_positions
 from vqcodec.entropy.threads import one_blas_thread
 from vqcodec.errors import ModelError
-from vqcodec.phases import phase_positions
 
 ACTIVATION_MAX = 127
 SHIFT = 9  # weights are multiples of 2^-9

@@ -1,6 +1,6 @@
 """Files on disk: which inputs a command line means, where outputs go, and writing them safely.
 
-Nothing here knows about images or codecs; `vqcodec.batch` and `vqcodec.cli` build on it.
+Nothing here knows about images or codecs.
 """
 
 import os

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vqcodec.container import ChunkTag, Container, pack, unpack
 from vqcodec.errors import TargetError
+from vqcodec.fileformat.container import ChunkTag, Container, pack, unpack
 
 # The coder works in words of this size; a rest of a word tells a decoder nothing.
 WORD = 4

@@ -1,8 +1,8 @@
 """Meeting a target: at most so many bytes, or a picture of no less than so many decibels.
 
-Both grow with quality. `vqcodec.forecast` says roughly how fast for an image, and how far it is off
+Both grow with quality. A forecast says roughly how fast for an image, and how far it is off
 is told by a sample of it. That forecast picks a quality, and the file made at it is near enough, or
-is made to be by what is quickly done: it is mended (`vqcodec.attempts`), and cut to the size. Else
+is made to be by what is quickly done: it is mended (`attempts`), and cut to the size. Else
 it corrects the forecast.
 """
 
@@ -13,7 +13,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from vqcodec.attempts import (
+from vqcodec.codec.codec import Codec
+from vqcodec.errors import TargetError
+from vqcodec.fileformat.container import Container, pack
+from vqcodec.fileformat.image import Prepared, chunks_of
+from vqcodec.fileformat.truncate import room, truncate, without_ballast
+from vqcodec.model.layers import QUALITIES
+from vqcodec.rate_control.attempts import (
     LEAST_SIZE,
     MOST_SIZE,
     SURPLUS,
@@ -22,14 +28,8 @@ from vqcodec.attempts import (
     psnr_attempts,
     size_attempts,
 )
-from vqcodec.codec import Codec
-from vqcodec.container import Container, pack
-from vqcodec.errors import TargetError
-from vqcodec.forecast import Curve, log_bytes, psnr
-from vqcodec.image import Prepared, chunks_of
-from vqcodec.model.layers import QUALITIES
-from vqcodec.samples import sample
-from vqcodec.truncate import room, truncate, without_ballast
+from vqcodec.rate_control.forecast import Curve, log_bytes, psnr
+from vqcodec.rate_control.samples import sample
 
 # So many log bytes or dB above the target an attempt is to be.
 _AIM_SIZE, _AIM_PSNR = math.log(1.06), 0.12

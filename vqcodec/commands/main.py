@@ -24,11 +24,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from vqcodec import __version__, weights
-from vqcodec.batch import Done, Job, describe, plan, run
-from vqcodec.bpd import bpd
-from vqcodec.container import DEFAULT_QUALITY, read_header
-from vqcodec.errors import ImageError, VqcError
-from vqcodec.files import (
+from vqcodec.commands.batch import Done, Job, describe, plan, run
+from vqcodec.commands.bpd import bpd
+from vqcodec.commands.files import (
     IMAGE_SUFFIXES,
     VQC_SUFFIX,
     cut_name,
@@ -37,14 +35,16 @@ from vqcodec.files import (
     page_name,
     spared_name,
 )
-from vqcodec.info import info
+from vqcodec.commands.info import info
+from vqcodec.errors import ImageError, VqcError
+from vqcodec.fileformat.container import DEFAULT_QUALITY, read_header
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from vqcodec.codec import Codec
-    from vqcodec.image import Prepared
-    from vqcodec.tiles import Region
+    from vqcodec.codec.codec import Codec
+    from vqcodec.codec.tiles import Region
+    from vqcodec.fileformat.image import Prepared
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 # Pillow's defaults for the formats that lose something throw away more than the codec did.
@@ -156,7 +156,7 @@ def encode(
     jobs: int,
 ) -> None:
     """Encode images, and all images in folders; - is stdin."""
-    from vqcodec.image import open_image, prepare
+    from vqcodec.fileformat.image import open_image, prepare
 
     if sum(option is not None for option in (quality, max_bytes, bpp, psnr)) > 1:
         raise click.UsageError("of --quality, --max-bytes, --bpp and --psnr, one at a time")
@@ -247,7 +247,7 @@ def decode(
 @click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 def truncate_(inputs: tuple[str, ...], output: str | None, max_bytes: int, force: bool) -> None:
     """Make .vqc files smaller by leaving out detail, without decoding them; - is stdin."""
-    from vqcodec.truncate import truncate
+    from vqcodec.fileformat.truncate import truncate
 
     todo = plan(inputs, output, suffixes=(VQC_SUFFIX,), rename=cut_name, force=force)
     _refuse_terminal(todo.jobs)
@@ -291,8 +291,8 @@ def compare(
 
     The page is one file with a table and a slider; it needs no network.
     """
-    from vqcodec.compare import own_contender, photo_page, pillow_contenders
-    from vqcodec.image import open_image, prepare
+    from vqcodec.commands.compare import own_contender, photo_page, pillow_contenders
+    from vqcodec.fileformat.image import open_image, prepare
 
     try:
         others, absent = pillow_contenders([name.strip() for name in rivals.split(",")])
@@ -343,7 +343,7 @@ class _Codecs(threading.local):
         if model not in self._loaded:
             import torch
 
-            from vqcodec.codec import Codec
+            from vqcodec.codec.codec import Codec
 
             if self._jobs > 1:
                 torch.set_num_threads(max(1, (os.cpu_count() or 1) // self._jobs))
@@ -359,7 +359,7 @@ def _encoded(
     psnr: float | None,
 ) -> tuple[bytes, list[str]]:
     """The file of an image as the one option that is given asks, and notes in words."""
-    from vqcodec.targets import to_psnr, to_size
+    from vqcodec.rate_control.targets import to_psnr, to_size
 
     if psnr is not None:
         return to_psnr(codec, prepared, psnr)

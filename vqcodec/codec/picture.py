@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqcodec.image import Pixels
+from vqcodec.codec.tiles import Tile, overlap
+from vqcodec.fileformat.image import Pixels
 from vqcodec.model.config import PLANES, STRIDE
 from vqcodec.model.vqvae import VQVAE
-from vqcodec.tiles import Tile, overlap
 
 
 def bordered(pixels: Pixels, rows: slice, columns: slice) -> Pixels:

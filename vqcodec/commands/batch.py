@@ -17,8 +17,8 @@ from pathlib import Path
 
 import click
 
+from vqcodec.commands.files import Source, atomic_write, check_writable, expand
 from vqcodec.errors import VqcError
-from vqcodec.files import Source, atomic_write, check_writable, expand
 
 STREAM = "-"
 

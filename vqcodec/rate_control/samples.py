@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from vqcodec.forecast import SQUARE, activity
-from vqcodec.image import Pixels, Prepared
-from vqcodec.picture import bordered
+from vqcodec.codec.picture import bordered
+from vqcodec.fileformat.image import Pixels, Prepared
+from vqcodec.rate_control.forecast import SQUARE, activity
 
 _FADE = 8  # pixels
 # Squares: of fewer a sample says little, and more are not needed.

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from vqcodec.entropy.network import BLOCK, Indices, Parts
+from vqcodec.entropy.prior import BLOCK, Indices, Parts
 from vqcodec.errors import RegionError
 
 SIDE = 128  # positions

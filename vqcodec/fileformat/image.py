@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from vqcodec.colour import lab_to_rgb, to_srgb
-from vqcodec.container import ChunkTag, check_size
 from vqcodec.errors import CorruptError, ImageError
+from vqcodec.fileformat.colour import lab_to_rgb, to_srgb
+from vqcodec.fileformat.container import ChunkTag, check_size
 
 Pixels = NDArray[np.uint8]
 

@@ -1,6 +1,6 @@
 """The command `vqcodec bpd`, and the part of `vqcodec info` that asks the density model.
 
-Everything heavy is imported inside the functions, as in `vqcodec.cli`.
+Everything heavy is imported inside the functions, as in `vqcodec.commands.main`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vqcodec import weights
-from vqcodec.batch import STREAM, Job, describe
-from vqcodec.container import Header
-from vqcodec.files import IMAGE_SUFFIXES, atomic_write, check_writable, expand
+from vqcodec.commands.batch import STREAM, Job, describe
+from vqcodec.commands.files import IMAGE_SUFFIXES, atomic_write, check_writable, expand
+from vqcodec.fileformat.container import Header
 
 if TYPE_CHECKING:
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
     from vqcodec.density.ladder import Ladder
-    from vqcodec.image import Prepared
+    from vqcodec.fileformat.image import Prepared
 
 Facts = dict[str, Any]
 
@@ -81,7 +81,7 @@ def bpd(
             facts = {"file": name} | tell(job)
         except BrokenPipeError:
             raise
-        except Exception as error:  # as in `vqcodec.batch`: the other images must not suffer
+        except Exception as error:  # as in `run`: the other images must not suffer
             click.echo(f"{name}: {describe(error)}", err=True)
             failed += 1
             continue
@@ -105,7 +105,7 @@ def _jobs(inputs: Sequence[str]) -> Iterator[tuple[str, Job | OSError]]:
 
 
 def _prepared(job: Job) -> Prepared:
-    from vqcodec.image import open_image, prepare
+    from vqcodec.fileformat.image import open_image, prepare
 
     prepared = prepare(open_image(job.read()))
     if prepared.alpha is not None:
@@ -118,7 +118,7 @@ def _tell_density(
 ) -> Callable[[Job], Facts]:
     from vqcodec.density.lossless import file_sizes
     from vqcodec.density.measure import block_map, draw_map, measure
-    from vqcodec.image import assemble
+    from vqcodec.fileformat.image import assemble
 
     ladder = _density_model(model)
 
@@ -153,8 +153,8 @@ def _tell_density(
 
 def _tell_codes(model: str | None, quality: int) -> Callable[[Job], Facts]:
     from vqcodec.api import load_codec
-    from vqcodec.container import unpack
-    from vqcodec.image import assemble
+    from vqcodec.fileformat.container import unpack
+    from vqcodec.fileformat.image import assemble
 
     codec = load_codec(weights.find(model).path if model else weights.DEFAULT)
 
@@ -188,7 +188,7 @@ def file_density(data: bytes, header: Header) -> Facts:
     }
     if weights.densities():
         from vqcodec.density.measure import measure
-        from vqcodec.image import prepare
+        from vqcodec.fileformat.image import prepare
 
         decoded = prepare(codec.decode(data))
         facts["elbo"] = measure(_density_model(None), decoded.pixels, 1, gray=header.gray).elbo

@@ -13,8 +13,8 @@ from functools import partial
 
 import numpy as np
 
-from vqcodec.codec import Adjust, Codec
-from vqcodec.image import Pixels, Prepared, assemble
+from vqcodec.codec.codec import Adjust, Codec
+from vqcodec.fileformat.image import Pixels, Prepared, assemble
 
 # Log bytes of a stream: good enough within these of those wanted. A longer one is cut: up to a
 # tenth, that costs little against a lower quality (benchmarks.cuts), which takes time to find.

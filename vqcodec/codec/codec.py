@@ -15,7 +15,14 @@ from PIL import Image
 from torch import Tensor
 
 from vqcodec import weights
-from vqcodec.container import (
+from vqcodec.codec.picture import bordered, picture_of_means, reduced, show
+from vqcodec.codec.state import DecoderState, SketchState, class_centres
+from vqcodec.codec.tiles import Region, Tile, box, covering, release_memory, split
+from vqcodec.entropy.coder import Decoder, Encoder
+from vqcodec.entropy.prior import BLOCK, CodePhase, Indices, Parts
+from vqcodec.entropy.schedule import phase_positions
+from vqcodec.errors import ModelError, UnknownModelError
+from vqcodec.fileformat.container import (
     DEFAULT_QUALITY,
     MAX_PIXELS,
     ChunkTag,
@@ -24,17 +31,10 @@ from vqcodec.container import (
     pack,
     unpack,
 )
-from vqcodec.entropy.coder import Decoder, Encoder
-from vqcodec.entropy.network import BLOCK, CodePhase, Indices, Parts
-from vqcodec.errors import ModelError, UnknownModelError
-from vqcodec.image import Pixels, Prepared, assemble, chunks_of, decode_alpha, prepare
+from vqcodec.fileformat.image import Pixels, Prepared, assemble, chunks_of, decode_alpha, prepare
 from vqcodec.model.config import CHANNELS, PLANES, STRIDE
 from vqcodec.model.layers import QUALITIES, quality_weights, select
 from vqcodec.model.vqvae import VQVAE
-from vqcodec.phases import phase_positions
-from vqcodec.picture import bordered, picture_of_means, reduced, show
-from vqcodec.state import DecoderState, SketchState, class_centres
-from vqcodec.tiles import Region, Tile, box, covering, release_memory, split
 from vqcodec.weights.store import Weights, load
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)

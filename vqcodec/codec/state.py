@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcodec.entropy.network import CLASS_SHIFT, Parts
+from vqcodec.entropy.prior import CLASS_SHIFT, Parts
 from vqcodec.model.layers import select
 from vqcodec.model.level import Level
 from vqcodec.model.prior import ACTIVATION_UNIT

@@ -18,12 +18,12 @@ from PIL import Image, features
 from tqdm import tqdm
 
 from vqcodec import __version__
+from vqcodec.commands.page import Picture, Table, listing, page, slider, table
 from vqcodec.errors import ImageError
-from vqcodec.image import Prepared, assemble
-from vqcodec.page import Picture, Table, listing, page, slider, table
+from vqcodec.fileformat.image import Prepared, assemble
 
 if TYPE_CHECKING:
-    from vqcodec.codec import Codec
+    from vqcodec.codec.codec import Codec
 
 # What the encoders of Pillow are told beside the quality; the benchmarks measure with the same.
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -1,0 +1,1 @@
+"""The codec: image -> latents -> indices -> bytes, and back."""

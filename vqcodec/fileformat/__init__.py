@@ -1,0 +1,1 @@
+"""The .vqc file and what goes into it: container, metadata, colour. No torch."""
