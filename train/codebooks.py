@@ -1,6 +1,6 @@
 """From integers to codebooks: python -m train.codebooks CHECKPOINT OUT --data PATH…
 
-Training starts with integers as words, because they have no range to outgrow. This turns such a
+Training starts with integers as codewords, because they have no range to outgrow. This turns such a
 checkpoint into one with learned codebooks, sized by what the channels really hold: a channel
 gets a codebook of its own, the larger the wider it ranges; channels that are nearly always zero
 share one by the eight. Words start where the integers left off, tables as the frequencies of what
@@ -32,19 +32,18 @@ from vqcodec.model.quantizer import (
     IntegerQuantizer,
     class_weights,
     integer_log_p,
-    log2_width,
 )
 from vqcodec.model.vqvae import VQVAE
 
-# A channel whose range, in steps, exceeds the bound gets a codebook of so many words to itself; the
-# others share codebooks of 256 words by the eight.
-WORD_BOUNDS = ((256, 20.0), (64, 7.0), (32, 3.0), (16, 1.2))
-SPARSE_DIM, SPARSE_WORDS = 8, 256
-# Measured where steps are finest, and nearly to the last value: beyond it words are coarse.
+# A channel whose range, in steps, exceeds the bound gets a codebook of so many codewords to itself;
+# the others share codebooks of 256 codewords by the eight.
+CODEWORD_BOUNDS = ((256, 20.0), (64, 7.0), (32, 3.0), (16, 1.2))
+SPARSE_DIM, SPARSE_CODEWORDS = 8, 256
+# Measured where steps are finest, and nearly to the last value: beyond it codewords are coarse.
 RANGE_QUALITY = 100.0
 QUANTILE = 0.9999
 MEASURED_BATCHES = 24
-# How many words the distribution that a table has is worth beside those that are counted.
+# How many codewords the distribution that a table has is worth beside those that are counted.
 TABLE_STRENGTH = 100.0
 
 # Called with a quantizer, its arguments and its result.
@@ -52,15 +51,15 @@ Watcher = Callable[[nn.Module, tuple[Tensor, ...], object], None]
 
 
 def choose_groups(ranges: Tensor) -> Groups:
-    """Return the codebooks, (dimension, words, number), for channels of falling `ranges` `[C]`."""
-    least_words, least_bound = WORD_BOUNDS[-1]
+    """Return the codebooks, (dimension, codewords, number), for channels of falling ranges."""
+    least_codewords, least_bound = CODEWORD_BOUNDS[-1]
     shared = int((ranges <= least_bound).sum()) // SPARSE_DIM
-    counts = dict.fromkeys((words for words, _ in WORD_BOUNDS), 0)
+    counts = dict.fromkeys((codewords for codewords, _ in CODEWORD_BOUNDS), 0)
     for value in ranges[: len(ranges) - SPARSE_DIM * shared].tolist():
-        fitting = (words for words, bound in WORD_BOUNDS if value > bound)
-        counts[next(fitting, least_words)] += 1
-    groups = [(1, words, count) for words, count in counts.items()]
-    return tuple(group for group in (*groups, (SPARSE_DIM, SPARSE_WORDS, shared)) if group[-1])
+        fitting = (codewords for codewords, bound in CODEWORD_BOUNDS if value > bound)
+        counts[next(fitting, least_codewords)] += 1
+    groups = [(1, codewords, count) for codewords, count in counts.items()]
+    return tuple(group for group in (*groups, (SPARSE_DIM, SPARSE_CODEWORDS, shared)) if group[-1])
 
 
 @torch.no_grad()
@@ -72,13 +71,13 @@ def measure_ranges(model: VQVAE, batches: Tensor) -> list[Tensor]:
         seen.setdefault(module, []).append(inputs[0].abs().transpose(0, 1).flatten(1))
 
     _watch_quantizers(model, note, batches, lambda size: torch.full((size,), RANGE_QUALITY))
-    values = [torch.cat(seen[level.quantizer], 1) for level in model.all_levels()]
+    values = [torch.cat(seen[level.quantizer], 1) for level in model.levels]
     return [v.kthvalue(max(1, int(QUANTILE * v.shape[1])), dim=1).values for v in values]
 
 
 @torch.no_grad()
 def with_codebooks(model: VQVAE, ranges: list[Tensor]) -> VQVAE:
-    """Return the network with codebooks in place of integers, equal to it up to its words.
+    """Return the network with codebooks in place of integers, equal to it up to its codewords.
 
     Channels are sorted by falling range, so all that touches them is permuted.
     """
@@ -89,7 +88,7 @@ def with_codebooks(model: VQVAE, ranges: list[Tensor]) -> VQVAE:
     for name, value in model.state_dict().items():
         if name in state and state[name].shape == value.shape:
             state[name].copy_(value)
-    old_levels, new_levels = model.all_levels(), result.all_levels()
+    old_levels, new_levels = model.levels, result.levels
     for number, order in enumerate(orders):
         _permute_level(old_levels[number], new_levels[number], order)
         phases = zip(model.prior.levels[number], result.prior.levels[number], strict=True)
@@ -100,8 +99,8 @@ def with_codebooks(model: VQVAE, ranges: list[Tensor]) -> VQVAE:
 
 
 def _permute_level(old: Level, new: Level, order: Tensor) -> None:
-    new.take.copy_(old.take[order])
-    new.put.copy_(old.put[:, order])
+    new.project.copy_(old.project[order])
+    new.unproject.copy_(old.unproject[:, order])
     new.log_gain.table.copy_(old.log_gain.table[:, order])
     new.adapt.weight.copy_(old.adapt.weight[order])
     new.adapt.bias.copy_(old.adapt.bias[order])
@@ -114,7 +113,7 @@ def _merge_classes(
     weight, bias, slope = old.head.weight[order], old.head.bias[order], old.slope[order]
     typical = bias + slope / 2
     start = row = 0
-    for codebooks in quantizer.parts:
+    for codebooks in quantizer.groups:
         dim, count = codebooks.dim, codebooks.count
         channels, rows = slice(start, start + dim * count), slice(row, row + count)
         for target, source in (
@@ -126,53 +125,48 @@ def _merge_classes(
         offsets = torch.unflatten(typical[channels], 0, (count, dim))
         offsets = offsets - offsets.mean(1, keepdim=True)
         knots = torch.linspace(0, 8, CLASS_KNOTS)
-        # [count, knots, words, dim]
-        width = (knots[:, None, None] + offsets[:, None, None, :]).clamp(0, 8)
-        words = codebooks.words[:, None].abs()
-        codebooks.logits.copy_(integer_log_p(words, log2_width(width)).sum(-1))
+        # [count, knots, codewords, dim]
+        log_scale = (knots[:, None, None] + offsets[:, None, None, :]).clamp(0, 8)
+        codewords = codebooks.codewords[:, None].abs()
+        codebooks.logits.copy_(integer_log_p(codewords, log_scale).sum(-1))
         start, row = start + dim * count, row + count
 
 
 def _permute_inputs(model: VQVAE, orders: list[Tensor]) -> None:
     """Reorder what the prior reads of each level, in the levels after it and between the scales."""
-    config, levels = model.config, model.prior.levels
-    first_fine = len(config.channels[0])
-    for number, order in enumerate(orders):
-        readers = list(levels[number])[1:]
-        if number + 1 < len(levels) and number + 1 != first_fine:
-            readers.append(levels[number + 1][0])
-        for reader in readers:
-            own = reader.update.weight[:, config.prior_width :]
-            own.copy_(own[:, order])
-    # [hidden | last magnitudes | earlier magnitudes | values of all levels in order]
-    coarse = config.channels[0]
-    last = len(coarse) - 1
-    sequence = [last, *range(last), *range(len(coarse))]
-    weight = model.prior.upsample.weight
-    start = config.prior_width
-    for number in sequence:
-        own = weight[:, start : start + coarse[number]].clone()
-        weight[:, start : start + coarse[number]] = own[:, orders[number]]
-        start += coarse[number]
+    width, levels = model.config.prior_width, model.prior.levels
+    for numbers in model.config.scales:
+        for number in numbers:
+            readers = [*levels[number][1:], *(levels[n][0] for n in numbers if n == number + 1)]
+            for reader in readers:
+                inputs = reader.update.weight[:, width:]
+                inputs.copy_(inputs[:, orders[number]])
+    for numbers, upsample in zip(model.config.scales, model.prior.upsample, strict=False):
+        # [hidden | last magnitudes | earlier magnitudes | values of all levels in order]
+        start = width
+        for number in (numbers[-1], *numbers[:-1], *numbers):
+            inputs = upsample.weight[:, start : start + len(orders[number])]
+            inputs.copy_(inputs[:, orders[number]])
+            start += len(orders[number])
 
 
 @torch.no_grad()
 def fit_tables(model: VQVAE, batches: Tensor, generator: torch.Generator) -> None:
-    """Set the tables to how often the network chooses each word in each class.
+    """Set the tables to how often the network chooses each codeword in each class.
 
     Over uint8 `[N, B, 3, H, W]`, at random qualities.
     """
     counts = {
         codebooks: torch.zeros_like(codebooks.logits)
-        for level in model.all_levels()
-        for codebooks in level.codebooks.parts
+        for level in model.levels
+        for codebooks in level.codebooks.groups
     }
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
         assert isinstance(module, CodebookQuantizer)
         chosen = module.indices(*inputs), module.split_symbols(inputs[2])
-        for codebooks, indices, width in zip(module.parts, *chosen, strict=True):
-            knots = class_weights(width).transpose(1, 2)
+        for codebooks, indices, log_scale in zip(module.groups, *chosen, strict=True):
+            knots = class_weights(log_scale).transpose(1, 2)
             rows = indices[:, None].expand(-1, CLASS_KNOTS, -1)
             counts[codebooks].scatter_add_(2, rows, knots)
 
@@ -180,16 +174,16 @@ def fit_tables(model: VQVAE, batches: Tensor, generator: torch.Generator) -> Non
         return 1 + (QUALITIES - 1) * torch.rand(size, generator=generator)
 
     _watch_quantizers(model, count, batches, quality)
-    for codebooks, own in counts.items():
+    for codebooks, counted in counts.items():
         before = torch.softmax(codebooks.bounded_logits(), -1)
-        codebooks.logits.copy_((own + TABLE_STRENGTH * before).log())
+        codebooks.logits.copy_((counted + TABLE_STRENGTH * before).log())
 
 
 def _watch_quantizers(
     model: VQVAE, note: Watcher, batches: Tensor, quality: Callable[[int], Tensor]
 ) -> None:
     """Run uint8 `[N, B, 3, H, W]` at qualities made for each batch, and show all quantizers."""
-    hooks = [level.quantizer.register_forward_hook(note) for level in model.all_levels()]
+    hooks = [level.quantizer.register_forward_hook(note) for level in model.levels]
     for batch in batches:
         model(batch.float() / 255, quality(len(batch)))
     for hook in hooks:
@@ -200,7 +194,7 @@ def run(arguments: argparse.Namespace) -> bool:
     """Convert as told."""
     state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
     model = VQVAE(Config.from_dict(state["config"]["model"]))
-    if not isinstance(model.levels[0][0].quantizer, IntegerQuantizer):
+    if not isinstance(model.levels[0].quantizer, IntegerQuantizer):
         raise CheckpointError(f"{arguments.checkpoint} has codebooks already")
     load_weights(model, state["ema"], arguments.checkpoint)
     sampler = CropSampler(load_images(arguments.data, arguments.memory << 30), 192, 8, seed=1)
@@ -213,7 +207,7 @@ def run(arguments: argparse.Namespace) -> bool:
     for number, groups in enumerate(converted.config.groups or ()):
         print(
             f"level {number}: "
-            + ", ".join(f"{n} codebooks of {w} words in {d} dimensions" for d, w, n in groups)
+            + ", ".join(f"{n} codebooks of {w} codewords in {d} dimensions" for d, w, n in groups)
         )
     return True
 

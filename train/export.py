@@ -21,12 +21,18 @@ from safetensors.numpy import save_file
 
 from train.arguments import run_script
 from train.checkpoint import load_model
-from vqcodec.codec.state import class_centres
-from vqcodec.entropy.coder import FREQUENCY_BITS
-from vqcodec.entropy.prior import CLASSES, SHIFT
+from vqcodec.entropy.layer import SHIFT
+from vqcodec.entropy.prior import CLASSES
+from vqcodec.entropy.tables import FREQUENCY_BITS
 from vqcodec.model.config import Config
 from vqcodec.model.layers import QUALITIES, Conv2d
-from vqcodec.model.prior import ACTIVATION_MAX, ACTIVATION_UNIT, PriorPhase, magnitude
+from vqcodec.model.prior import (
+    ACTIVATION_MAX,
+    ACTIVATION_UNIT,
+    PriorPhase,
+    class_centres,
+    magnitude,
+)
 from vqcodec.model.quantizer import Codebooks
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.weights.store import CONFIG_KEY, NETWORK, TABLES
@@ -39,28 +45,30 @@ LICENCE = "For research use: trained on photographs that are themselves for rese
 @torch.no_grad()
 def integer_arrays(model: VQVAE) -> Arrays:
     """Return the integer prior and the frequency tables of a network with codebooks."""
-    arrays = _layer("prior.upsample", model.prior.upsample)
-    for number, (level, phases) in enumerate(
-        zip(model.all_levels(), model.prior.levels, strict=True)
-    ):
+    arrays: Arrays = {}
+    for number, upsample in enumerate(model.prior.upsample):
+        arrays |= _layer(f"prior.upsample.{number}", upsample)
+    for number, (level, phases) in enumerate(zip(model.levels, model.prior.levels, strict=True)):
         for phase, prior in enumerate(phases):
             arrays |= _prior_phase(f"prior.{number}.{phase}", prior)
-        for part, codebooks in enumerate(level.codebooks.parts):
-            words = codebooks.words
-            seen = (magnitude(words) / ACTIVATION_UNIT).round()
-            arrays[f"prior.{number}.magnitudes.{part}"] = seen.to(torch.uint8).numpy()
-            values = words.round().clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
-            arrays[f"prior.{number}.values.{part}"] = values.to(torch.int8).numpy()
-            arrays[f"{TABLES}{number}.{part}"] = frequencies(codebooks)
+        for group, codebooks in enumerate(level.codebooks.groups):
+            codewords = codebooks.codewords
+            seen = (magnitude(codewords) / ACTIVATION_UNIT).round()
+            arrays[f"prior.{number}.magnitudes.{group}"] = seen.to(torch.uint8).numpy()
+            values = codewords.round().clamp(-ACTIVATION_MAX, ACTIVATION_MAX)
+            arrays[f"prior.{number}.values.{group}"] = values.to(torch.int8).numpy()
+            arrays[f"{TABLES}{number}.{group}"] = frequencies(codebooks)
     return arrays
 
 
 def frequencies(codebooks: Codebooks) -> NDArray[np.uint32]:
-    """Return frequencies `[codebooks, CLASSES, words]`: each row positive, its sum 2^24."""
+    """Return frequencies `[codebooks, CLASSES, codewords]`: each row positive, its sum 2^24."""
     centres = class_centres(torch.arange(CLASSES)).expand(codebooks.count, -1)
     p = codebooks.log_p(centres).double().exp().numpy()
-    words = p.shape[-1]
-    counts: NDArray[np.int64] = np.floor(p * ((1 << FREQUENCY_BITS) - words)).astype(np.int64) + 1
+    codewords = p.shape[-1]
+    counts: NDArray[np.int64] = (
+        np.floor(p * ((1 << FREQUENCY_BITS) - codewords)).astype(np.int64) + 1
+    )
     missing = (1 << FREQUENCY_BITS) - counts.sum(-1, keepdims=True)
     most = counts.argmax(-1)[..., None]
     np.put_along_axis(counts, most, np.take_along_axis(counts, most, -1) + missing, -1)

@@ -23,7 +23,6 @@ from train.data import load_images
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.fileformat.image import Pixels, Prepared, prepare
-from vqcodec.model.config import STRIDE
 from vqcodec.rate_control.attempts import Measure, psnr_attempts, size_attempts
 from vqcodec.rate_control.forecast import (
     FEATURES,
@@ -39,6 +38,7 @@ from vqcodec.rate_control.targets import PSNR_SHARE, SIZE_SHARE
 
 QUALITIES = (5, 20, 35, 50, 65, 80, 95)
 ENLARGED = 1.6
+PADDING = 64
 
 # What is expected of squares with some coefficients, at qualities 1..100.
 Expect = Callable[[Squares, Tensor], Tensor]
@@ -77,7 +77,7 @@ def joined(photographs: Sequence[Pixels], side: int = 2) -> list[Pixels]:
 
 def _whole_blocks(pixels: Pixels) -> Pixels:
     """Return a photograph cut so that none of it is padding, as next to nothing of a large one."""
-    height, width = (side // STRIDE * STRIDE for side in pixels.shape[:2])
+    height, width = (side // PADDING * PADDING for side in pixels.shape[:2])
     return pixels[:height, :width]
 
 

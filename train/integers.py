@@ -19,19 +19,18 @@ from torch import Tensor
 from train.arguments import positive, run_script
 from train.checkpoint import save_checkpoint
 from vqcodec import weights
-from vqcodec.entropy.prior import SHIFT, Layer
+from vqcodec.entropy.layer import SHIFT, Layer
 from vqcodec.model.layers import QUALITIES, Conv2d
 from vqcodec.model.prior import ACTIVATION_UNIT, PriorPhase
 from vqcodec.model.quantizer import (
     CLASS_KNOTS,
     Codebooks,
     integer_log_p,
-    log2_width,
 )
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.weights.store import Weights, load
 
-# How often a value is zero tells its width best between these.
+# How often a value is zero tells its scale best between these.
 LEAST_ZERO, MOST_ZERO = 0.2, 0.98
 
 
@@ -50,11 +49,12 @@ def with_integers(shipped: Weights, analysis_blocks: int, synthesis_blocks: int)
     for name, value in network.state_dict().items():
         if name in state:
             state[name].copy_(value)
-    _copy_layer(result.prior.upsample, shipped.prior.upsample)
-    for number, level in enumerate(network.all_levels()):
-        offsets = [class_offsets(codebooks) for codebooks in level.codebooks.parts]
-        own = shipped.prior.levels[number].phases
-        for phase, prior in zip(own, result.prior.levels[number], strict=True):
+    for target, layer in zip(result.prior.upsample, shipped.prior.upsample, strict=True):
+        _copy_layer(target, layer)
+    for number, level in enumerate(network.levels):
+        offsets = [class_offsets(codebooks) for codebooks in level.codebooks.groups]
+        phases = shipped.prior.levels[number].phases
+        for phase, prior in zip(phases, result.prior.levels[number], strict=True):
             _copy_layer(prior.update, phase.update)
             _copy_layer(prior.hidden, phase.hidden)
             _split_classes(prior, phase.head, torch.from_numpy(phase.slope), offsets)
@@ -64,16 +64,16 @@ def with_integers(shipped: Weights, analysis_blocks: int, synthesis_blocks: int)
 def class_offsets(codebooks: Codebooks) -> Tensor:
     """Return how much wider than the class of its codebook a channel is, in classes `[count, dim]`.
 
-    So that integers of that width are zero as often as the words of the codebook.
+    So that integers of that scale are zero as often as the codewords of the codebook.
     """
     knots = torch.linspace(0, 8, CLASS_KNOTS)
     p = torch.softmax(codebooks.bounded_logits(), -1)
-    zero = torch.einsum("gcw,gwd->gcd", p, (codebooks.words.abs() < 0.5).float())
+    zero = torch.einsum("gcw,gwd->gcd", p, (codebooks.codewords.abs() < 0.5).float())
     fine = torch.linspace(-4, 12, 1601)
-    falling = integer_log_p(torch.zeros(1), log2_width(fine)).exp()
-    width = fine[torch.searchsorted(-falling, -zero).clamp(max=len(fine) - 1)]
+    falling = integer_log_p(torch.zeros(1), fine).exp()
+    log_scale = fine[torch.searchsorted(-falling, -zero).clamp(max=len(fine) - 1)]
     telling = ((zero > LEAST_ZERO) & (zero < MOST_ZERO)).float()
-    offsets = telling * (width - knots[:, None])
+    offsets = telling * (log_scale - knots[:, None])
     return offsets.sum(1) / telling.sum(1).clamp(min=1)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -34,6 +35,7 @@ from train.place import Place
 from train.ssimulacra2 import distortion as ssimulacra2_distortion
 from vqcodec.model.classical import ClassicalQuantizer
 from vqcodec.model.config import Config
+from vqcodec.model.initialise import initialise
 from vqcodec.model.layers import QUALITIES
 from vqcodec.model.vqvae import VQVAE
 
@@ -47,10 +49,7 @@ SSIMULACRA2_UNIT = 8e-5
 INITIAL_BATCHES = 8
 # Each kind of parameter learns at its own share of the learning rate. The linear transforms start
 # near their optimum, where a full step is mostly noise; a word is seen rarely and has far to go.
-RATE_SHARES = {"basis": 0.3, "take": 0.3, "put": 0.3, "words": 4.0, "logits": 4.0}
-# What shapes the values to be quantised. The gradient of a hard rate-distortion choice is biased
-# for these (docs/design.md): with codebooks they rest unless told otherwise.
-ENCODER = ("analysis", "enhance", "encoder", "take", "log_gain", "adapt")
+RATE_SHARES = {"basis": 0.3, "project": 0.3, "unproject": 0.3, "codewords": 4.0, "logits": 4.0}
 
 
 class VQVAETask:
@@ -174,11 +173,15 @@ def parameter_groups(model: VQVAE, lr: float) -> list[dict[str, Any]]:
 
 
 def rest_encoder(model: VQVAE) -> None:
-    """Train only what a decoder needs: synthesis, words and the prior, on hard indices."""
-    for name, parameter in model.named_parameters():
-        if not set(ENCODER).isdisjoint(name.split(".")):
-            parameter.requires_grad_(False)
-    for level in model.all_levels():
+    """Train synthesis, codewords and the prior alone, on hard indices.
+
+    The gradient of a hard rate-distortion choice is biased for what shapes the values that are
+    quantised (docs/design.md): the encoder, and the gains of the levels.
+    """
+    gains = (level.gain_parameters() for level in model.levels)
+    for parameter in itertools.chain(model.encoder_parameters(), *gains):
+        parameter.requires_grad_(False)
+    for level in model.levels:
         level.codebooks.soft = False
 
 
@@ -199,7 +202,7 @@ def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> VQVAE:
     model = VQVAE(dataclasses.replace(config, classical=classical, gain_range=gain_range))
     if weights is None:
         batches = [sampler.batch(step, 0) for step in range(INITIAL_BATCHES)]
-        model.initialise(torch.cat(batches).float() / 255)
+        initialise(model, torch.cat(batches).float() / 255)
     else:
         load_weights(model, weights, arguments.init)
     if config.groups is not None and not (arguments.train_encoder or classical):

@@ -1,7 +1,7 @@
-"""How the finer grid is divided, so that the memory an image takes hardly grows with it.
+"""How the finest grid is divided, so that the memory an image takes hardly grows with it.
 
-Positions are those of the 1/8 grid. A tile is worked on with a margin that is thrown away after:
-what lies beyond has no part in it.
+Positions are those of the finest grid, each of `stride` x `stride` pixels. A tile is worked on with
+a margin that is thrown away after: what lies beyond has no part in it.
 """
 
 from __future__ import annotations
@@ -9,18 +9,15 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 
-from vqcodec.entropy.prior import BLOCK, Indices, Parts
+from vqcodec.entropy.prior import Indices, Symbols
 from vqcodec.errors import RegionError
 
 SIDE = 128  # positions
 ONE_TILE = 160**2  # an image of no more positions is one tile: margins would cost it more
-# Every phase and every block passes on what is one position away, what works on the picture what is
-# two away: 20 in all, and 21 in the encoder, where analysis takes the place of synthesis.
-MARGIN = 22
 
 Region = tuple[int, int, int, int]  # left, upper, width, height; pixels
 
@@ -55,35 +52,31 @@ class Tile:
             _shifted(self.wide_columns, wider.wide_columns),
         )
 
-    def cut(self, parts: Parts, size: tuple[int, int]) -> Parts:
+    def cut(self, level: Symbols, size: tuple[int, int]) -> Symbols:
         """Return the indices of a level for this tile, with its margin, of a grid of that size."""
-        return [
-            part.reshape(-1, *size)[:, self.wide_rows, self.wide_columns].reshape(len(part), -1)
-            for part in parts
-        ]
+        grids = (group.reshape(-1, *size)[:, self.wide_rows, self.wide_columns] for group in level)
+        return [grid.reshape(len(grid), -1) for grid in grids]
 
     def paste(self, chosen: Indices, whole: Indices, size: tuple[int, int]) -> None:
         """Write this tile's indices, which come with its margin, into those of the grid."""
         wide = [span.stop - span.start for span in (self.wide_rows, self.wide_columns)]
         rows, columns = self.inner
-        for own_parts, parts in zip(chosen, whole, strict=True):
-            for own, part in zip(own_parts, parts, strict=True):
-                inner = own.reshape(-1, *wide)[:, rows, columns]
-                part.reshape(-1, *size)[:, self.rows, self.columns] = inner
+        for level, whole_level in zip(chosen, whole, strict=True):
+            for group, whole_group in zip(level, whole_level, strict=True):
+                inner = group.reshape(-1, *wide)[:, rows, columns]
+                whole_group.reshape(-1, *size)[:, self.rows, self.columns] = inner
 
 
-def split(height: int, width: int, rows: slice, columns: slice) -> list[Tile]:
-    """Return the tiles for some rows and columns of a grid of `height` x `width`.
+def split(height: int, width: int, rows: slice, columns: slice, margin: int) -> list[Tile]:
+    """Return the tiles, with a margin, for some rows and columns of a grid of `height` x `width`.
 
-    One without a margin if the whole grid is asked for and small enough.
+    One without it if the whole grid is asked for and small enough.
     """
     whole = slice(0, height), slice(0, width)
     if (rows, columns) == whole and height * width <= ONE_TILE:
         return [Tile(rows, columns, rows, columns)]
     return [
-        Tile(own_rows, own_columns, *whole).narrowed(MARGIN)
-        for own_rows in _pieces(rows)
-        for own_columns in _pieces(columns)
+        Tile(*spans, *whole).narrowed(margin) for spans in product(_pieces(rows), _pieces(columns))
     ]
 
 
@@ -92,26 +85,27 @@ def box(region: Region | None, width: int, height: int) -> tuple[slice, slice]:
 
     Raises RegionError if it is empty or not within an image of `width` x `height`.
     """
-    left, upper, own_width, own_height = region or (0, 0, width, height)
-    right, lower = left + own_width, upper + own_height
+    left, upper, across, down = region or (0, 0, width, height)
+    right, lower = left + across, upper + down
     if not (0 <= left < right <= width and 0 <= upper < lower <= height):
-        own = f"{own_width}x{own_height} at {left},{upper}"
-        raise RegionError(f"the region {own} is not within the image, {width}x{height}")
+        place = f"{across}x{down} at {left},{upper}"
+        raise RegionError(f"the region {place} is not within the image, {width}x{height}")
     return slice(upper, lower), slice(left, right)
 
 
-def covering(pixels: slice) -> slice:
+def covering(pixels: slice, stride: int) -> slice:
     """Return the positions that cover some rows or columns of pixels."""
-    return slice(pixels.start // BLOCK, -(-pixels.stop // BLOCK))
+    return slice(pixels.start // stride, -(-pixels.stop // stride))
 
 
-def overlap(own: slice, wide: slice, asked: slice) -> tuple[slice, slice]:
-    """Return where the pixels `asked` for that `own` positions cover are.
+def overlap(covered: slice, wide: slice, asked: slice, stride: int) -> tuple[slice, slice]:
+    """Return where the pixels `asked` for that positions cover are.
 
     Among the pixels of the `wide` positions, and among those asked for.
     """
-    start, stop = max(BLOCK * own.start, asked.start), min(BLOCK * own.stop, asked.stop)
-    first = BLOCK * wide.start
+    start = max(stride * covered.start, asked.start)
+    stop = min(stride * covered.stop, asked.stop)
+    first = stride * wide.start
     return slice(start - first, stop - first), slice(start - asked.start, stop - asked.start)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vqcodec.model.lapped import opponent_matrix
+from vqcodec.model.transform import opponent_matrix
 
 PLANES = 3
 DETAILS = 3 * PLANES

@@ -6,13 +6,12 @@ and codewords that learn from the codebook loss. The prior learns from the indic
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from vqcodec.model.quantizer import CodebookQuantizer, Group
+from vqcodec.model.quantizer import CodebookQuantizer, Group, bits_of_images
 from vqcodec.model.vector_quantizer import (
     COMMITMENT,
     codebook_error,
@@ -38,32 +37,28 @@ class ClassicalQuantizer(CodebookQuantizer):
         losses, self._auxiliary_losses = self._auxiliary_losses, []
         return torch.stack(losses).sum(0)
 
-    def forward(self, y: Tensor, weight: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Return `z_q` like `y`, and bits `[B]`; arguments as for the base class."""
         values, nats, losses = [], [], []
-        inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(width))
-        for codebooks, part, cost, classes in zip(self.parts, *inputs, strict=True):
-            index = nearest(part, codebooks.words)[..., None]
-            words = codebooks.words.gather(1, index.expand_as(part))
-            values.append(straight_through(part, words))
+        inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(log_scale))
+        for codebooks, group, cost, classes in zip(self.groups, *inputs, strict=True):
+            index = nearest(group, codebooks.codewords)[..., None]
+            codewords = codebooks.codewords.gather(1, index.expand_as(group))
+            values.append(straight_through(group, codewords))
             nats.append(-codebooks.log_p(classes).gather(-1, index)[..., 0])
             price = cost.sqrt()
-            pair = (price * part, price * words)
+            pair = (price * group, price * codewords)
             losses.append(codebook_error(*pair) + COMMITMENT * commitment_error(*pair))
         if self.training:
-            self._auxiliary_losses.append(_bits(losses, y.shape[0]))
-        return self.join(values, *y.shape[2:]), _bits(nats, y.shape[0])
+            self._auxiliary_losses.append(bits_of_images(losses, len(y)))
+        return self.join(values, len(y)), bits_of_images(nats, len(y))
 
     @torch.no_grad()
-    def indices(self, y: Tensor, weight: Tensor, width: Tensor) -> list[Tensor]:
-        """Return the nearest indices, int64 `[count, B*H*W]`, one tensor a part."""
+    def indices(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> list[Tensor]:
+        """Return the nearest indices, int64 `[count, B*N]`, one tensor a group."""
         return [
-            torch.cat([nearest(rows, codebooks.words) for (rows,) in codebooks.chunks([part])], 1)
-            for codebooks, part in zip(self.parts, self.split(y), strict=True)
+            torch.cat(
+                [nearest(rows, codebooks.codewords) for (rows,) in codebooks.chunks([group])], 1
+            )
+            for codebooks, group in zip(self.groups, self.split(y), strict=True)
         ]
-
-
-def _bits(nats: Sequence[Tensor], images: int) -> Tensor:
-    """Return the sum for each image in bits, `[images]`, of nats `[count, images * H * W]`."""
-    rows = torch.cat(list(nats))
-    return rows.view(len(rows), images, -1).sum(dim=(0, 2)) / math.log(2)

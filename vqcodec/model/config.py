@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
 
 from torch import Tensor
 
-from vqcodec.model.lapped import BLOCK
 from vqcodec.model.layers import QUALITIES
 from vqcodec.model.quantizer import Group
+from vqcodec.model.transform import TRANSFORMS
 
-STRIDE = BLOCK * BLOCK
 PLANES = 3
-CHANNELS = PLANES * BLOCK**2
 
 Groups = tuple[Group, ...]
 
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of the network.
+    """Sizes of the network, scale by scale from coarse to fine.
 
-    `channels[scale]` counts the values of each level, coarse to fine, and `phases[scale]` the parts
-    in which its positions are coded; `hidden` and `pixel_hidden` are widths of residual blocks, the
-    latter of those on the picture: in the loop, at the end, and in the encoder if there is a third.
-    `groups`, one entry a level, holds (dimension, words, number) of its codebooks; None means
-    integers, the first stage of training.
-    `gain_range` bounds by how much, in nats, the gain follows the picture.
-    With `classical` codebooks assign and learn as in the plain VQ-VAE, for comparison.
+    A position of scale s covers `strides[s]` x `strides[s]` positions of the next finer grid, of
+    the picture for the last, by the transform called `transforms[s]`. `channels[s]` counts the
+    values of each level, and `phases[s]` the interleaved sets in which its positions are coded;
+    `hidden` and `pixel_hidden` are widths of residual blocks, the latter of those on the picture:
+    in the loop, after the levels `picture_after` of the finest scale, at the end, and in the encoder if
+    there is a third. `groups`, one entry a level, holds (dimension, codewords, number) of its
+    codebooks; None means integers, the first stage of training. `gain_range` bounds by how much,
+    in nats, the gain follows the picture. With `classical` codebooks assign and learn as in the
+    plain VQ-VAE, for comparison.
     """
 
     lmbda_min: float = 0.0004
     lmbda_max: float = 0.08
+    strides: tuple[int, ...] = (8, 8)
+    transforms: tuple[str, ...] = ("lapped", "lapped")
     channels: tuple[tuple[int, ...], ...] = ((48, 144), (6, 10, 12, 20, 112))
     phases: tuple[tuple[int, ...], ...] = ((3, 1), (3, 2, 2, 2, 2))
     hidden: tuple[tuple[int, ...], ...] = ((96, 96), (48, 128, 64, 128, 128))
     hidden_between_phases: int = 48
     pixel_hidden: tuple[int, ...] = (32, 64, 48)
+    picture_after: tuple[int, ...] = (1, 3)
     analysis_blocks: int = 3
     synthesis_blocks: int = 2
     prior_width: int = 64
@@ -45,6 +51,26 @@ class Config:
     gain_range: float = 1.0
     groups: tuple[Groups, ...] | None = None
     classical: bool = False
+
+    @cached_property
+    def scales(self) -> tuple[range, ...]:
+        """The numbers of each scale's levels, counted through all scales."""
+        bounds = accumulate(map(len, self.channels), initial=0)
+        return tuple(range(first, stop) for first, stop in pairwise(bounds))
+
+    @property
+    def padding(self) -> int:
+        """What the sides of a picture are padded to multiples of: pixels of a coarsest position."""
+        return math.prod(self.strides)
+
+    def state_channels(self, scale: int) -> int:
+        """Return the channels of features and state on a scale's grid."""
+        return PLANES * self.strides[scale] ** 2
+
+    def grid(self, scale: int, height: int, width: int) -> tuple[int, int]:
+        """Return the grid of a scale, rows and columns, of a picture of so many pixels."""
+        finer = math.prod(self.strides[:scale])
+        return -(-height // self.padding) * finer, -(-width // self.padding) * finer
 
     def lmbda(self, quality: Tensor) -> Tensor:
         """Return the Lagrange multiplier of qualities 1..100: bits per pixel per unit of 8-bit mse.
@@ -68,22 +94,31 @@ class Config:
                 raise ValueError(f"{name} is out of bounds")
         if len(config.pixel_hidden) not in (2, 3):
             raise ValueError("pixel_hidden is not of two or three sizes")
+        if not set(config.transforms) <= TRANSFORMS.keys():
+            raise ValueError(f"transforms are not of {', '.join(TRANSFORMS)}")
+        for name in ("strides", "transforms", "phases", "hidden"):
+            if len(getattr(config, name)) != len(config.channels):
+                raise ValueError(f"{name} are not of {len(config.channels)} scales")
+        if config.padding > _MOST_PADDING:
+            raise ValueError("strides are out of bounds")
         return config
 
 
+_MOST_CHANNELS = PLANES * 16**2
 _MOST = {
-    "channels": CHANNELS, "phases": 3, "hidden": 512, "hidden_between_phases": 512,
-    "pixel_hidden": 512, "analysis_blocks": 8, "synthesis_blocks": 8,
+    "strides": 16, "channels": _MOST_CHANNELS, "phases": 3, "hidden": 512,
+    "hidden_between_phases": 512, "pixel_hidden": 512, "analysis_blocks": 8, "synthesis_blocks": 8,
     "prior_width": 512, "prior_head": 512, "groups": 256,
 }  # fmt: skip
 _MOST_SIZES = 256  # in all levels
+_MOST_PADDING = 256  # pixels
 
 
 def _numbers(value: object) -> Iterator[int]:
     """Yield the whole numbers in nested tuples; raises TypeError for anything else but None."""
     if isinstance(value, tuple):
-        for each in value:
-            yield from _numbers(each)
+        for item in value:
+            yield from _numbers(item)
     elif isinstance(value, int):
         yield value
     elif value is not None:

@@ -1,4 +1,8 @@
-"""Small layers shared by analysis and synthesis: quality-conditioned gains and residual blocks."""
+"""Layers shared by encoder and decoder: quality-conditioned tables and residual blocks.
+
+Features and states are grids `[B, C, H, W]`, channels last in memory; some of their positions, or
+all, are columns `[B, N, C]`.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vqcodec.model.lapped import BLOCK
-
 QUALITIES = 100
 KNOTS = 9
 SPREAD = 16  # channels that a picture's block sees of the state
 MIXES = 2  # layers between its first and its last
 STRIP = 16  # rows of the state that it works on at once
+PIXELS_REACHED = 2 * (MIXES + 2)  # by its convolutions, at half the resolution
 
 M = TypeVar("M")
 
@@ -36,15 +39,21 @@ class QualityTable(nn.Module):
     """A vector per channel that varies piecewise linearly with quality.
 
     `forward` maps the hat-function weights `[B, KNOTS]` of :func:`quality_weights` to
-    `[B, channels, 1, 1]`.
+    `[B, channels]`, `on_grid` to `[B, channels, 1, 1]` and `on_columns` to `[B, 1, channels]`.
     """
 
     def __init__(self, init: Tensor) -> None:
         super().__init__()
         self.table = nn.Parameter(init.clone())
 
-    def forward(self, weights: Tensor) -> Tensor:
-        return (weights @ self.table)[:, :, None, None]
+    def forward(self, quality_weights: Tensor) -> Tensor:
+        return quality_weights @ self.table
+
+    def on_grid(self, quality_weights: Tensor) -> Tensor:
+        return (quality_weights @ self.table)[:, :, None, None]
+
+    def on_columns(self, quality_weights: Tensor) -> Tensor:
+        return (quality_weights @ self.table)[:, None]
 
 
 def quality_weights(quality: Tensor) -> Tensor:
@@ -65,7 +74,7 @@ def log_step_gain(lmbda_min: float, lmbda_max: float) -> Tensor:
 
 
 class Block(nn.Module):
-    """Residual block that works in units of the quantisation step.
+    """Residual block that works in units of the quantisation step, and looks one position away.
 
     Its branch grows like the square root of a large input, so that the closed loop of encoder and
     decoder stays a contraction on images unlike the training set.
@@ -80,37 +89,40 @@ class Block(nn.Module):
         self.scale = QualityTable(torch.zeros(KNOTS, hidden))
         self.shift = QualityTable(torch.zeros(KNOTS, hidden))
         self.mix = Conv2d(inputs or channels, hidden, 3, padding=1)
-        self.out = Conv2d(hidden, channels, 1)
+        self.out = nn.Linear(hidden, channels)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+    def forward(self, x: Tensor, quality_weights: Tensor) -> Tensor:
         """Return `x` with the branch added; both `[B, C, H, W]`."""
-        return x + self.branch(x, weights)
+        return x + as_grid(self.branch(x, quality_weights), *x.shape[2:])
 
-    def branch(self, x: Tensor, weights: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Return what the block adds to `x`, or of that the columns at `positions` `[N]` alone."""
-        gain: Tensor = self.log_gain(weights).exp()
+    def branch(self, x: Tensor, quality_weights: Tensor, positions: Tensor | None = None) -> Tensor:
+        """Return the columns that the block adds to `x`, those at `positions` `[N]` or all."""
+        gain: Tensor = self.log_gain(quality_weights).exp()
         seen = self.mix.in_channels
-        hidden: Tensor = self.mix(x[:, :seen] * gain[:, :seen])
-        if positions is not None:
-            hidden = select(hidden, positions)
-        hidden = activated(hidden, self.scale(weights), self.shift(weights))
-        change: Tensor = self.out(hidden) / gain
+        hidden = columns_of(self.mix(x[:, :seen] * gain[:, :seen, None, None]), positions)
+        scale, shift = (table.on_columns(quality_weights) for table in (self.scale, self.shift))
+        hidden = activated(hidden, scale, shift, dim=2)
+        change: Tensor = self.out(hidden) / gain[:, None]
         return change
 
 
-class PixelBlock(nn.Module):
+class PictureBlock(nn.Module):
     """Residual block on a picture, at half its resolution, in units of the quantisation step.
 
-    On the 1/8 grid an edge looks different at each of its 64 places in a block; here it does not.
+    On a grid of positions an edge looks different at each of its places in a position; here it does
+    not.
     """
 
-    def __init__(self, planes: int, channels: int, hidden: int, log_gain: Tensor) -> None:
+    def __init__(
+        self, planes: int, channels: int, stride: int, hidden: int, log_gain: Tensor
+    ) -> None:
         """The block sees a picture of `planes` and the state behind it, of `channels`."""
         super().__init__()
+        self.stride = stride  # pixels of a position
         self.log_gain = QualityTable(log_gain[:, None])
-        self.spread = Conv2d(channels, SPREAD * (BLOCK // 2) ** 2, 1)
+        self.spread = Conv2d(channels, SPREAD * (stride // 2) ** 2, 1)
         self.enter = Conv2d(4 * planes + SPREAD, hidden, 3, padding=1)
         self.mix = module_list(Conv2d(hidden, hidden, 3, padding=1) for _ in range(MIXES))
         self.out = Conv2d(hidden, 4 * planes, 3, padding=1)
@@ -121,59 +133,64 @@ class PixelBlock(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, t: Tensor, weights: Tensor) -> Tensor:
-        """Return what the block adds to `x`, `[B, planes, H, W]`; `t` is `[B, C, H/8, W/8]`."""
+    def forward(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
+        """Return what the block adds to `x` `[B, planes, H, W]`; `t` is the state behind it."""
         if self.training:
-            return self._change(x, t, weights)
-        # In strips, which need little memory. Four convolutions reach no further than a position.
-        strips = []
+            return self._change(x, t, quality_weights)
+        # In strips, which need little memory, and a margin of what the convolutions reach.
+        strips, margin = [], -(-PIXELS_REACHED // self.stride)
         for start in range(0, t.shape[2], STRIP):
-            first, stop = max(start - 1, 0), start + STRIP
-            wide = slice(BLOCK * first, BLOCK * (stop + 1))
-            change = self._change(x[:, :, wide], t[:, :, first : stop + 1], weights)
-            own = slice(BLOCK * (start - first), BLOCK * (stop - first))
-            strips.append(change[:, :, own])
+            first, stop = max(start - margin, 0), start + STRIP
+            rows = slice(first, stop + margin)
+            pixels = slice(self.stride * first, self.stride * rows.stop)
+            change = self._change(x[:, :, pixels], t[:, :, rows], quality_weights)
+            inner = slice(self.stride * (start - first), self.stride * (stop - first))
+            strips.append(change[:, :, inner])
         return torch.cat(strips, 2)
 
-    def _change(self, x: Tensor, t: Tensor, weights: Tensor) -> Tensor:
-        gain: Tensor = self.log_gain(weights).exp()
-        state = functional.pixel_shuffle(self.spread(t * gain), BLOCK // 2)
+    def _change(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
+        gain = self.log_gain.on_grid(quality_weights).exp()
+        state = functional.pixel_shuffle(self.spread(t * gain), self.stride // 2)
         picture = functional.pixel_unshuffle(x * gain, 2).to(state.dtype)
         hidden = torch.cat([picture, state], 1).contiguous(memory_format=torch.channels_last)
-        hidden = self._activated(0, self.enter(hidden), weights)
+        hidden = self._activated(0, self.enter(hidden), quality_weights)
         for number, mix in enumerate(self.mix, 1):
-            hidden = hidden + self._activated(number, mix(hidden), weights)
+            hidden = hidden + self._activated(number, mix(hidden), quality_weights)
         change: Tensor = functional.pixel_shuffle(self.out(hidden) / gain, 2)
         return change
 
-    def _activated(self, number: int, hidden: Tensor, weights: Tensor) -> Tensor:
-        return activated(hidden, self.scale[number](weights), self.shift[number](weights))
+    def _activated(self, number: int, hidden: Tensor, quality_weights: Tensor) -> Tensor:
+        tables = self.scale[number], self.shift[number]
+        scale, shift = (table.on_grid(quality_weights) for table in tables)
+        return activated(hidden, scale, shift, dim=1)
 
 
-def activated(hidden: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return an activation that grows like the square root of a large input."""
+def activated(hidden: Tensor, scale: Tensor, shift: Tensor, dim: int) -> Tensor:
+    """Return an activation that grows like the square root of a large input; `dim` is channels'."""
     hidden = torch.addcmul(shift, hidden, 1 + scale)
-    power = hidden.square().mean(dim=1, keepdim=True)
+    power = hidden.square().mean(dim=dim, keepdim=True)
     # pow takes three times as long as two roots.
     return functional.leaky_relu_(hidden * (1 + power / 4).rsqrt().sqrt(), 0.1)
 
 
-def select(x: Tensor, positions: Tensor) -> Tensor:
-    """Return the columns of `[B, C, H, W]` at raster positions `[N]`, `[B, C, 1, N]`."""
-    if len(positions) == x.shape[2] * x.shape[3]:
-        return x
-    columns = _columns(x).index_select(1, positions)
-    return columns.transpose(1, 2)[:, :, None]
+def columns_of(x: Tensor, positions: Tensor | None = None) -> Tensor:
+    """Return columns `[B, N, C]` of a grid: at raster positions `[N]`, or all, a view then."""
+    columns = x.permute(0, 2, 3, 1).flatten(1, 2)
+    if positions is None or len(positions) == columns.shape[1]:
+        return columns
+    return columns.index_select(1, positions)
+
+
+def as_grid(columns: Tensor, height: int, width: int) -> Tensor:
+    """Return the columns of all positions as a grid, a view; undoes :func:`columns_of`."""
+    return torch.unflatten(columns.transpose(1, 2), 2, (height, width))
 
 
 def add_at(x: Tensor, columns: Tensor, positions: Tensor) -> Tensor:
-    """Return `x` with `columns`, as from :func:`select`, added at their positions."""
-    if columns.shape == x.shape:
-        return x + columns
-    total = _columns(x).index_add(1, positions, columns[:, :, 0].transpose(1, 2))
-    return torch.unflatten(total.transpose(1, 2), 2, x.shape[2:])
-
-
-def _columns(x: Tensor) -> Tensor:
-    """Return `[B, C, H, W]` as `[B, H*W, C]`, a view if the memory format is channels_last."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
+    """Return a grid with `columns` added at their positions, `[N]` in raster order."""
+    everywhere = columns_of(x)
+    if columns.shape[1] == everywhere.shape[1]:
+        total = everywhere + columns
+    else:
+        total = everywhere.index_add(1, positions, columns)
+    return as_grid(total, *x.shape[2:])

@@ -1,6 +1,8 @@
-"""A level of the closed loop: features -> residual -> codewords -> the state that holds them."""
+"""A level of the closed loop: the directions it codes, their step, and how the state is refined."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +11,10 @@ from torch.nn import functional
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import ModelError
 from vqcodec.model.classical import ClassicalQuantizer
-from vqcodec.model.config import CHANNELS, Config, Groups
+from vqcodec.model.config import Config, Groups
 from vqcodec.model.layers import (
     KNOTS,
     Block,
-    Conv2d,
     QualityTable,
     add_at,
     log_step_gain,
@@ -38,19 +39,26 @@ class Level(nn.Module):
     log_step_gain: Tensor
 
     def __init__(
-        self, config: Config, to_come: int, sizes: tuple[int, int, int], groups: Groups | None
+        self,
+        config: Config,
+        to_come: int,
+        sizes: tuple[int, int, int, int],
+        groups: Groups | None,
     ) -> None:
-        """`sizes` are channels, phases and width; `to_come` counts the levels after this one."""
+        """`sizes` are the state's channels, the level's channels, its phases and their width.
+
+        `to_come` counts the levels after this one.
+        """
         super().__init__()
-        channels, phases, hidden = sizes
+        state_channels, channels, phases, hidden = sizes
         self.step_weight = STEP_WEIGHT * STEP_GROWTH**to_come
         log_gain = log_step_gain(config.lmbda_min, config.lmbda_max)
-        self.take = nn.Parameter(torch.zeros(channels, CHANNELS))
-        self.put = nn.Parameter(torch.zeros(CHANNELS, channels))
+        self.project = nn.Parameter(torch.zeros(channels, state_channels))
+        self.unproject = nn.Parameter(torch.zeros(state_channels, channels))
         self.log_gain = QualityTable(log_gain[:, None].expand(KNOTS, channels))
         self.register_buffer("log_step_gain", log_gain[:, None].clone())
         self.gain_range = config.gain_range
-        self.adapt = Conv2d(CHANNELS, channels, 1)
+        self.adapt = nn.Linear(state_channels, channels)
         nn.init.zeros_(self.adapt.weight)
         nn.init.zeros_(self.adapt.bias)
         codebooks = ClassicalQuantizer if config.classical else CodebookQuantizer
@@ -58,7 +66,9 @@ class Level(nn.Module):
             IntegerQuantizer(channels) if groups is None else codebooks(groups)
         )
         between = [config.hidden_between_phases] * (phases - 1)
-        self.refine = module_list(Block(CHANNELS, width, log_gain) for width in (*between, hidden))
+        self.refine = module_list(
+            Block(state_channels, width, log_gain) for width in (*between, hidden)
+        )
 
     @property
     def codebooks(self) -> CodebookQuantizer:
@@ -67,46 +77,48 @@ class Level(nn.Module):
             raise ModelError("the network has no codebooks yet: run train.codebooks first")
         return self.quantizer
 
+    def gain_parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what the gain is made of, which encoder and decoder share."""
+        yield from (*self.log_gain.parameters(), *self.adapt.parameters())
+
     def positions(self, phase: int, t: Tensor) -> Tensor:
         """Return the raster positions that a phase codes, int64 `[N]`."""
         positions = phase_positions(len(self.refine), phase, *t.shape[2:])
         return torch.from_numpy(positions).to(t.device)
 
-    def gain(self, t: Tensor, weights: Tensor) -> Tensor:
-        """Return the inverse of the step, `[B, C, H, W]`: finer where the state is smooth, say.
+    def gain(self, columns: Tensor, quality_weights: Tensor) -> Tensor:
+        """Return the inverse of the step, `[B, N, channels]`: finer where the state is smooth, say.
 
-        It depends on its own column of `t` alone: that of :func:`select`-ed columns is the same.
+        `columns` of the state are `[B, N, C]`; a gain depends on its own column alone.
         """
-        theory = (weights @ self.log_step_gain)[:, :, None, None].exp()
-        activity = torch.log1p((theory * t).abs())
-        log_gain: Tensor = self.log_gain(weights)
+        theory = (quality_weights @ self.log_step_gain)[:, None].exp()
+        activity = torch.log1p((theory * columns).abs())
+        log_gain = self.log_gain.on_columns(quality_weights)
         following = self.gain_range * torch.tanh(self.adapt(activity) / self.gain_range)
         return (log_gain + following).exp()
 
-    def error_cost(self, weights: Tensor) -> Tensor:
-        """Return what a unit of squared error of y costs in nats, `[B, C, 1, 1]`.
+    def error_cost(self, quality_weights: Tensor) -> Tensor:
+        """Return what a unit of squared error of y costs in nats, `[B, 1, channels]`.
 
         Where the gain follows the picture, errors matter as much in finer steps as in coarser ones.
         """
-        theory = (weights @ self.log_step_gain)[:, :, None, None]
-        log_gain: Tensor = self.log_gain(weights)
+        theory = (quality_weights @ self.log_step_gain)[:, None]
+        log_gain = self.log_gain.on_columns(quality_weights)
         return self.step_weight * (2 * (theory - log_gain.detach())).exp()
 
     def residual(self, h: Tensor, t: Tensor) -> Tensor:
-        """Return what the state does not explain of the features, `[B, C, H, W]`, by column too."""
-        return functional.conv2d(h - t, self.take[:, :, None, None])
+        """Return what the state does not explain of the features; columns, as all here."""
+        return functional.linear(h - t, self.project)
 
     def add(self, t: Tensor, residual: Tensor, positions: Tensor) -> Tensor:
-        """Return the decoder's state with decoded columns of the residual added, not refined."""
-        return add_at(t, functional.conv2d(residual, self.put[:, :, None, None]), positions)
+        """Return the state `[B, C, H, W]` with decoded residuals `[B, N, channels]` added."""
+        return add_at(t, functional.linear(residual, self.unproject), positions)
 
-    def refined(self, t: Tensor, weights: Tensor, phase: int) -> Tensor:
+    def refined(self, t: Tensor, quality_weights: Tensor, phase: int) -> Tensor:
         """Return the state refined after a phase."""
         block = self.refine[phase]
         if phase + 1 == len(self.refine):
-            refined: Tensor = block(t, weights)
+            refined: Tensor = block(t, quality_weights)
             return refined
         positions = self.positions(phase + 1, t)
-        if not len(positions):  # a grid of one row or column
-            return t
-        return add_at(t, block.branch(t, weights, positions).to(t.dtype), positions)
+        return add_at(t, block.branch(t, quality_weights, positions).to(t.dtype), positions)

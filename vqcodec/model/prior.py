@@ -1,9 +1,9 @@
-"""The prior over code indices: how wide each symbol's distribution is, given what is decoded.
+"""The prior over code indices: the scale of each symbol's distribution, given what is decoded.
 
 This is the training view, in floating point, of a network that runs on integers when files are
 coded (`vqcodec.entropy.prior`): activations are multiples of 1/16 from 0 to 127/16, weights
 multiples of 1/512. It sees only decoded codewords, never the synthesis state. For each symbol it
-gives a class, a position on a logarithmic scale of widths; the classes select rows of the shipped
+gives log_scale, a position on a logarithmic axis; integer classes of it select rows of the shipped
 frequency tables.
 """
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vqcodec.model.lapped import BLOCK
+from vqcodec.entropy.prior import CLASS_SHIFT
 from vqcodec.model.layers import QUALITIES, Conv2d, module_list
 
 ACTIVATION_MAX = 127
@@ -54,7 +54,7 @@ class PriorState:
 
 
 class PriorPhase(nn.Module):
-    """The part of the prior that belongs to one phase of a level: features -> state -> classes."""
+    """The part of the prior for one phase of a level: features -> state -> log_scale."""
 
     def __init__(self, inputs: int, width: int, head: int, symbols: int) -> None:
         super().__init__()
@@ -65,11 +65,11 @@ class PriorPhase(nn.Module):
         self.slope = nn.Parameter(torch.zeros(symbols))
 
     def forward(self, features: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the hidden state and the widths `[B, symbols, H, W]`, 0..127/16."""
+        """Return the hidden state and log_scale `[B, symbols, H, W]`, 0..127/16."""
         state = relu(self.update(features))
-        width = self.head(relu(self.hidden(state))).float()
+        log_scale = self.head(relu(self.hidden(state))).float()
         slope = self.slope[:, None, None] * (quality.float() / QUALITIES)[:, None, None, None]
-        return state, relu(width + slope)
+        return state, relu(log_scale + slope)
 
 
 class Prior(nn.Module):
@@ -78,7 +78,8 @@ class Prior(nn.Module):
     `channels[scale][i]`, `phases[scale][i]` and `symbols[scale][i]` count the values, phases and
     symbols of level i of a scale, coarse to fine. One hidden state runs through the levels of a
     scale, which a level's first phase updates; its other phases see what is decoded of the level
-    beside that state. Between scales the state is brought to the finer grid.
+    beside that state. Between scales the state is brought to the finer grid, each of whose
+    positions is one of `strides[scale]` x `strides[scale]`.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Prior(nn.Module):
         channels: Sequence[Sequence[int]],
         phases: Sequence[Sequence[int]],
         symbols: Sequence[Sequence[int]],
+        strides: Sequence[int],
         width: int,
         head: int,
     ) -> None:
@@ -103,19 +105,28 @@ class Prior(nn.Module):
                 )
                 inputs = seen
         self.levels = module_list(levels)
-        self.upsample = Conv2d(width + 2 * sum(channels[0]), UPSAMPLED * BLOCK**2, 1)
+        self.strides = strides
+        self.upsample = module_list(
+            Conv2d(width + 2 * sum(values), UPSAMPLED * stride**2, 1)
+            for values, stride in zip(channels[:-1], strides, strict=False)
+        )
 
     def start(self, quality: Tensor, height: int, width: int) -> PriorState:
         """Return the state before the coarsest level, whose grid is `height` x `width`."""
         planes = quality_channels(quality)
         return PriorState(planes.expand(*planes.shape[:2], height, width))
 
-    def refine(self, state: PriorState, quality: Tensor) -> PriorState:
-        """Return the state before the first level of the next finer scale."""
+    def refine(self, state: PriorState, quality: Tensor, scale: int) -> PriorState:
+        """Return the state before the first level of `scale`, from that after the last one."""
         limit = ACTIVATION_MAX
         signed = [z_q.clamp(-limit, limit) * ACTIVATION_UNIT for z_q in state.seen]
         magnitudes = [magnitude(z_q) for z_q in state.seen[:-1]]
-        fine = self.upsample(torch.cat([state.features, *magnitudes, *signed], 1))
-        fine = relu(functional.pixel_shuffle(fine, BLOCK).float())
+        fine = self.upsample[scale - 1](torch.cat([state.features, *magnitudes, *signed], 1))
+        fine = relu(functional.pixel_shuffle(fine, self.strides[scale - 1]).float())
         planes = quality_channels(quality).expand(-1, -1, *fine.shape[2:])
         return PriorState(torch.cat([planes, fine], 1))
+
+
+def class_centres(classes: Tensor) -> Tensor:
+    """Return log_scale (0..127/16) in the middle of integer classes."""
+    return ((classes * (1 << CLASS_SHIFT)) + ((1 << CLASS_SHIFT) - 1) / 2) * ACTIVATION_UNIT

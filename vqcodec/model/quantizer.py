@@ -1,10 +1,10 @@
 """Entropy-constrained quantizers with a soft index posterior: values -> codewords and bits.
 
-:class:`IntegerQuantizer` has the integers as its words: training starts with it, because it has no
-range to outgrow. :class:`CodebookQuantizer` has learned words of 1, 2, 4 or 8 dimensions, as many
-as the range of the values asks for, and is what files are coded with: forward, the index is the one
-that minimises bits + weight * squared error under the prior; backward, it is replaced by a
-posterior q(k | y) ~ p(k) exp(-b |y - e_k|^2) over the words, so that the encoder feels the rate
+:class:`IntegerQuantizer` has the integers as its codewords: training starts with it, because it has
+no range to outgrow. :class:`CodebookQuantizer` has learned codewords of 1, 2, 4 or 8 dimensions, as
+many as the range of the values asks for, and is what files are coded with: forward, the index is
+the one that minimises bits + weight * squared error under the prior; backward, it is replaced by a
+posterior q(k | y) ~ p(k) exp(-b |y - e_k|^2) over the codewords, so that the encoder feels the rate
 (RDVQ).
 
 In both the prior learns from the hard indices alone.
@@ -26,28 +26,28 @@ from vqcodec.model.search import SortedSearch, knots_around
 RANGE = 127
 # The hard choice weighs squared error as the Lagrangian does; the soft one is three times softer.
 SOFTNESS = 1 / 3
-# A class of 0..127/16 stands for a width of 2^-4.5 to 2^7.4 steps.
-WIDTH_SLOPE, WIDTH_OFFSET = 1.5, -4.5
+# A log_scale of 0..127/16 stands for a distribution of a scale of 2^-4.5 to 2^7.4 steps.
+SCALE_SLOPE, SCALE_OFFSET = 1.5, -4.5
 CLASS_KNOTS = 17
-# Scores of words that are computed together: what fits a processor's cache.
+# Scores of codewords that are computed together: what fits a processor's cache.
 SCORES_AT_ONCE = 1 << 20
 # The tail of a table is cut this many nats below its mode: a pure model would send an outlier to
-# the wrong word, and the closed loop would carry the error on.
+# the wrong codeword, and the closed loop would carry the error on.
 TAIL = 14.0
 
 
-# Dimension, words and number of the codebooks of a part.
+# Dimension, codewords and number of codebooks of like size.
 Group = tuple[int, int, int]
 
 
-def log2_width(width: Tensor) -> Tensor:
-    """Return log2 of the scale, in steps, that a class of the prior stands for."""
-    return WIDTH_SLOPE * width + WIDTH_OFFSET
+def log2_scale(log_scale: Tensor) -> Tensor:
+    """Return log2 of the scale, in steps, that the prior's `log_scale` of 0..127/16 stands for."""
+    return SCALE_SLOPE * log_scale + SCALE_OFFSET
 
 
-def integer_log_p(k: Tensor, log2_scale: Tensor) -> Tensor:
-    """Return the log-probability (nats) of integer `k` under a logistic distribution of a scale."""
-    inverse = torch.exp2(-log2_scale)
+def integer_log_p(k: Tensor, log_scale: Tensor) -> Tensor:
+    """Return the log-probability (nats) of integer `k` under a logistic distribution."""
+    inverse = torch.exp2(-log2_scale(log_scale))
     size = k.abs()
     p = torch.sigmoid((0.5 - size) * inverse) - torch.sigmoid((-0.5 - size) * inverse)
     return torch.log(p + 1e-6)
@@ -65,16 +65,15 @@ class IntegerQuantizer(nn.Module):
         super().__init__()
         self.symbols = channels
 
-    def forward(self, y: Tensor, weight: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Return `z_q` like `y`, and bits `[B]`.
 
-        `y`, `width` are float32 `[B, C, H, W]`; `weight` `[B, C, 1, 1]` is what a unit of squared
-        error costs in nats.
+        `y` and `log_scale` are float32 columns `[B, N, C]`; `weight` `[B, 1, C]` is what a unit of
+        squared error costs in nats.
         """
         y = y.clamp(-RANGE, RANGE)  # whose gradient tells a gain that is too high
-        log2_scale = log2_width(width)
         low = y.detach().clamp(max=RANGE - 1).floor()
-        log_low, log_high = integer_log_p(low, log2_scale), integer_log_p(low + 1, log2_scale)
+        log_low, log_high = (integer_log_p(k, log_scale) for k in (low, low + 1))
         advantage = 2 * (y.detach() - low) - 1
         if not self.training:
             advantage = log_high - log_low + weight * advantage
@@ -82,13 +81,13 @@ class IntegerQuantizer(nn.Module):
         nats = -torch.where(high, log_high, log_low)
         if self.training:
             noisy = y + torch.rand_like(y) - 0.5
-            smooth = -integer_log_p(noisy, log2_scale.detach())
+            smooth = -integer_log_p(noisy, log_scale.detach())
             nats = nats + smooth - smooth.detach()
         hard = low + high.to(y.dtype)
-        return y + (hard - y).detach(), nats.sum(dim=(1, 2, 3)) / math.log(2)
+        return y + (hard - y).detach(), nats.sum(dim=(1, 2)) / math.log(2)
 
 
-def small_words(dim: int, count: int) -> Tensor:
+def small_codewords(dim: int, count: int) -> Tensor:
     """Return `count` integer points, float32 `[count, dim]`, zero first: a codebook to start from.
 
     Most are the points of smallest length. An eighth (but four a dimension at least) lies far out
@@ -126,160 +125,167 @@ def _length(point: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
 
 
 class Codebooks(nn.Module):
-    """`count` codebooks of `size` words in `dim` dimensions, with their learned tables.
+    """`count` codebooks of `size` codewords in `dim` dimensions, with their learned tables.
 
-    `words` is `[count, size, dim]`. `logits` `[count, CLASS_KNOTS, size]` holds unnormalised
+    `codewords` is `[count, size, dim]`. `logits` `[count, CLASS_KNOTS, size]` holds unnormalised
     log-probabilities at knots of the class axis; they are linear in between.
     """
 
     def __init__(self, dim: int, size: int, count: int) -> None:
         super().__init__()
         self.dim, self.count = dim, count
-        words = small_words(dim, size)
+        codewords = small_codewords(dim, size)
         knots = torch.linspace(0, 8, CLASS_KNOTS)
-        log_p = integer_log_p(words.abs(), log2_width(knots)[:, None, None]).sum(-1)
-        self.words = nn.Parameter(words.expand(count, -1, -1).clone())
+        log_p = integer_log_p(codewords.abs(), knots[:, None, None]).sum(-1)
+        self.codewords = nn.Parameter(codewords.expand(count, -1, -1).clone())
         self.logits = nn.Parameter(log_p.expand(count, -1, -1).clone())
 
     def bounded_logits(self) -> Tensor:
         """Return the logits with their tails cut, `[count, CLASS_KNOTS, size]`."""
         return torch.maximum(self.logits, self.logits.amax(-1, keepdim=True) - TAIL)
 
-    def log_p(self, width: Tensor) -> Tensor:
+    def log_p(self, log_scale: Tensor) -> Tensor:
         """Return log-probabilities in nats `[count, N, size]` of classes `[count, N]`."""
-        return functional.log_softmax(class_weights(width) @ self.bounded_logits(), dim=-1)
+        return functional.log_softmax(class_weights(log_scale) @ self.bounded_logits(), dim=-1)
 
     def chunks(self, inputs: Sequence[Tensor]) -> Iterable[tuple[Tensor, ...]]:
-        """Cut tensors `[count, N, …]` into pieces whose words can be scored at once."""
-        rows = max(1, SCORES_AT_ONCE // (self.count * self.words.shape[1]))
+        """Cut tensors `[count, N, …]` into pieces whose codewords can be scored at once."""
+        rows = max(1, SCORES_AT_ONCE // (self.count * self.codewords.shape[1]))
         return zip(*(torch.split(x, rows, 1) for x in inputs), strict=True)
 
     @torch.no_grad()
-    def search(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
+    def search(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> Tensor:
         """Return the index of the highest score, int64 `[count, N]`; arguments as for `scores`."""
         if self.dim > 1:
-            rows = self.chunks([y, weight, width])
-            return torch.cat([self.scores(*own).argmax(-1) for own in rows], 1)
-        search = SortedSearch(self.words[..., 0], self.bounded_logits())
-        return search.find(y[..., 0], weight[..., 0], width)
+            rows = self.chunks([y, weight, log_scale])
+            return torch.cat([self.scores(*piece).argmax(-1) for piece in rows], 1)
+        search = SortedSearch(self.codewords[..., 0], self.bounded_logits())
+        return search.find(y[..., 0], weight[..., 0], log_scale)
 
-    def scores(self, y: Tensor, weight: Tensor, width: Tensor) -> Tensor:
+    def scores(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> Tensor:
         """Return log p(k) - weight * |y - e_k|^2 up to a constant per row, `[count, N, size]`.
 
-        `y` and `weight` are `[count, N, dim]`, `width` is `[count, N]`.
+        `y` and `weight` are `[count, N, dim]`, `log_scale` is `[count, N]`.
         """
-        return _scores(self.words, self.bounded_logits(), y, weight, class_weights(width))
+        return _scores(self.codewords, self.bounded_logits(), y, weight, class_weights(log_scale))
 
 
-def _scores(words: Tensor, logits: Tensor, y: Tensor, weight: Tensor, knots: Tensor) -> Tensor:
+def _scores(codewords: Tensor, logits: Tensor, y: Tensor, weight: Tensor, knots: Tensor) -> Tensor:
     """Return the scores of :meth:`Codebooks.scores` as one matrix product."""
     features = torch.cat([2 * weight * y, weight, knots], -1)
-    transposed = words.transpose(1, 2)
+    transposed = codewords.transpose(1, 2)
     return features @ torch.cat([transposed, -transposed.square(), logits], 1)
 
 
-def class_weights(width: Tensor) -> Tensor:
+def class_weights(log_scale: Tensor) -> Tensor:
     """Return interpolation weights `[..., CLASS_KNOTS]` of classes 0..127/16."""
-    knots = torch.arange(CLASS_KNOTS, device=width.device)
-    return (1 - (width[..., None] * ((CLASS_KNOTS - 1) / 8) - knots).abs()).clamp(min=0)
+    knots = torch.arange(CLASS_KNOTS, device=log_scale.device)
+    return (1 - (log_scale[..., None] * ((CLASS_KNOTS - 1) / 8) - knots).abs()).clamp(min=0)
 
 
 class CodebookQuantizer(nn.Module):
     """Product vector quantisation: channels in groups, a codebook and a class of the prior a group.
 
-    `groups` gives (dimension, words, number of codebooks) of each part; the channels are taken in
-    order. With `soft` false the encoder gets no gradient, and words and tables learn from hard
-    indices alone.
+    `groups` gives (dimension, codewords, number) of codebooks of like size; the channels are taken
+    in order. With `soft` false the encoder gets no gradient, and codewords and tables learn from
+    hard indices alone.
     """
 
     soft = True
 
     def __init__(self, groups: Sequence[Group]) -> None:
         super().__init__()
-        self.parts = module_list(Codebooks(*group) for group in groups)
-        self.symbols = sum(codebooks.count for codebooks in self.parts)
+        self.groups = module_list(Codebooks(*group) for group in groups)
+        self.symbols = sum(codebooks.count for codebooks in self.groups)
 
     def split(self, y: Tensor) -> list[Tensor]:
-        """Split `[B, C, H, W]` into `[count, B*H*W, dim]`, one tensor a part."""
-        rows = y.permute(1, 0, 2, 3).flatten(1)
-        parts = torch.split(rows, [own.dim * own.count for own in self.parts])
+        """Split columns `[B, N, C]` into `[count, B*N, dim]`, one tensor a group."""
+        rows = y.flatten(0, 1).T.contiguous()
+        sizes = [codebooks.dim * codebooks.count for codebooks in self.groups]
         return [
-            torch.unflatten(part, 0, (own.count, own.dim)).transpose(1, 2)
-            for part, own in zip(parts, self.parts, strict=True)
+            torch.unflatten(channels, 0, (codebooks.count, codebooks.dim)).transpose(1, 2)
+            for channels, codebooks in zip(torch.split(rows, sizes), self.groups, strict=True)
         ]
 
-    def split_symbols(self, width: Tensor) -> list[Tensor]:
-        """Split `[B, symbols, H, W]` into `[count, B*H*W]`, one tensor a part."""
-        rows = width.transpose(0, 1).flatten(1)
-        return list(torch.split(rows, [codebooks.count for codebooks in self.parts]))
+    def split_symbols(self, log_scale: Tensor) -> list[Tensor]:
+        """Split `[B, N, symbols]` into `[count, B*N]`, one tensor a group."""
+        rows = log_scale.flatten(0, 1).T.contiguous()
+        return list(torch.split(rows, [codebooks.count for codebooks in self.groups]))
 
-    def join(self, parts: Sequence[Tensor], height: int, width: int) -> Tensor:
-        """Undo :meth:`split`, back to `[B, C, height, width]`."""
-        rows = torch.cat([part.transpose(1, 2).flatten(0, 1) for part in parts])
-        return torch.unflatten(rows, 1, (-1, height, width)).transpose(0, 1)
+    def join(self, groups: Sequence[Tensor], batch: int) -> Tensor:
+        """Undo :meth:`split`, back to `[batch, N, C]`."""
+        rows = torch.cat([group.transpose(1, 2).flatten(0, 1) for group in groups])
+        return rows.T.contiguous().view(batch, rows.shape[1] // batch, len(rows))
 
-    def forward(self, y: Tensor, weight: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Return `z_q` like `y`, and bits `[B]`; arguments as for :class:`IntegerQuantizer`."""
         values, nats = [], []
-        inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(width))
-        for codebooks, part, cost, classes in zip(self.parts, *inputs, strict=True):
-            z_q, rate = _assign(codebooks, part, cost, classes)
+        inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(log_scale))
+        for codebooks, group, cost, classes in zip(self.groups, *inputs, strict=True):
+            z_q, rate = _assign(codebooks, group, cost, classes)
             if self.soft and y.requires_grad:
-                soft_value, soft_nats = _soften(codebooks, part, cost, classes)
+                soft_value, soft_nats = _soften(codebooks, group, cost, classes)
                 z_q = z_q + (soft_value - soft_value.detach())
                 rate = rate + (soft_nats - soft_nats.detach())
             values.append(z_q)
             nats.append(rate)
-        per_image = torch.unflatten(torch.cat(nats), 1, (y.shape[0], -1)).sum(dim=(0, 2))
-        return self.join(values, *y.shape[2:]), per_image / math.log(2)
+        return self.join(values, len(y)), bits_of_images(nats, len(y))
 
     @torch.no_grad()
-    def indices(self, y: Tensor, weight: Tensor, width: Tensor) -> list[Tensor]:
-        """Return the best indices, int64 `[count, B*H*W]`, one tensor a part."""
-        inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(width))
-        return [codebooks.search(*own) for codebooks, *own in zip(self.parts, *inputs, strict=True)]
-
-    def lookup(self, indices: Sequence[Tensor], height: int, width: int) -> Tensor:
-        """Return the codewords of :meth:`indices`, `[B, C, height, width]`."""
-        values = [
-            _words_at(codebooks.words, index)
-            for codebooks, index in zip(self.parts, indices, strict=True)
+    def indices(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> list[Tensor]:
+        """Return the best indices, int64 `[count, B*N]`, one tensor a group."""
+        inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(log_scale))
+        return [
+            codebooks.search(*group) for codebooks, *group in zip(self.groups, *inputs, strict=True)
         ]
-        return self.join(values, height, width)
+
+    def lookup(self, indices: Sequence[Tensor], batch: int) -> Tensor:
+        """Return the codewords of :meth:`indices`, `[batch, N, C]`."""
+        values = [
+            _codewords_at(codebooks.codewords, index)
+            for codebooks, index in zip(self.groups, indices, strict=True)
+        ]
+        return self.join(values, batch)
 
 
-def _words_at(words: Tensor, index: Tensor) -> Tensor:
-    """Return `words[g, index[g, n]]`, `[count, N, dim]`."""
-    return words.gather(1, index[..., None].expand(-1, -1, words.shape[-1]))
+def bits_of_images(nats: Sequence[Tensor], batch: int) -> Tensor:
+    """Return the bits of each image, `[batch]`, of nats `[count, batch * N]` a group."""
+    rows = torch.cat(list(nats))
+    return rows.view(len(rows), batch, rows.shape[1] // batch).sum(dim=(0, 2)) / math.log(2)
+
+
+def _codewords_at(codewords: Tensor, index: Tensor) -> Tensor:
+    """Return `codewords[g, index[g, n]]`, `[count, N, dim]`."""
+    return codewords.gather(1, index[..., None].expand(-1, -1, codewords.shape[-1]))
 
 
 def _assign(
-    codebooks: Codebooks, y: Tensor, weight: Tensor, width: Tensor
+    codebooks: Codebooks, y: Tensor, weight: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the best codewords `[count, N, dim]` and their nats `[count, N]`.
 
-    The gradient goes to the words and to the prior, not to `y`.
+    The gradient goes to the codewords and to the prior, not to `y`.
     """
-    index = codebooks.search(y, weight, width)
+    index = codebooks.search(y, weight, log_scale)
     logits = codebooks.bounded_logits()
     rows = logits.transpose(1, 2).gather(1, index[..., None].expand(-1, -1, CLASS_KNOTS))
-    chosen = (class_weights(width) * rows).sum(-1)
+    chosen = (class_weights(log_scale) * rows).sum(-1)
     normaliser = torch.logsumexp(_dense_classes(logits), -1)
-    return _words_at(codebooks.words, index), _interpolate(normaliser, width) - chosen
+    return _codewords_at(codebooks.codewords, index), _interpolate(normaliser, log_scale) - chosen
 
 
 def _soften(
-    codebooks: Codebooks, y: Tensor, weight: Tensor, width: Tensor
+    codebooks: Codebooks, y: Tensor, weight: Tensor, log_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return value `[count, N, dim]` and nats `[count, N]` expected under the soft posterior.
 
     The gradient goes to `y` alone. Both are linear in the posterior, so that two matrix products
-    do for all words; the nats lack the normaliser, which does not depend on `y`.
+    do for all codewords; the nats lack the normaliser, which does not depend on `y`.
     """
-    words, logits = codebooks.words.detach(), codebooks.bounded_logits().detach()
-    knots = class_weights(width.detach())
-    q = torch.softmax(_scores(words, logits, y, SOFTNESS * weight, knots), dim=-1)
-    expected = q @ torch.cat([words, logits.transpose(1, 2)], -1)
+    codewords, logits = codebooks.codewords.detach(), codebooks.bounded_logits().detach()
+    knots = class_weights(log_scale.detach())
+    q = torch.softmax(_scores(codewords, logits, y, SOFTNESS * weight, knots), dim=-1)
+    expected = q @ torch.cat([codewords, logits.transpose(1, 2)], -1)
     value, expected_logits = expected[..., : codebooks.dim], expected[..., codebooks.dim :]
     return value, -(expected_logits * knots).sum(-1)
 
@@ -289,11 +295,11 @@ _DENSE = 4  # normalisers per knot interval
 
 def _dense_classes(logits: Tensor) -> Tensor:
     """Return the logits at a finer grid of classes, `[count, _DENSE * (knots - 1) + 1, size]`."""
-    width = torch.linspace(0, 8, _DENSE * (CLASS_KNOTS - 1) + 1, device=logits.device)
-    return class_weights(width) @ logits
+    log_scale = torch.linspace(0, 8, _DENSE * (CLASS_KNOTS - 1) + 1, device=logits.device)
+    return class_weights(log_scale) @ logits
 
 
-def _interpolate(table: Tensor, width: Tensor) -> Tensor:
-    """Interpolate `table` `[count, M]` over classes 0..8 at `width` `[count, N]`."""
-    low, share = knots_around(width, table.shape[1])
+def _interpolate(table: Tensor, log_scale: Tensor) -> Tensor:
+    """Interpolate `table` `[count, M]` over classes 0..8 at `log_scale` `[count, N]`."""
+    low, share = knots_around(log_scale, table.shape[1])
     return table.gather(1, low) * (1 - share) + table.gather(1, low + 1) * share

@@ -20,15 +20,15 @@ from torch import Tensor
 from vqcodec.codec.codec import Codec
 from vqcodec.codec.picture import bordered
 from vqcodec.codec.tiles import covering
-from vqcodec.entropy.prior import BLOCK
 from vqcodec.fileformat.image import Pixels
-from vqcodec.model.config import CHANNELS, PLANES
+from vqcodec.model.config import PLANES
 from vqcodec.model.layers import QUALITIES, log_step_gain, quality_weights
 
 Curve = NDArray[np.float64]
 Coefficients = Sequence[float]
 
 SQUARE = 64  # pixels
+BLOCK, CHANNELS = 8, 192
 _BLOCKS = SQUARE // BLOCK
 # Of log2 of a coefficient: how fine it is told apart, and from where to where.
 _OCTAVE, _SMALLEST, _LARGEST = 8, -12, 8
@@ -105,7 +105,7 @@ def squares(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Squares:
 def _histograms(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Tensor:
     """Return how many coefficients of each size the squares have, float64 `[N, bins]`."""
     down, across = (-(-side // SQUARE) for side in sides)
-    height, width = (covering(slice(0, side)).stop for side in sides)
+    height, width = (covering(slice(0, side), BLOCK).stop for side in sides)
     counts = torch.zeros(down * across * _BINS, dtype=torch.float64)
     for part, top, left in codec.coefficients(pixels):
         # A tile is larger than any padding, so that none begins beyond the sides.

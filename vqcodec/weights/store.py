@@ -7,6 +7,8 @@ safetensors only. `network.*` arrays are float16 parameters of `vqcodec.model.vq
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from vqcodec.entropy.coder import FrequencyTables
-from vqcodec.entropy.prior import PriorNetwork
+from vqcodec.entropy.prior import PriorNetwork, Symbols
+from vqcodec.entropy.tables import FrequencyTables
 from vqcodec.errors import ModelError
 from vqcodec.weights import ModelInfo
 
@@ -24,13 +26,23 @@ if TYPE_CHECKING:
 
 CONFIG_KEY = "vqcodec_config"
 NETWORK, TABLES = "network.", "tables."
+# What arrays are called in the files of photo-5, whose bytes files are bound to, and in the code.
+_RENAMED = (
+    (r"^prior\.upsample\.(?=\D)", "prior.upsample.0."),
+    (r"^network\.expand\.(?=\D)", "network.expand.0."),
+    (r"\.take$", ".project"),
+    (r"\.put$", ".unproject"),
+    (r"\.parts\.", ".groups."),
+    (r"\.words$", ".codewords"),
+)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file in memory. `tables` holds the frequency tables, `[level][part]`."""
+    """A weights file in memory, and its card. `tables` holds frequencies, `[level][group]`."""
 
     model_id: bytes
+    card: Mapping[str, Any]
     config: dict[str, Any]
     prior: PriorNetwork
     tables: list[list[FrequencyTables]]
@@ -77,10 +89,11 @@ def load(info: ModelInfo) -> Weights:
     text, arrays = read_arrays(info, CONFIG_KEY, "a vqcodec model")
     try:
         config = json.loads(text)
-        prior = PriorNetwork.from_arrays(arrays, config["phases"])
+        arrays = _renamed(arrays, len(config["channels"][0]))
+        prior = PriorNetwork.from_arrays(arrays, config["phases"], config.get("strides", (8, 8)))
         tables = [
-            [FrequencyTables(arrays[f"{TABLES}{number}.{part}"]) for part in range(parts)]
-            for number, parts in enumerate(len(level.parts) for level in prior.levels)
+            [FrequencyTables(arrays[f"{TABLES}{number}.{group}"]) for group in range(groups)]
+            for number, groups in enumerate(len(level.groups) for level in prior.levels)
         ]
         _try_out(prior, tables)
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -92,17 +105,34 @@ def load(info: ModelInfo) -> Weights:
     }
     if not all(np.isfinite(array).all() for array in network.values()):
         raise ModelError(f"{info.path}: damaged weights: some are not finite")
-    return Weights(info.model_id, config, prior, tables, network)
+    return Weights(info.model_id, info.card, config, prior, tables, network)
+
+
+def _renamed(arrays: Mapping[str, NDArray[Any]], coarse: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays as the code calls them, of a file with so many levels in its first scale."""
+
+    def level(match: re.Match[str]) -> str:
+        return f"network.levels.{coarse * int(match[1]) + int(match[2])}."
+
+    result = {}
+    for name, array in arrays.items():
+        name = re.sub(r"^network\.levels\.([01])\.(\d+)\.", level, name)
+        for pattern, replacement in _RENAMED:
+            name = re.sub(pattern, replacement, name)
+        if name.endswith(("adapt.weight", "out.weight")) and array.shape[2:] == (1, 1):
+            array = array[:, :, 0, 0]  # layers of columns were convolutions
+        result[name] = array
+    return result
 
 
 def _try_out(prior: PriorNetwork, tables: list[list[FrequencyTables]]) -> None:
     """Walk the smallest grid, which fails if the shapes of prior and tables do not fit together."""
 
-    def code(number: int, _: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    def code(number: int, _: int, classes: Symbols) -> Symbols:
         last = []
-        for part, own in zip(tables[number], classes, strict=True):
-            last.append(np.full_like(own, part.words - 1))
-            part.bits(own, last[-1])
+        for table, group in zip(tables[number], classes, strict=True):
+            last.append(np.full_like(group, table.codewords - 1))
+            table.bits(group, last[-1])
         return last
 
     prior.walk(1, 1, 1, code)

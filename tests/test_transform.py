@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vqcodec.model.lapped import (
+from vqcodec.model.transform import (
     BLOCK,
     LappedAnalysis,
     LappedSynthesis,
@@ -21,9 +21,9 @@ SIDE = 3 * BLOCK  # the middle one of three blocks sees no image border
 @torch.no_grad()
 def test_reconstruction_is_perfect(height: int, width: int) -> None:
     x = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
-    coefficients = LappedAnalysis(3, opponent_matrix())(x)
+    coefficients = LappedAnalysis(opponent_matrix())(x)
     assert coefficients.shape == (2, 192, height // 8, width // 8)
-    x_hat = LappedSynthesis(3, opponent_matrix())(coefficients)
+    x_hat = LappedSynthesis(opponent_matrix())(coefficients)
     torch.testing.assert_close(x_hat, x, rtol=0, atol=1e-5)
 
 
@@ -31,7 +31,7 @@ def test_reconstruction_is_perfect(height: int, width: int) -> None:
 def analysis_filters() -> Tensor:
     """The filters of the middle block's coefficients, float64 `[64, SIDE * SIDE]`."""
     impulses = torch.eye(SIDE * SIDE).view(-1, 1, SIDE, SIDE)
-    coefficients: Tensor = LappedAnalysis(1, torch.eye(1))(impulses)
+    coefficients: Tensor = LappedAnalysis(torch.eye(1))(impulses)
     return coefficients[:, :, 1, 1].T.double()
 
 
@@ -40,7 +40,7 @@ def synthesis_filters() -> Tensor:
     """What a unit of each coefficient of the middle block adds to the image, like the analysis."""
     coefficients = torch.zeros(64, 64, 3, 3)
     coefficients[torch.arange(64), torch.arange(64), 1, 1] = 1
-    x: Tensor = LappedSynthesis(1, torch.eye(1))(coefficients)
+    x: Tensor = LappedSynthesis(torch.eye(1))(coefficients)
     return x.flatten(1).double()
 
 
@@ -74,7 +74,7 @@ def test_analysis_and_synthesis_filters_are_biorthogonal() -> None:
 def test_first_channels_are_the_means_of_the_planes_and_frequencies_rise() -> None:
     flat = torch.tensor([0.5, -0.25, 1.0])[:, None, None].expand(3, SIDE, SIDE)
     with torch.no_grad():
-        coefficients = LappedAnalysis(3, torch.eye(3))(flat[None])[0, :, 1, 1]
+        coefficients = LappedAnalysis(torch.eye(3))(flat[None])[0, :, 1, 1]
     ratio = coefficients[:3] / torch.tensor([0.5, -0.25, 1.0])
     torch.testing.assert_close(ratio, ratio[:1].expand(3))
     assert float(coefficients[3:].abs().max()) < 1e-5

@@ -1,0 +1,126 @@
+"""Stream -> indices -> pixels: integers from the first byte to the last index, then the network."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcodec.codec.pixels import picture_of_means, reduced, show
+from vqcodec.codec.profiler import Profiler
+from vqcodec.codec.tiles import Region, Tile, box, covering, release_memory, split
+from vqcodec.codec.tokens import Tokens
+from vqcodec.entropy import coder
+from vqcodec.entropy.prior import Indices, PriorNetwork, Symbols
+from vqcodec.entropy.tables import Tables
+from vqcodec.fileformat.container import Container
+from vqcodec.fileformat.image import Pixels
+from vqcodec.model.closed_loop import decode_level
+from vqcodec.model.config import PLANES, Config
+from vqcodec.model.reach import margin, reach
+from vqcodec.model.vqvae import VQVAE
+
+
+def read_indices(
+    prior: PriorNetwork, tables: Tables, config: Config, container: Container, levels: int
+) -> Indices:
+    """Return the indices of the first so many levels in a file's stream, as in `Tokens`.
+
+    Raises CorruptError for a stream that no encoder makes.
+    """
+    header = container.header
+    stream = coder.Decoder(tables, container.payload, partial=not container.whole_stream)
+
+    def code(number: int, _: int, classes: Symbols) -> Symbols:
+        return stream.get(number, classes)
+
+    grid = config.grid(0, header.height, header.width)
+    return prior.walk(header.quality, *grid, code, levels)
+
+
+def levels_shown(config: Config, scale: int) -> int:
+    """Return how many levels hold what a picture 1/scale in size can show.
+
+    A position of the finest grid shows (stride / scale)^2 frequencies, and one level more makes up
+    for the blocks on the picture, which are left out below full size. Without any level of that
+    grid there is a picture of its means.
+    """
+    finest = config.scales[-1]
+    wanted = PLANES * (config.strides[-1] // scale) ** 2
+    held = np.cumsum((0, *config.channels[-1][:-1]))
+    count = int((held < wanted).sum())
+    return min(finest.start + count + 1, finest.stop) if count else finest.start
+
+
+class Decoder:
+    """Makes pictures of indices; read-only, and so safe to be used by several threads."""
+
+    def __init__(self, network: VQVAE) -> None:
+        self._network = network
+        self._sketch = network.without_picture_blocks()
+        self._config = network.config
+
+    @torch.inference_mode()
+    def render(
+        self, tokens: Tokens, *, region: Region | None, scale: int, profiler: Profiler
+    ) -> Pixels:
+        """Return the pixels of a region, or of the whole picture at 1/scale, uint8 `[H, W, 3]`.
+
+        Tokens may lack the last levels. Raises RegionError for a region beyond the picture.
+        """
+        rows, columns = box(region, tokens.width, tokens.height)
+        with profiler.stage("synthesis"):
+            finest = self._config.scales[-1]
+            network = self._network if scale == 1 else self._sketch
+            means = self._means(network, tokens)
+            if len(tokens.indices) == finest.start:
+                stride = self._config.strides[-1]
+                shown = means[..., covering(rows, stride), covering(columns, stride)]
+                return reduced(picture_of_means(network, shown), scale // stride)
+            return reduced(self._in_tiles(network, tokens, means, rows, columns), scale)
+
+    def _means(self, network: VQVAE, tokens: Tokens) -> Tensor:
+        """Return the means on the finest grid that the scales above it hold."""
+        weights = network.quality_weights(tokens.quality)
+        t = network.start(weights, *self._config.grid(0, tokens.height, tokens.width))
+        for scale, numbers in enumerate(self._config.scales[:-1]):
+            if scale:
+                t = network.enter(network.means(t, scale), weights, scale)
+            for number in numbers:
+                t = decode_level(network, weights, t, number, _tensors(tokens.indices[number], t))
+        return network.means(t, len(self._config.scales) - 1)
+
+    def _in_tiles(
+        self, network: VQVAE, tokens: Tokens, means: Tensor, rows: slice, columns: slice
+    ) -> Pixels:
+        """Return some rows and columns of the picture, made tile by tile.
+
+        A tile's margin narrows as less and less is to come that looks at what is around it.
+        """
+        finest, stride = len(self._config.scales) - 1, self._config.strides[-1]
+        weights = network.quality_weights(tokens.quality)
+        size = self._config.grid(finest, tokens.height, tokens.width)
+        pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+        covered = covering(rows, stride), covering(columns, stride)
+        levels = range(self._config.scales[-1].start, len(tokens.indices))
+        for tile in split(*size, *covered, margin(network, with_picture=False)):
+            t = network.enter(means[..., tile.wide_rows, tile.wide_columns], weights, finest)
+            for number in levels:
+                tile, t = _narrowed(tile, t, reach(network, range(number, levels.stop)))
+                indices = _tensors(tile.cut(tokens.indices[number], size), t)
+                t = decode_level(network, weights, t, number, indices)
+            tile, t = _narrowed(tile, t, reach(network, range(0)))
+            show(network.synthesise(t, weights), tile, pixels, rows, columns)
+            release_memory()
+        return pixels
+
+
+def _narrowed(tile: Tile, t: Tensor, margin: int) -> tuple[Tile, Tensor]:
+    """Return a tile with no more of its margin than that, and its state cut to it."""
+    narrow = tile.narrowed(margin)
+    rows, columns = narrow.within(tile)
+    return narrow, t[..., rows, columns].contiguous(memory_format=torch.channels_last)
+
+
+def _tensors(level: Symbols, like: Tensor) -> list[Tensor]:
+    return [torch.from_numpy(group.astype(np.int64)).to(like.device) for group in level]

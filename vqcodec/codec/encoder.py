@@ -1,0 +1,234 @@
+"""Pixels -> indices -> stream: the closed loop with the integer prior and a search for indices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcodec.codec.pixels import show, tile_of
+from vqcodec.codec.profiler import Profiler
+from vqcodec.codec.tiles import Tile, box, release_memory, split
+from vqcodec.entropy import coder
+from vqcodec.entropy.layer import Grid
+from vqcodec.entropy.prior import Indices, PriorNetwork, Symbols
+from vqcodec.entropy.tables import Tables
+from vqcodec.fileformat.image import Pixels
+from vqcodec.model.closed_loop import Phase
+from vqcodec.model.config import PLANES
+from vqcodec.model.layers import QUALITIES
+from vqcodec.model.prior import class_centres
+from vqcodec.model.reach import margin
+from vqcodec.model.vqvae import VQVAE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """What an image was coded to.
+
+    stream: the bytes. indices: as in `Tokens`. picture: uint8 [H, W, 3] that the stream decodes to,
+    if it was asked for.
+    """
+
+    stream: bytes
+    indices: Indices
+    picture: Pixels | None
+    _requantize: Callable[[float], Encoded] | None = field(repr=False)
+
+    @property
+    def can_requantize(self) -> bool:
+        """Whether the image is small enough to have been coded as a whole."""
+        return self._requantize is not None
+
+    def requantize(self, distortion_weight: float) -> Encoded:
+        """Return it with the finest level chosen again, errors weighing so many times as much.
+
+        In a fifth of the time of another encode. Raises ValueError if it cannot be.
+        """
+        if self._requantize is None:
+            raise ValueError("a large image, coded in tiles, cannot be requantised")
+        return self._requantize(distortion_weight)
+
+
+@torch.inference_mode()
+def encode(
+    network: VQVAE,
+    prior: PriorNetwork,
+    tables: Tables,
+    pixels: Pixels,
+    quality: int,
+    *,
+    with_picture: bool,
+    profiler: Profiler,
+) -> Encoded:
+    """Code uint8 `[H, W, 3]` pixels at a quality of 1..100.
+
+    The coarser grids are worked on as a whole, the finest tile by tile. Raises ValueError for a
+    quality out of range.
+    """
+    if not 1 <= quality <= QUALITIES:
+        raise ValueError(f"quality {quality} is not within 1..{QUALITIES}")
+    encoder = _ImageEncoder(network, prior, tables, pixels, quality, with_picture, profiler)
+    return encoder.in_tiles() if len(encoder.tiles) > 1 else encoder.whole()
+
+
+class _ImageEncoder:
+    """The encoder of one image."""
+
+    def __init__(
+        self,
+        network: VQVAE,
+        prior: PriorNetwork,
+        tables: Tables,
+        pixels: Pixels,
+        quality: int,
+        with_picture: bool,
+        profiler: Profiler,
+    ) -> None:
+        self.network, self.prior, self.tables, self.profiler = network, prior, tables, profiler
+        self.pixels, self.quality, self.with_picture = pixels, quality, with_picture
+        self.stride = network.config.strides[-1]
+        self.finest = len(network.config.scales) - 1
+        self.grid = network.config.grid(self.finest, *pixels.shape[:2])
+        rows, columns = (slice(0, side) for side in self.grid)
+        reach = margin(network, with_picture=with_picture)
+        self.tiles = split(*self.grid, rows, columns, reach)
+        self.weights = network.quality_weights(quality)
+
+    def whole(self) -> Encoded:
+        """Code a small image, as a whole."""
+        (tile,) = self.tiles
+        h, stream = self.analysed(tile), coder.Encoder(self.tables)
+        coarse, means, known = self.coarse_levels(h[:, :PLANES], stream)
+        search = _IndexSearch(self, self.entered(means), h, stream)
+        *numbers, finest = self.prior.scales[-1]
+        before = range(finest - len(numbers), finest)
+        indices, known = self.prior.walk_levels(before, known, self.quality, search)
+
+        @torch.inference_mode()
+        def finish(distortion_weight: float) -> Encoded:
+            whole = stream.copy()
+            last = _IndexSearch(self, search.t, h, whole, distortion_weight)
+            numbers = range(finest, finest + 1)
+            chosen, _ = self.prior.walk_levels(numbers, known, self.quality, last)
+            picture = self.empty_picture()
+            self.show(last.t, tile, picture)
+            return Encoded(whole.finish(), [*coarse, *indices, *chosen], picture, finish)
+
+        return finish(1.0)
+
+    def in_tiles(self) -> Encoded:
+        """Code a large image: choose the indices of tile by tile, then code every phase at once."""
+        means = self.weights.new_empty(1, PLANES, *self.grid)
+        for tile in self.tiles:
+            rows, columns = tile.inner
+            means[0, :, tile.rows, tile.columns] = self.analysed(tile)[0, :PLANES, rows, columns]
+            release_memory()
+        indices, means, known = self.coarse_levels(means, None)
+        numbers = self.prior.scales[-1]
+        fine = [
+            [np.empty((codebooks, math.prod(self.grid)), np.uint8) for codebooks in level.groups]
+            for level in self.prior.levels[numbers.start :]
+        ]
+        picture = self.empty_picture()
+        for tile in self.tiles:
+            wide = tile.wide_rows, tile.wide_columns
+            t = self.entered(means[..., wide[0], wide[1]])
+            search = _IndexSearch(self, t, self.analysed(tile), None)
+            chosen, _ = self.prior.walk_levels(numbers, known[wide], self.quality, search)
+            self.show(search.t, tile, picture)
+            tile.paste(chosen, fine, self.grid)
+            release_memory()
+        stream = coder.Encoder(self.tables)
+        coarsest = self.network.config.grid(0, *self.pixels.shape[:2])
+        with self.profiler.stage("entropy"):
+            self.prior.replay(self.quality, *coarsest, indices + fine, stream.put)
+        return Encoded(stream.finish(), indices + fine, picture, None)
+
+    def coarse_levels(
+        self, means: Tensor, stream: coder.Encoder | None
+    ) -> tuple[Indices, Tensor, Grid]:
+        """Code the scales but the finest from `means` on its grid.
+
+        Return their indices, the means that they hold, and what the prior knows.
+        """
+        with self.profiler.stage("analysis"):
+            features = self.network.coarse_features(means, self.weights)
+        size = features[0].shape[2:]
+        t, known = self.network.start(self.weights, *size), self.prior.start(self.quality, *size)
+        indices: Indices = []
+        for scale, h in enumerate(features):
+            if scale:
+                means = self.network.means(t, scale)
+                t = self.network.enter(means, self.weights, scale)
+                known = self.prior.finer(scale, known, indices, self.quality)
+            search = _IndexSearch(self, t, h, stream)
+            numbers = self.prior.scales[scale]
+            chosen, known = self.prior.walk_levels(numbers, known, self.quality, search)
+            indices, t = indices + chosen, search.t
+        known = self.prior.finer(self.finest, known, indices, self.quality)
+        return indices, self.network.means(t, self.finest), known
+
+    def analysed(self, tile: Tile) -> Tensor:
+        """Return the features of a tile with its margin."""
+        with self.profiler.stage("analysis"):
+            x = tile_of(self.pixels, tile, self.stride, self.weights)
+            return self.network.fine_features(x, self.weights)
+
+    def entered(self, means: Tensor) -> Tensor:
+        """Return the state that the finest scale begins with."""
+        return self.network.enter(means, self.weights, self.finest)
+
+    def empty_picture(self) -> Pixels | None:
+        """Return room for the picture, if it is wanted."""
+        return np.empty_like(self.pixels) if self.with_picture else None
+
+    def show(self, t: Tensor, tile: Tile, picture: Pixels | None) -> None:
+        """Write a tile's picture into that of the image, if it is wanted."""
+        if picture is not None:
+            x_hat = self.network.synthesise(t, self.weights)
+            show(x_hat, tile, picture, *box(None, picture.shape[1], picture.shape[0]))
+
+
+class _IndexSearch:
+    """Chooses the indices of a phase when the prior asks; `t` is the state after the last one.
+
+    They are put into `stream`, if there is one.
+    """
+
+    def __init__(
+        self,
+        encoder: _ImageEncoder,
+        t: Tensor,
+        h: Tensor,
+        stream: coder.Encoder | None,
+        distortion_weight: float = 1.0,
+    ) -> None:
+        self.t = t
+        self._encoder, self._h, self._stream = encoder, h, stream
+        self._distortion_weight = distortion_weight
+
+    def __call__(self, number: int, index: int, classes: Symbols) -> Symbols:
+        network, weights = self._encoder.network, self._encoder.weights
+        with self._encoder.profiler.stage("quantize"):
+            phase = Phase.enter(network, weights, self.t, number, index)
+            codebooks = phase.level.codebooks
+            cost = self._distortion_weight * phase.level.error_cost(weights)
+            y = phase.latents(self._h)
+            chosen = codebooks.indices(y, cost, _log_scales(classes, y))
+            self.t = phase.decoded(codebooks.lookup(chosen, len(y)))
+            indices = [group.cpu().numpy().astype(np.uint8) for group in chosen]
+        if self._stream is not None:
+            with self._encoder.profiler.stage("entropy"):
+                self._stream.put(number, classes, indices)
+        return indices
+
+
+def _log_scales(classes: Symbols, like: Tensor) -> Tensor:
+    """Return the centres of classes as the network's quantizers take them, `[1, N, symbols]`."""
+    rows = torch.from_numpy(np.concatenate(classes)).to(like.device, like.dtype)
+    return class_centres(rows).T[None]

@@ -1,0 +1,52 @@
+"""The frequencies of codewords that files are coded with, one table a class of the prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from vqcodec.entropy.prior import CLASSES
+from vqcodec.errors import ModelError
+
+FREQUENCY_BITS = 24
+
+
+class FrequencyTables:
+    """Frequencies of the codewords of every codebook of a group, one row a class.
+
+    `counts` is uint32 `[codebooks, CLASSES, codewords]`; each row is positive and sums to 2^24.
+    Raises ModelError otherwise.
+    """
+
+    def __init__(self, counts: NDArray[np.uint32]) -> None:
+        rows = counts.astype(np.int64)
+        if rows.ndim != 3 or rows.shape[1] != CLASSES:
+            raise ModelError("the frequency tables have the wrong shape")
+        if (rows < 1).any() or (rows.sum(-1) != 1 << FREQUENCY_BITS).any():
+            raise ModelError("a frequency table does not sum to 2^24")
+        self.codewords = rows.shape[-1]
+        self._counts = counts
+        self._models: dict[tuple[int, int], constriction.stream.model.Categorical] = {}
+
+    def model(self, codebook: int, class_: int) -> constriction.stream.model.Categorical:
+        """Return the coder's model of a row; built once, then kept."""
+        key = codebook, class_
+        if key not in self._models:
+            # Exact: the counts are integers below 2^24, and only divided by a power of two.
+            row = self._counts[key].astype(np.float64) / (1 << FREQUENCY_BITS)
+            self._models[key] = constriction.stream.model.Categorical(row, perfect=False)
+        return self._models[key]
+
+    def bits(self, classes: NDArray[np.uint8], indices: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return the information content of `indices`, in bits; all are `[codebooks, N]`."""
+        codebooks = np.arange(len(classes))[:, None]
+        bits: NDArray[np.float64] = FREQUENCY_BITS - np.log2(
+            self._counts[codebooks, classes, indices]
+        )
+        return bits
+
+
+Tables = Sequence[Sequence[FrequencyTables]]  # [level][group]

@@ -1,0 +1,171 @@
+"""The fixed point the network starts from: block transforms between grids, as trainable layers.
+
+A transform takes planes to coefficients on a grid whose positions cover `stride` x `stride` of
+their values, and back. `TRANSFORMS` holds the pairs by the name that a config calls them.
+
+The plain one is a DCT. An 8-point time-domain lapped transform (Tran, Liang & Tu 2003) is a small
+filter across every block boundary followed by a block DCT. On an AR(1) source with correlation 0.95
+it has a coding gain of 9.62 dB against 8.83 dB for the plain DCT, it shows no block edges, and
+because the filter simply stops at the image border it reconstructs perfectly there too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+BLOCK = 8  # of the lapped transform
+
+# The 4x4 core of the boundary filter, found by maximising the AR(1) coding gain.
+_CORE = (
+    (0.9550, 0.7833, 0.3548, 0.2391),
+    (-0.5520, 0.9008, 0.6188, 0.2353),
+    (0.1124, -0.3647, 1.0916, 0.3904),
+    (-0.0295, 0.0082, -0.1196, 1.1879),
+)
+# Norms of the eight synthesis filters: dividing by them makes one step size right for all.
+_SYNTHESIS_NORM = tuple(
+    math.sqrt(n) for n in (0.7021, 0.7106, 0.8589, 0.8621, 0.9221, 0.9176, 0.9605, 0.9532)
+)
+
+
+def dct_matrix(size: int) -> Tensor:
+    """Return the orthonormal DCT-II, float32 `[size, size]`, row k holding frequency k."""
+    k = torch.arange(size, dtype=torch.float64)[:, None]
+    n = torch.arange(size, dtype=torch.float64)[None]
+    basis = torch.cos(math.pi * (n + 0.5) * k / size) * math.sqrt(2 / size)
+    basis[0] /= math.sqrt(2)
+    return basis.float()
+
+
+def boundary_filter() -> Tensor:
+    """Return the filter applied to the 8 samples around a block boundary, float32 `[8, 8]`."""
+    half = BLOCK // 2
+    eye, flip = torch.eye(half), torch.eye(half).flip(0)
+    butterfly = torch.cat([torch.cat([eye, flip], 1), torch.cat([flip, -eye], 1)]) / math.sqrt(2)
+    core = torch.eye(BLOCK)
+    core[half:, half:] = torch.tensor(_CORE)
+    return butterfly @ core @ butterfly
+
+
+def opponent_matrix() -> Tensor:
+    """Return an orthonormal RGB -> (luma, blue-yellow, red-green) rotation, float32 `[3, 3]`."""
+    rows = torch.tensor([[1.0, 1.0, 1.0], [-1.0, -1.0, 2.0], [1.0, -1.0, 0.0]])
+    return functional.normalize(rows, dim=1)
+
+
+def _filter_boundaries(x: Tensor, matrix: Tensor) -> Tensor:
+    """Apply `matrix` across every interior block boundary of the last axis of `x`."""
+    half = BLOCK // 2
+    width = x.shape[-1]
+    if width == BLOCK:
+        return x
+    inner = torch.unflatten(x[..., half:-half], -1, (width // BLOCK - 1, BLOCK))
+    filtered = functional.linear(inner, matrix).flatten(-2)
+    return torch.cat([x[..., :half], filtered, x[..., -half:]], dim=-1)
+
+
+def _filter_both_ways(x: Tensor, matrix: Tensor) -> Tensor:
+    x = _filter_boundaries(x, matrix)
+    return _filter_boundaries(x.transpose(-1, -2), matrix).transpose(-1, -2)
+
+
+class Analysis(nn.Module):
+    """Planes -> DCT coefficients of their blocks, one position a block.
+
+    Maps float32 `[B, planes, H, W]` (H and W multiples of `stride`) to
+    `[B, planes * stride^2, H/stride, W/stride]`. Channels run frequency-major, plane-minor,
+    frequencies from low to high. A subclass that sees `overlap` values beyond a block says so.
+    """
+
+    overlap: ClassVar[int] = 0
+
+    def __init__(self, mix: Tensor, stride: int) -> None:
+        """`mix` `[planes, planes]` turns planes into those that are transformed."""
+        super().__init__()
+        self.stride = stride
+        self.basis = nn.Parameter(_block_basis(mix, self.norms(stride)))
+
+    @staticmethod
+    def norms(stride: int) -> Tensor:
+        """Return the norms of the synthesis filters of one axis, `[stride]`."""
+        return torch.ones(stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = functional.pixel_unshuffle(x, self.stride)
+        blocks = blocks.contiguous(memory_format=torch.channels_last)
+        return functional.conv2d(blocks, self.basis[:, :, None, None])
+
+
+class Synthesis(nn.Module):
+    """The inverse of an analysis, with parameters of its own."""
+
+    analysis: ClassVar[type[Analysis]] = Analysis
+
+    def __init__(self, mix: Tensor, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        basis = _block_basis(mix, self.analysis.norms(stride))
+        self.basis = nn.Parameter(torch.linalg.inv(basis.double()).float())
+
+    def forward(self, coefficients: Tensor) -> Tensor:
+        blocks = functional.conv2d(coefficients, self.basis[:, :, None, None])
+        return functional.pixel_shuffle(blocks, self.stride)
+
+
+class LappedAnalysis(Analysis):
+    """The lapped transform of blocks of 8."""
+
+    overlap = BLOCK // 2
+    boundary: Tensor
+
+    def __init__(self, mix: Tensor, stride: int = BLOCK) -> None:
+        """Raises ValueError for another stride than 8."""
+        if stride != BLOCK:
+            raise ValueError(f"the lapped transform has a stride of {BLOCK}, not {stride}")
+        super().__init__(mix, stride)
+        self.register_buffer("boundary", boundary_filter())
+
+    @staticmethod
+    def norms(stride: int) -> Tensor:
+        """Return the norms of the synthesis filters of one axis, `[stride]`."""
+        return torch.tensor(_SYNTHESIS_NORM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(_filter_both_ways(x, self.boundary))
+
+
+class LappedSynthesis(Synthesis):
+    """The inverse of :class:`LappedAnalysis`, with parameters of its own."""
+
+    analysis = LappedAnalysis
+    boundary: Tensor
+
+    def __init__(self, mix: Tensor, stride: int = BLOCK) -> None:
+        super().__init__(mix, stride)
+        self.register_buffer("boundary", torch.linalg.inv(boundary_filter()))
+
+    def forward(self, coefficients: Tensor) -> Tensor:
+        return _filter_both_ways(super().forward(coefficients), self.boundary)
+
+
+TRANSFORMS: dict[str, tuple[type[Analysis], type[Synthesis]]] = {
+    "dct": (Analysis, Synthesis),
+    "lapped": (LappedAnalysis, LappedSynthesis),
+}
+
+
+def _block_basis(mix: Tensor, norms: Tensor) -> Tensor:
+    """Return the DCT x plane-mixing matrix from unshuffled values to coefficients."""
+    planes, stride = len(mix), len(norms)
+    one_d = dct_matrix(stride) * norms[:, None]
+    # [out plane, u, v, in plane, y, x]: pixel_unshuffle orders its channels (plane, y, x)
+    basis = torch.einsum("pq,uy,vx->puvqyx", mix, one_d, one_d)
+    basis = basis.reshape(planes, stride**2, planes * stride**2)
+    radius = torch.arange(stride)[:, None] ** 2 + torch.arange(stride)[None] ** 2
+    order = radius.flatten().argsort(stable=True)
+    return basis[:, order].transpose(0, 1).reshape(planes * stride**2, -1).contiguous()
