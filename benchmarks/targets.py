@@ -28,7 +28,7 @@ from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.fileformat.container import read_header
 from vqcodec.fileformat.image import prepare
-from vqcodec.rate_control.targets import to_psnr, to_size
+from vqcodec.rate_control import encode_to_psnr, encode_to_size
 
 HEADER = ("target", "images", "least", "median", "most", "median time", "longest")
 OF_COMMANDS = ("median of commands", "longest")
@@ -45,7 +45,7 @@ def size_target(codec: Codec, bpp: float) -> tuple[Encode, Met]:
         return int(bpp * image.width * image.height / 8)
 
     def encode(image: Image.Image) -> bytes:
-        return to_size(codec, prepare(image), allowed(image))[0]
+        return encode_to_size(codec, prepare(image), allowed(image))[0]
 
     return encode, lambda image, data: len(data) / allowed(image)
 
@@ -54,7 +54,7 @@ def psnr_target(codec: Codec, psnr: float) -> tuple[Encode, Met]:
     """Return how to encode to `psnr` decibels, and how many more a file has."""
 
     def encode(image: Image.Image) -> bytes:
-        return to_psnr(codec, prepare(image), psnr)[0]
+        return encode_to_psnr(codec, prepare(image), psnr)[0]
 
     return encode, lambda image, data: metrics.psnr(image, codec.decode(data)) - psnr
 

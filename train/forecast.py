@@ -1,142 +1,132 @@
-"""What rate control expects of an image, fitted: python -m train.forecast PATH…
+"""What rate control expects of a model's files, fitted to photographs: the "forecast" of its card.
 
-Prints the constants for `vqcodec.rate_control`, from files of photographs that are spread over
-those given: log bytes by the default weights, decibels by the weights that are
-tuned for them.
+python -m train.forecast MODEL PATH… encodes some of the photographs below the paths, spread over
+them all, and writes what it finds into the card beside the weights file.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
+import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
+import click
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from train.arguments import positive, run_script
 from train.data import load_images
+from train.errors import TrainError
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
+from vqcodec.errors import VqcError
 from vqcodec.fileformat.image import Pixels, Prepared, prepare
-from vqcodec.rate_control.attempts import Measure, psnr_attempts, size_attempts
-from vqcodec.rate_control.forecast import (
-    FEATURES,
-    Coefficients,
-    Curve,
-    Squares,
-    log_bytes,
-    psnr,
-    squares,
-)
-from vqcodec.rate_control.samples import sample
-from vqcodec.rate_control.targets import PSNR_SHARE, SIZE_SHARE
+from vqcodec.rate_control.forecast import FEATURES, SQUARE, Squares, squares
+from vqcodec.rate_control.sample import sample
+from vqcodec.rate_control.search import Curve
+from vqcodec.rate_control.targets import PSNR, SIZE, Quantity
 
 QUALITIES = (5, 20, 35, 50, 65, 80, 95)
 ENLARGED = 1.6
-PADDING = 64
 
 # What is expected of squares with some coefficients, at qualities 1..100.
 Expect = Callable[[Squares, Tensor], Tensor]
 
 
-def fitted(expect: Expect, examples: Sequence[tuple[Squares, Curve]]) -> Coefficients:
+def fit(codec: Codec, photographs: Sequence[Pixels]) -> dict[str, list[float] | float]:
+    """Return what is expected of a model, as rate control reads it from the model's card."""
+    chosen = [_whole_squares(image) for image in photographs]
+    some = chosen[:: max(1, len(chosen) // 16)]
+    images = [prepare(Image.fromarray(image)) for image in chosen + enlarged(some)]
+    large = [prepare(Image.fromarray(image)) for image in joined(some) + enlarged(some[::4])]
+    card: dict[str, list[float] | float] = {}
+    for quantity, expect in ((SIZE, Squares.log_bytes), (PSNR, Squares.psnr)):
+        examples = [(_squares(codec, x), reached(quantity, codec, x)) for x in images]
+        card[quantity.name] = coefficients = fitted(expect, examples)
+        column = torch.tensor(coefficients, dtype=torch.float64)
+        biases = []
+        for image in large:
+            if picture := sample(image, quantity.share):
+                of_sample, of_image = (
+                    reached(quantity, codec, x)
+                    - _at_qualities(expect, _squares(codec, x), column).numpy()
+                    for x in (picture, image)
+                )
+                biases.append(of_sample - of_image)
+        card[f"sample_{quantity.name}"] = round(float(np.mean(biases)), 3) if biases else 0.0
+    return card
+
+
+def fitted(expect: Expect, examples: Sequence[tuple[Squares, Curve]]) -> list[float]:
     """Return the coefficients with which squares come nearest to what they gave at QUALITIES."""
-    at = torch.tensor(QUALITIES) - 1
     coefficients = torch.zeros(len(FEATURES), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([coefficients], max_iter=500, line_search_fn="strong_wolfe")
     given = torch.tensor(np.array([values for _, values in examples]))
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        expected = torch.stack([expect(own, coefficients)[at] for own, _ in examples])
+        expected = torch.stack([_at_qualities(expect, x, coefficients) for x, _ in examples])
         error = (expected - given).square().mean()
         error.backward()  # type: ignore[no-untyped-call]
         return error
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
-    return tuple(np.round(coefficients.detach().numpy(), 3).tolist())
+    return [round(value, 3) for value in coefficients.tolist()]
 
 
-def reached(image: Prepared, measure: Measure) -> Curve:
+def reached(quantity: Quantity, codec: Codec, image: Prepared) -> Curve:
     """Return what an image gives at QUALITIES."""
-    return np.array([measure(quality).value for quality in QUALITIES])
+    measure = quantity.measuring(codec, image)
+    return np.array([measure(quality, 0.0).value for quality in QUALITIES])
 
 
 def joined(photographs: Sequence[Pixels], side: int = 2) -> list[Pixels]:
     """Return larger photographs, each of `side` x `side` of those given, cut to the smallest."""
     height, width = (min(image.shape[axis] for image in photographs) for axis in (0, 1))
-    cut = [image[:height, :width] for image in photographs]
-    firsts = range(0, len(cut) - side**2 + 1, side**2)
-    return [_mosaic(cut[first : first + side**2], side) for first in firsts]
-
-
-def _whole_blocks(pixels: Pixels) -> Pixels:
-    """Return a photograph cut so that none of it is padding, as next to nothing of a large one."""
-    height, width = (side // PADDING * PADDING for side in pixels.shape[:2])
-    return pixels[:height, :width]
-
-
-def _mosaic(pictures: Sequence[Pixels], across: int) -> Pixels:
-    """Return pictures of one size as one, row by row, `across` of them in each."""
-    firsts = range(0, len(pictures), across)
-    return np.vstack([np.hstack(pictures[first : first + across]) for first in firsts])
+    count = len(photographs) // side**2 * side**2
+    cut = np.array([image[:height, :width] for image in photographs[:count]], np.uint8)
+    grids = cut.reshape(-1, side, side, height, width, 3).swapaxes(2, 3)
+    return list(grids.reshape(-1, side * height, side * width, 3))
 
 
 def enlarged(photographs: Sequence[Pixels]) -> list[Pixels]:
     """Return photographs enlarged, which are smooth as many a larger one is."""
     images = map(Image.fromarray, photographs)
-    return [
-        _whole_blocks(np.array(image.resize([round(ENLARGED * side) for side in image.size])))
-        for image in images
-    ]
+    sizes = ([round(ENLARGED * side) for side in image.shape[1::-1]] for image in photographs)
+    resized = (image.resize(size) for image, size in zip(images, sizes, strict=True))
+    return [_whole_squares(np.array(image)) for image in resized]
 
 
-def run(arguments: argparse.Namespace) -> bool:
-    """Fit, and print."""
-    photographs = [_whole_blocks(image) for image in load_images(arguments.data)]
-    spread = np.linspace(0, len(photographs), arguments.images, endpoint=False).astype(int)
-    chosen = [photographs[index] for index in spread]
-    some = chosen[:: max(1, arguments.images // 16)]
-    wholes, large = (
-        [prepare(Image.fromarray(image)) for image in images]
-        for images in (chosen + enlarged(some), joined(some) + enlarged(some[::4]))
-    )
-    at = np.array(QUALITIES) - 1
-    for name, model, expect, curve, attempts, share in (
-        ("BYTES", weights.DEFAULT, Squares.log_bytes, log_bytes, size_attempts, SIZE_SHARE),
-        ("PSNR", weights.TUNED["psnr"], Squares.psnr, psnr, psnr_attempts, PSNR_SHARE),
-    ):
-        codec = Codec.load(model)
-        examples = []
-        for image in wholes:
-            own = squares(codec, image.pixels, image.pixels.shape[:2])
-            examples.append((own, reached(image, attempts(codec, image))))
-        coefficients = fitted(expect, examples)
-        print(f"{name} = {coefficients}")
-        forecast = partial(curve, codec, coefficients=coefficients)
-        pairs = [(image, part) for image in large if (part := sample(image, share))]
-        beyond = []
-        for pair in pairs:
-            whole, part = (
-                reached(own, attempts(codec, own)) - forecast(own.pixels)[at] for own in pair
-            )
-            beyond.append(part - whole)
-        print(f"SAMPLE_{name} = {np.mean(beyond):.3f}")
-    return True
+def _whole_squares(pixels: Pixels) -> Pixels:
+    """Return a photograph cut so that none of it is padding, as next to nothing of a large one."""
+    height, width = (side // SQUARE * SQUARE for side in pixels.shape[:2])
+    return pixels[:height, :width]
 
 
-def main() -> int:
-    """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="train.forecast", description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, nargs="+", metavar="PATH")
-    parser.add_argument("--images", type=positive(int), default=64)
-    return run_script(run, parser.parse_args())
+def _squares(codec: Codec, image: Prepared) -> Squares:
+    return squares(codec, image.pixels, image.pixels.shape[:2])
+
+
+def _at_qualities(expect: Expect, of: Squares, coefficients: Tensor) -> Tensor:
+    return expect(of, coefficients)[torch.tensor(QUALITIES) - 1]
+
+
+@click.command()
+@click.argument("model")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--images", default=64, show_default=True, type=click.IntRange(1))
+def main(model: str, paths: tuple[Path, ...], images: int) -> None:
+    """Fit what rate control expects of MODEL, a name or weights file, to photographs in PATHS."""
+    try:
+        info, photographs = weights.find(model), load_images(paths)
+        spread = np.linspace(0, len(photographs), images, endpoint=False).astype(int)
+        forecast = fit(Codec.load(model), [photographs[index] for index in spread])
+        card = json.dumps({**info.card, "forecast": forecast}, indent=2)
+        info.path.with_suffix(".json").write_text(card + "\n", encoding="utf-8")
+    except (TrainError, VqcError) as error:
+        raise click.ClickException(str(error)) from error
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

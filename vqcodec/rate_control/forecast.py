@@ -1,45 +1,39 @@
-"""What to expect of an image at every quality: how many bytes, and how many decibels.
+"""What to expect of an image at every quality: how many bytes, and how many dB.
 
 From its lapped transform, square by square. In units of the quantisation step a coefficient h costs
 about b = log(1 + h^2) and leaves e = h^2 / (1 + h^2) of an error, as a pure transform codec would
 have it. What the network makes of a square follows from both, and from its activity: how much
 neighbouring pixels differ. Where many small coefficients make up e it leaves more than where few
-large ones do.
+large ones do. How the network differs is fitted by `train.forecast` and is in its model card; with
+a model of which nothing is known the forecast is that of the transform codec.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vqcodec.codec.codec import Codec
-from vqcodec.codec.picture import bordered
-from vqcodec.codec.tiles import covering
+from vqcodec.codec.pixels import bordered
 from vqcodec.fileformat.image import Pixels
 from vqcodec.model.config import PLANES
 from vqcodec.model.layers import QUALITIES, log_step_gain, quality_weights
+from vqcodec.rate_control.search import Curve
 
-Curve = NDArray[np.float64]
-Coefficients = Sequence[float]
+if TYPE_CHECKING:
+    from vqcodec.codec.codec import Codec
 
 SQUARE = 64  # pixels
-BLOCK, CHANNELS = 8, 192
-_BLOCKS = SQUARE // BLOCK
 # Of log2 of a coefficient: how fine it is told apart, and from where to where.
 _OCTAVE, _SMALLEST, _LARGEST = 8, -12, 8
 _BINS = _OCTAVE * (_LARGEST - _SMALLEST)
-_PER_PIXEL = (CHANNELS - PLANES) / BLOCK**2  # coefficients
 _LEAST_ACTIVITY = 0.05  # of a square without any
-# How what a square takes and leaves differs from b and e: coefficients of FEATURES, fitted by
-# train.forecast on training photographs.
+# What the log of the ratio of a square's bytes to b, and of its error to e, is linear in.
 FEATURES = ("1", "u", "u^2", "log b", "log e", "log activity")
-BYTES: Coefficients = (0.098, 0.576, 0.052, -0.799, 0.316, 0.061)
-PSNR: Coefficients = (-4.222, -0.036, 0.131, -2.755, 2.575, 0.251)
 
 
 @dataclass(frozen=True)
@@ -62,26 +56,33 @@ class Squares:
         return (bits @ self.pixels / 8).log()
 
     def psnr(self, coefficients: Tensor) -> Tensor:
-        """Return the decibels of the picture to expect, `[100]`."""
+        """Return the dB of the picture to expect, `[100]`."""
         errors = self.errors * (self.features @ coefficients).exp()
         mean = errors @ self.pixels / self.pixels.sum()
         return -10 * (mean / self.gain**2).log10()
 
 
-def log_bytes(codec: Codec, pixels: Pixels, coefficients: Coefficients = BYTES) -> Curve:
-    """Return the log bytes of a stream to expect of an image at qualities 1..100."""
-    # Padding costs bits.
-    padded = [-(-side // SQUARE) * SQUARE for side in pixels.shape[:2]]
-    curve: Curve = squares(codec, pixels, padded).log_bytes(_column(coefficients)).numpy()
-    return curve
+def log_bytes(codec: Codec, pixels: Pixels) -> Curve:
+    """Return the log bytes of a stream to expect of an image."""
+    padded = [-(-side // SQUARE) * SQUARE for side in pixels.shape[:2]]  # Padding costs bits,
+    curve = squares(codec, pixels, padded).log_bytes(_coefficients(codec, "log_bytes"))
+    return np.asarray(curve)
 
 
-def psnr(codec: Codec, pixels: Pixels, coefficients: Coefficients = PSNR) -> Curve:
-    """Return the decibels to expect of the picture of an image at qualities 1..100."""
-    # Padding is not seen.
-    seen = squares(codec, pixels, pixels.shape[:2])
-    curve: Curve = seen.psnr(_column(coefficients)).numpy()
-    return curve
+def psnr(codec: Codec, pixels: Pixels) -> Curve:
+    """Return the dB to expect of the picture of an image."""
+    seen = squares(codec, pixels, pixels.shape[:2])  # and is not seen.
+    return np.asarray(seen.psnr(_coefficients(codec, "psnr")))
+
+
+def bias(codec: Codec, name: str) -> float:
+    """Return by how much more a sample is off its forecast than the image is."""
+    return float(codec.card.get("forecast", {}).get(f"sample_{name}", 0))
+
+
+def _coefficients(codec: Codec, name: str) -> Tensor:
+    fitted = codec.card.get("forecast", {}).get(name, len(FEATURES) * [0])
+    return torch.tensor(fitted, dtype=torch.float64)
 
 
 def squares(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Squares:
@@ -99,23 +100,26 @@ def squares(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Squares:
     u = ((quality - 50) / 50).double()[:, None].expand_as(bits)
     scaled = (gain[:, None] * active).log()
     features = [torch.ones_like(u), u, u * u, bits.log(), errors.log(), scaled]
-    return Squares(bits, errors, torch.stack(features, -1), gain, total / _PER_PIXEL)
+    stride = codec.config.strides[-1]
+    of_pixel = PLANES * (stride**2 - 1) / stride**2
+    return Squares(bits, errors, torch.stack(features, -1), gain, total / of_pixel)
 
 
 def _histograms(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Tensor:
     """Return how many coefficients of each size the squares have, float64 `[N, bins]`."""
     down, across = (-(-side // SQUARE) for side in sides)
-    height, width = (covering(slice(0, side), BLOCK).stop for side in sides)
+    stride = codec.config.strides[-1]
+    height, width = (-(-side // stride) for side in sides)
     counts = torch.zeros(down * across * _BINS, dtype=torch.float64)
-    for part, top, left in codec.coefficients(pixels):
+    for tile, top, left in codec.coefficients(pixels):
         # A tile is larger than any padding, so that none begins beyond the sides.
-        inside = part[PLANES:, : height - top, : width - left].float().cpu()
+        inside = tile[PLANES:, : height - top, : width - left].float().cpu()
         size = inside.abs().clamp(2.0**_SMALLEST, 2.0**_LARGEST).log2() - _SMALLEST
-        row = torch.arange(top, top + inside.shape[1])[:, None] // _BLOCKS
-        column = torch.arange(left, left + inside.shape[2]) // _BLOCKS
+        row = torch.arange(top, top + inside.shape[1])[:, None] * stride // SQUARE
+        column = torch.arange(left, left + inside.shape[2]) * stride // SQUARE
         bin_ = (size * _OCTAVE).long().clamp(max=_BINS - 1) + _BINS * (across * row + column)
         counts += torch.bincount(bin_.flatten(), minlength=len(counts))
-    return torch.unflatten(counts, 0, (down * across, _BINS))
+    return counts.view(-1, _BINS)
 
 
 def activity(pixels: Pixels) -> Curve:
@@ -126,11 +130,6 @@ def activity(pixels: Pixels) -> Curve:
         # A row of squares at a time: an image may be large.
         rows = slice(SQUARE * row, SQUARE * (row + 1))
         strip = bordered(pixels, rows, slice(0, SQUARE * across)).sum(2, dtype=np.int16)
-        parts = strip.reshape(SQUARE, across, SQUARE)
-        differences = (np.abs(np.diff(parts, axis=axis)) for axis in (0, 2))
-        result[row] = sum(each.mean((0, 2)) for each in differences)
+        blocks = strip.reshape(SQUARE, across, SQUARE)
+        result[row] = sum(np.abs(np.diff(blocks, axis=axis)).mean((0, 2)) for axis in (0, 2))
     return result
-
-
-def _column(coefficients: Coefficients) -> Tensor:
-    return torch.tensor(coefficients, dtype=torch.float64)

@@ -1,128 +1,154 @@
-"""Meeting a target: at most so many bytes, or a picture of no less than so many decibels.
+"""Meeting a target: at most so many bytes, or a picture of no less than so many dB.
 
-Both grow with quality. A forecast says roughly how fast for an image, and how far it is off
-is told by a sample of it. That forecast picks a quality, and the file made at it is near enough, or
-is made to be by what is quickly done: it is mended (`attempts`), and cut to the size. Else
-it corrects the forecast.
+A forecast says roughly what each quality gives of an image, and a sample of it by how much the
+forecast is off. With that the search begins, and mostly ends after one encode.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vqcodec.codec.codec import Codec
+from vqcodec import metrics
 from vqcodec.errors import TargetError
-from vqcodec.fileformat.container import Container, pack
-from vqcodec.fileformat.image import Prepared, chunks_of
+from vqcodec.fileformat.container import pack, unpack
+from vqcodec.fileformat.image import Pixels, Prepared, assemble
 from vqcodec.fileformat.truncate import room, truncate, without_ballast
 from vqcodec.model.layers import QUALITIES
-from vqcodec.rate_control.attempts import (
-    LEAST_SIZE,
-    MOST_SIZE,
-    SURPLUS,
-    Attempt,
-    Measure,
-    psnr_attempts,
-    size_attempts,
+from vqcodec.rate_control import forecast
+from vqcodec.rate_control.sample import sample
+from vqcodec.rate_control.search import Attempt, Curve, Goal, nearest, search
+
+if TYPE_CHECKING:
+    from vqcodec.codec.codec import Codec
+    from vqcodec.codec.encoder import Encoded
+
+Measure = Callable[[int, float], Attempt]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity(Goal):
+    """What a target is given in: its name in the model card, how it is forecast and measured.
+
+    One pixel in `share` of an image makes the sample of which it is measured first.
+    """
+
+    name: str
+    forecast: Callable[[Codec, Pixels], Curve]
+    value: Callable[[Prepared, Encoded], float]
+    with_picture: bool
+    share: int
+
+    def measuring(self, codec: Codec, prepared: Prepared) -> Measure:
+        """Return what encodes an image at a quality, then again with other weights 2^k."""
+        encoded: Encoded | None = None
+
+        def measure(quality: int, k: float) -> Attempt:
+            nonlocal encoded
+            if encoded and k:
+                encoded = encoded.requantize(2**k)
+            else:
+                encoded = None  # There is no memory for two of a large image.
+                encoded = codec.encode_pixels(
+                    prepared.pixels, quality, with_picture=self.with_picture
+                )
+            value = self.value(prepared, encoded)
+            return Attempt(quality, value, encoded.stream, encoded.can_requantize)
+
+        return measure
+
+
+def _log_bytes(_: Prepared, encoded: Encoded) -> float:
+    return math.log(len(encoded.stream) or 1)
+
+
+def _psnr(prepared: Prepared, encoded: Encoded) -> float:
+    assert encoded.picture is not None
+    x = prepared.pixels[..., 0] if prepared.gray else prepared.pixels
+    return metrics.psnr(x, np.asarray(assemble(encoded.picture, gray=prepared.gray)))
+
+
+SIZE = Quantity(
+    name="log_bytes",
+    forecast=forecast.log_bytes,
+    value=_log_bytes,
+    with_picture=False,
+    share=4,
+    # A longer stream is truncated: up to a tenth, that costs little against a lower quality
+    # (benchmarks.truncation), which takes time to find.
+    least=math.log(0.955),
+    aim=math.log(1.06),
+    most=math.log(1.12),
+    near=(math.log(0.92), math.log(1.2)),
 )
-from vqcodec.rate_control.forecast import Curve, log_bytes, psnr
-from vqcodec.rate_control.samples import sample
+PSNR = Quantity(
+    name="psnr",
+    forecast=forecast.psnr,
+    value=_psnr,
+    with_picture=True,
+    share=6,
+    least=0.0,
+    aim=0.12,
+    most=0.2,
+    near=(-0.07, 0.45),
+    loss=lambda quality: 0.1 + 0.19 * ((100 - quality) / 85) ** 3,
+)
 
-# So many log bytes or dB above the target an attempt is to be.
-_AIM_SIZE, _AIM_PSNR = math.log(1.06), 0.12
-# Of the image, one pixel in so many makes a sample.
-SIZE_SHARE, PSNR_SHARE = 4, 6
-# By how much more a sample is off its own forecast than the image is, by train.forecast.
-SAMPLE_BYTES, SAMPLE_PSNR = -0.039, 0.019
 
-
-def to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, list[str]]:
+def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, list[str]]:
     """Return a file of an image of at most `max_bytes` bytes, and in words what it leaves out.
 
     Where a quality is high enough it takes at least 95 % of them. Raises TargetError if no file is
     as small.
     """
-    forecast = log_bytes(codec, prepared.pixels)
-    whole = Container(codec.header(prepared, QUALITIES), chunks_of(prepared))
-    wanted = min(max_bytes // 2, round(math.exp(forecast[-1])))
+    expected = forecast.log_bytes(codec, prepared.pixels)
+    wanted = min(max_bytes // 2, round(math.exp(expected[-1])))
+    whole = unpack(codec.pack(prepared, QUALITIES, b""))
     frame, notes = without_ballast(whole, max_bytes, wanted)
     space = room(frame, max_bytes)
     if space < 0:
         raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
     target = math.log(space or 1)
-    least, most, goal = target + LEAST_SIZE, target + MOST_SIZE, target + _AIM_SIZE
-    if part := sample(prepared, SIZE_SHARE):
-        own = log_bytes(codec, part.pixels) + SAMPLE_BYTES
-        forecast = sampled(forecast, own, size_attempts(codec, part), goal)
-    tried = _search(size_attempts(codec, prepared, target), forecast, least, most, goal)
-    longer = [each for each in tried if each.value > target]
-    best = max((each for each in tried if each.value <= target), key=_value, default=None)
-    if best is None or (best.value < least and longer):
-        best = min(longer, key=_value)
-    file = replace(frame, header=codec.header(prepared, best.quality), payload=best.payload)
-    return truncate(pack(file), max_bytes)[0], notes
+    attempts = _attempts(codec, prepared, SIZE, target, expected)
+    fitting = [attempt for attempt in attempts if attempt.value <= target]
+    longer = attempts[len(fitting) :]
+    enough = bool(fitting) and SIZE.is_met(fitting[-1].value - target)
+    best = longer[0] if longer and not enough else fitting[-1]
+    header = replace(frame.header, quality=best.quality)
+    return truncate(pack(replace(frame, header=header, payload=best.stream)), max_bytes)[0], notes
 
 
-def to_psnr(codec: Codec, prepared: Prepared, decibels: float) -> tuple[bytes, list[str]]:
-    """Return the smallest file of an image whose picture has so many dB or more, notes in words.
+def encode_to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes, list[str]]:
+    """Return the smallest file of an image whose picture has `psnr` dB or more, notes in words.
 
     In 8 bits, over all pixels and colours as they are stored. Where the best quality falls short,
     its file is returned, with a note.
     """
-    forecast = psnr(codec, prepared.pixels)
-    if part := sample(prepared, PSNR_SHARE):
-        own = psnr(codec, part.pixels) + SAMPLE_PSNR
-        forecast = sampled(forecast, own, psnr_attempts(codec, part), decibels + _AIM_PSNR)
-    measure = psnr_attempts(codec, prepared, decibels)
-    tried = _search(measure, forecast, decibels, decibels + SURPLUS, decibels + _AIM_PSNR)
-    reaching = [each for each in tried if each.value >= decibels]
+    attempts = _attempts(codec, prepared, PSNR, psnr, forecast.psnr(codec, prepared.pixels))
+    best = next((attempt for attempt in attempts if attempt.value >= psnr), attempts[-1])
     notes = []
-    if reaching:
-        best = min(reaching, key=_value)
-    else:
-        best = max(tried, key=_value)
-        notes = [f"{decibels:g} dB are out of reach, wrote {best.value:.2f} dB"]
-    container = Container(codec.header(prepared, best.quality), chunks_of(prepared), best.payload)
-    return pack(container), notes
+    if best.value < psnr:
+        notes = [f"{psnr:g} dB are out of reach, wrote {best.value:.2f} dB"]
+    return codec.pack(prepared, best.quality, best.stream), notes
 
 
-def _value(attempt: Attempt) -> float:
-    return attempt.value
-
-
-def sampled(forecast: Curve, own: Curve, measure: Measure, goal: float) -> Curve:
-    """Return the forecast shifted by what a sample is off its own near `goal`."""
-    quality = _nearest(forecast, goal)
-    shift: float = measure(quality).value - own[quality - 1]
-    return forecast + shift
-
-
-def _nearest(forecast: Curve, goal: float) -> int:
-    return 1 + int(np.abs(forecast - goal).argmin())
-
-
-def _search(
-    measure: Measure, forecast: Curve, least: float, most: float, goal: float
+def _attempts(
+    codec: Codec, prepared: Prepared, quantity: Quantity, target: float, expected: Curve
 ) -> list[Attempt]:
-    """Try qualities until one gives a value within `least` … `most`; return all, by rising quality.
+    """Return the attempts of a search that begins with a forecast and with what a sample gives."""
+    if picture := sample(prepared, quantity.share):
+        of_sample = quantity.forecast(codec, picture.pixels) + forecast.bias(codec, quantity.name)
+        measure = quantity.measuring(codec, picture)
+        expected = corrected(expected, of_sample, measure, target + quantity.aim)
+    return search(quantity, target, expected, quantity.measuring(codec, prepared))
 
-    The one tried is expected to be nearest to `goal`. What an attempt is off the forecast by is
-    expected of the other qualities too. Without a value in between, two qualities next to each
-    other were tried that it would lie between, or the last one there is.
-    """
-    tried: dict[int, Attempt] = {}
-    low, high = 1, QUALITIES
-    while low <= high:
-        quality = low - 1 + _nearest(forecast[low - 1 : high], goal)
-        attempt = tried[quality] = measure(quality)
-        if least <= attempt.value <= most:
-            break
-        forecast = forecast + attempt.value - forecast[quality - 1]
-        if attempt.value < least:
-            low = quality + 1
-        else:
-            high = quality - 1
-    return [tried[quality] for quality in sorted(tried)]
+
+def corrected(expected: Curve, of_sample: Curve, measure: Measure, aim: float) -> Curve:
+    """Return a forecast shifted by what a sample is off its own, near the value to aim at."""
+    quality = nearest(expected, aim)
+    shift: float = measure(quality, 0.0).value - of_sample[quality - 1]
+    return expected + shift
