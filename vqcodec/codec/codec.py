@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from vqcodec import weights
-from vqcodec.codec.decoder import Decoder, levels_shown, read_indices
+from vqcodec.codec.decoder import Decoder
 from vqcodec.codec.encoder import Encoded, encode
-from vqcodec.codec.pixels import reduced, tile_of
+from vqcodec.codec.pixels import tile_of
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Region, box, split
 from vqcodec.codec.tokens import Tokens
@@ -22,13 +22,12 @@ from vqcodec.errors import ModelError, UnknownModelError
 from vqcodec.fileformat.container import (
     DEFAULT_QUALITY,
     MAX_PIXELS,
-    ChunkTag,
     Container,
     Header,
     pack,
     unpack,
 )
-from vqcodec.fileformat.image import Pixels, Prepared, assemble, chunks_of, decode_alpha, prepare
+from vqcodec.fileformat.image import Pixels, Prepared, chunks_of, prepare
 from vqcodec.model.reach import margin
 from vqcodec.weights.store import Weights, load
 
@@ -46,7 +45,7 @@ class Codec:
         self.card: Mapping[str, Any] = loaded.card
         self._prior, self._tables = loaded.prior, loaded.tables
         self._network = loaded.network().to(device, dtype).eval()
-        self._decoder = Decoder(self._network)
+        self._decoder = Decoder(self._network, loaded.prior, loaded.tables)
         self.config = self._network.config
 
     @classmethod
@@ -126,24 +125,10 @@ class Codec:
         ValueError for another scale, or a scale and a region.
         """
         container = unpack(data, partial=partial, max_pixels=max_pixels)
-        header, chunks = container.header, container.chunks
-        rows, columns = box(region, header.width, header.height)
         if scale not in SCALES or (scale > 1 and region is not None):
             raise ValueError(f"cannot decode {region or 'an image'} at 1/{scale}")
-        profiler = profiler or Profiler()
-        tokens = self._read(container, levels_shown(self.config, scale), profiler)
-        pixels = self._decoder.render(tokens, region=region, scale=scale, profiler=profiler)
-        alpha = None
-        if ChunkTag.ALPHA in chunks:
-            alpha = decode_alpha(chunks[ChunkTag.ALPHA], header.width, header.height)
-            alpha = reduced(alpha[rows, columns], scale)
-        return assemble(
-            pixels,
-            gray=header.gray,
-            alpha=alpha,
-            icc=chunks.get(ChunkTag.ICC),
-            exif=chunks.get(ChunkTag.EXIF),
-        )
+        self._check(container.header.model_id)
+        return self._decoder.decode(container, region, scale, profiler or Profiler())
 
     def tokenize(self, image: Image.Image, *, quality: int = DEFAULT_QUALITY) -> Tokens:
         """Return the code indices of `image`, whose alpha and metadata are left out."""
@@ -154,14 +139,14 @@ class Codec:
     def render(self, tokens: Tokens) -> Image.Image:
         """Return the RGB image that tokens stand for; UnknownModelError if of other weights."""
         self._check(tokens.model_id)
-        profiler = Profiler()
-        return Image.fromarray(
-            self._decoder.render(tokens, region=None, scale=1, profiler=profiler)
-        )
+        rows, columns = box(None, tokens.width, tokens.height)
+        return Image.fromarray(self._decoder.render(tokens, rows, columns, 1, Profiler()))
 
     def file_tokens(self, data: bytes) -> Tokens:
         """Return the tokens that a .vqc file holds; raises as :meth:`decode` does."""
-        return self._read(unpack(data), len(self._prior.levels), Profiler())
+        container = unpack(data)
+        self._check(container.header.model_id)
+        return self._decoder.read(container, Profiler())
 
     def bits(self, tokens: Tokens) -> list[float]:
         """Return the cross-entropy of tokens under the learned prior, in bits, level by level.
@@ -188,13 +173,6 @@ class Codec:
             rows, columns = tile.inner
             x = tile_of(pixels, tile, stride, network.quality_weights(1))
             yield network.coefficients(x)[0, :, rows, columns], tile.rows.start, tile.columns.start
-
-    def _read(self, container: Container, levels: int, profiler: Profiler) -> Tokens:
-        header = container.header
-        self._check(header.model_id)
-        with profiler.stage("entropy"):
-            indices = read_indices(self._prior, self._tables, self.config, container, levels)
-        return Tokens(indices, header.width, header.height, header.quality, self.model_id)
 
     def _check(self, model_id: bytes) -> None:
         if model_id != self.model_id:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from vqcodec.codec.pixels import picture_of_means, reduced, show
@@ -11,31 +12,14 @@ from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Region, Tile, box, covering, release_memory, split
 from vqcodec.codec.tokens import Tokens
 from vqcodec.entropy import coder
-from vqcodec.entropy.prior import Indices, PriorNetwork, Symbols
+from vqcodec.entropy.prior import PriorNetwork, Symbols
 from vqcodec.entropy.tables import Tables
-from vqcodec.fileformat.container import Container
-from vqcodec.fileformat.image import Pixels
+from vqcodec.fileformat.container import ChunkTag, Container
+from vqcodec.fileformat.image import Pixels, assemble, decode_alpha
 from vqcodec.model.closed_loop import decode_level
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.reach import margin, reach
 from vqcodec.model.vqvae import VQVAE
-
-
-def read_indices(
-    prior: PriorNetwork, tables: Tables, config: Config, container: Container, levels: int
-) -> Indices:
-    """Return the indices of the first so many levels in a file's stream, as in `Tokens`.
-
-    Raises CorruptError for a stream that no encoder makes.
-    """
-    header = container.header
-    stream = coder.Decoder(tables, container.payload, partial=not container.whole_stream)
-
-    def code(number: int, _: int, classes: Symbols) -> Symbols:
-        return stream.get(number, classes)
-
-    grid = config.grid(0, header.height, header.width)
-    return prior.walk(header.quality, *grid, code, levels)
 
 
 def levels_shown(config: Config, scale: int) -> int:
@@ -53,22 +37,57 @@ def levels_shown(config: Config, scale: int) -> int:
 
 
 class Decoder:
-    """Makes pictures of indices; read-only, and so safe to be used by several threads."""
+    """Makes pictures of files and indices; read-only, and so safe to be used by several threads."""
 
-    def __init__(self, network: VQVAE) -> None:
+    def __init__(self, network: VQVAE, prior: PriorNetwork, tables: Tables) -> None:
         self._network = network
         self._sketch = network.without_picture_blocks()
         self._config = network.config
+        self._prior, self._tables = prior, tables
+
+    def read(self, container: Container, profiler: Profiler, levels: int | None = None) -> Tokens:
+        """Return the indices of the first so many levels in a file's stream, or of all.
+
+        Raises CorruptError for a stream that no encoder makes.
+        """
+        header = container.header
+        partial = not container.whole_stream
+        stream = coder.Decoder(self._tables, container.payload, partial=partial)
+
+        def code(number: int, _: int, classes: Symbols) -> Symbols:
+            return stream.get(number, classes)
+
+        grid = self._config.grid(0, header.height, header.width)
+        with profiler.stage("entropy"):
+            indices = self._prior.walk(header.quality, *grid, code, levels)
+        return Tokens(indices, header.width, header.height, header.quality, header.model_id)
+
+    def decode(
+        self, container: Container, region: Region | None, scale: int, profiler: Profiler
+    ) -> Image.Image:
+        """Return the image of a file, or a region of it, or the whole at 1/scale.
+
+        Raises CorruptError, and RegionError for a region beyond the image.
+        """
+        header, chunks = container.header, container.chunks
+        rows, columns = box(region, header.width, header.height)
+        tokens = self.read(container, profiler, levels_shown(self._config, scale))
+        pixels = self.render(tokens, rows, columns, scale, profiler)
+        alpha = None
+        if ChunkTag.ALPHA in chunks:
+            alpha = decode_alpha(chunks[ChunkTag.ALPHA], header.width, header.height)
+            alpha = reduced(alpha[rows, columns], scale)
+        icc, exif = chunks.get(ChunkTag.ICC), chunks.get(ChunkTag.EXIF)
+        return assemble(pixels, gray=header.gray, alpha=alpha, icc=icc, exif=exif)
 
     @torch.inference_mode()
     def render(
-        self, tokens: Tokens, *, region: Region | None, scale: int, profiler: Profiler
+        self, tokens: Tokens, rows: slice, columns: slice, scale: int, profiler: Profiler
     ) -> Pixels:
-        """Return the pixels of a region, or of the whole picture at 1/scale, uint8 `[H, W, 3]`.
+        """Return some pixels of the picture, or all at 1/scale, uint8 `[H, W, 3]`.
 
-        Tokens may lack the last levels. Raises RegionError for a region beyond the picture.
+        Tokens may lack the last levels.
         """
-        rows, columns = box(region, tokens.width, tokens.height)
         with profiler.stage("synthesis"):
             finest = self._config.scales[-1]
             network = self._network if scale == 1 else self._sketch

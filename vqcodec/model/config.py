@@ -27,11 +27,11 @@ class Config:
     the picture for the last, by the transform called `transforms[s]`. `channels[s]` counts the
     values of each level, and `phases[s]` the interleaved sets in which its positions are coded;
     `hidden` and `pixel_hidden` are widths of residual blocks, the latter of those on the picture:
-    in the loop, after the levels `picture_after` of the finest scale, at the end, and in the encoder if
-    there is a third. `groups`, one entry a level, holds (dimension, codewords, number) of its
-    codebooks; None means integers, the first stage of training. `gain_range` bounds by how much,
-    in nats, the gain follows the picture. With `classical` codebooks assign and learn as in the
-    plain VQ-VAE, for comparison.
+    in the loop, after the levels `picture_after` of the finest scale, at the end, and in the
+    encoder if there is a third. `groups`, one entry a level, holds (dimension, codewords, number)
+    of its codebooks; None means integers, the first stage of training. `gain_range` bounds by how
+    much, in nats, the gain follows the picture. With `classical` codebooks assign and learn as in
+    the plain VQ-VAE, for comparison.
     """
 
     lmbda_min: float = 0.0004

@@ -109,7 +109,7 @@ def load(info: ModelInfo) -> Weights:
 
 
 def _renamed(arrays: Mapping[str, NDArray[Any]], coarse: int) -> dict[str, NDArray[Any]]:
-    """Return the arrays as the code calls them, of a file with so many levels in its first scale."""
+    """Return the arrays as the code calls them; the first scale has so many `coarse` levels."""
 
     def level(match: re.Match[str]) -> str:
         return f"network.levels.{coarse * int(match[1]) + int(match[2])}."
