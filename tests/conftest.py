@@ -77,7 +77,8 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
     import torch
 
     from vqcodec.model.config import Config
-    from vqcodec.model.layers import Block, PixelBlock
+    from vqcodec.model.initialise import initialise
+    from vqcodec.model.layers import Block, PictureBlock
     from vqcodec.model.level import Level
     from vqcodec.model.prior import PriorPhase
     from vqcodec.model.vqvae import VQVAE
@@ -94,16 +95,16 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         model = VQVAE(config)
-        model.initialise(scenes[0].float() / 255)
+        initialise(model, scenes[0].float() / 255)
         for module in model.modules():
             if isinstance(module, PriorPhase):
                 module.update.weight.mul_(2)
                 torch.nn.init.normal_(module.head.weight, std=0.3)
             if isinstance(module, Level):
                 torch.nn.init.normal_(module.adapt.weight, std=0.02)
-            if isinstance(module, Block | PixelBlock):
+            if isinstance(module, Block | PictureBlock):
                 torch.nn.init.normal_(module.out.weight, std=0.01)
-        model.prior.upsample.weight.mul_(3)
+        model.prior.upsample[0].weight.mul_(3)
     return model.eval()
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from train import codebooks
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.codebooks import (
-    WORD_BOUNDS,
+    CODEWORD_BOUNDS,
     choose_groups,
     fit_tables,
     measure_ranges,
@@ -72,10 +72,10 @@ def test_channels_have_words_for_their_range_or_share_them_by_the_eight(
     alone, sparse = torch.split(ranges, [len(ranges) - shared, shared])
     words = [size for dim, size, count in groups if dim == 1 for _ in range(count)]
     for value, own in zip(alone.tolist(), words, strict=True):
-        assert own == next((size for size, bound in WORD_BOUNDS if value > bound), 16)
+        assert own == next((size for size, bound in CODEWORD_BOUNDS if value > bound), 16)
     assert {group[:2] for group in groups if group[0] > 1} <= {(8, 256)}
-    assert bool((sparse <= WORD_BOUNDS[-1][1]).all())
-    assert int((alone <= WORD_BOUNDS[-1][1]).sum()) < 8
+    assert bool((sparse <= CODEWORD_BOUNDS[-1][1]).all())
+    assert int((alone <= CODEWORD_BOUNDS[-1][1]).sum()) < 8
 
 
 def test_groups_of_known_ranges() -> None:
@@ -106,14 +106,14 @@ def driven(
     `orders` reorders the values of each level. Also return the picture.
     """
     generator = torch.Generator().manual_seed(1)
-    levels = [level.quantizer for level in model.all_levels()]
+    levels = [level.quantizer for level in model.levels]
     seen: list[tuple[Tensor, ...]] = []
 
     def drive(module: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> Any:
         seen.append(inputs)
         values = torch.randint(-9, 10, inputs[0].shape, generator=generator).float()
         if orders:
-            values = values[:, orders[levels.index(module)]]
+            values = values[..., orders[levels.index(module)]]
         return values, output[1]
 
     hooks = [quantizer.register_forward_hook(drive) for quantizer in levels]
@@ -128,10 +128,10 @@ def test_sorted_channels_are_the_same_network(tiny_integers: VQVAE, x: Tensor) -
     generator = torch.Generator().manual_seed(0)
     old = copy.deepcopy(tiny_integers)
     with torch.no_grad():
-        for level in old.all_levels():
+        for level in old.levels:
             for parameter in (level.log_gain.table, level.adapt.bias):
                 parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    counts = [len(level.take) for level in old.all_levels()]
+    counts = [len(level.project) for level in old.levels]
     ranges = [8.0 + torch.randperm(count, generator=generator) for count in counts]
     orders = [r.argsort(descending=True) for r in ranges]
     new = with_codebooks(old, ranges).eval()
@@ -144,7 +144,7 @@ def test_sorted_channels_are_the_same_network(tiny_integers: VQVAE, x: Tensor) -
     for number, own, others in zip(numbers, before, after, strict=True):
         assert own[2].std() > 0.01  # the classes
         for value, other in zip(own, others, strict=True):
-            torch.testing.assert_close(other, value[:, orders[number]], rtol=1e-4, atol=1e-3)
+            torch.testing.assert_close(other, value[..., orders[number]], rtol=1e-4, atol=1e-3)
 
 
 def test_sharing_words_costs_little(tiny_integers: VQVAE, scenes: Tensor, x: Tensor) -> None:
@@ -169,8 +169,8 @@ def test_fitted_tables_know_what_is_chosen(tiny_integers: VQVAE, scenes: Tensor,
     after = code(model, x, 60)
     assert bool((after.bits < 0.98 * before.bits).all())
     assert (psnr(after) - psnr(before)).abs().max() < 0.5
-    for level in model.all_levels():
-        assert all(bool(part.logits.isfinite().all()) for part in level.codebooks.parts)
+    for level in model.levels:
+        assert all(bool(part.logits.isfinite().all()) for part in level.codebooks.groups)
     assert not any(module._forward_hooks for module in model.modules())
 
 
@@ -224,7 +224,7 @@ def test_a_checkpoint_becomes_one_with_codebooks(
     assert state["step"] == 7
     model = VQVAE(Config.from_dict(state["config"]["model"]))
     model.load_state_dict(state["ema"])
-    assert all(isinstance(level.quantizer, CodebookQuantizer) for level in model.all_levels())
+    assert all(isinstance(level.quantizer, CodebookQuantizer) for level in model.levels)
     assert torch.equal(model.decoder[0].mix.weight, tiny_integers.decoder[0].mix.weight)
 
     again = Namespace(checkpoint=target, out=tmp_path / "c.pt", data=[folder], memory=1)

@@ -114,7 +114,7 @@ def test_there_and_back(
         image.putalpha(picture.getchannel("G").crop((0, 0, *size)))
     image = image.convert(mode)
     data = tiny_codec.encode(image, 60)
-    assert_same(tiny_codec.file_indices(data), tiny_codec.encode_indices(image, 60))
+    assert_same(tiny_codec.file_tokens(data), tiny_codec.encode_indices(image, 60))
     decoded = tiny_codec.decode(data)
     assert (decoded.size, decoded.mode) == (size, mode)
     if mode.endswith("A"):
@@ -160,7 +160,7 @@ def test_the_stream_is_as_short_as_the_tables_allow(
     tiny_weights: Path, tiny_codec: Codec, picture: Image.Image
 ) -> None:
     data = tiny_codec.encode(picture, 100)
-    ideal = ideal_bytes(tiny_weights, 100, picture.size, tiny_codec.file_indices(data))
+    ideal = ideal_bytes(tiny_weights, 100, picture.size, tiny_codec.file_tokens(data))
     assert ideal > 500
     assert len(unpack(data).payload) < 1.01 * ideal + 8
 
@@ -184,7 +184,7 @@ def test_arithmetic_has_no_part_in_what_a_file_holds(
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", onednn)
     with threads(count):
         codec = Codec.load(tiny_weights, "cpu", dtype)
-        assert_same(codec.file_indices(file), tiny_codec.encode_indices(picture, 70))
+        assert_same(codec.file_tokens(file), tiny_codec.encode_indices(picture, 70))
         decoded = codec.decode(file)
     difference = values(decoded) - values(tiny_codec.decode(file))
     assert np.abs(difference).max() <= 1
@@ -203,7 +203,7 @@ def test_a_file_made_in_another_precision_is_decodable(
         patched.setattr(torch.backends.mkldnn, "enabled", False)
         other = Codec.load(tiny_weights, "cpu", dtype)
         data, indices = other.encode(picture, 70), other.encode_indices(picture, 70)
-    assert_same(tiny_codec.file_indices(data), indices)
+    assert_same(tiny_codec.file_tokens(data), indices)
 
 
 # What is refused
@@ -233,7 +233,7 @@ def test_a_file_of_another_model_is_refused(tiny_codec: Codec, file: bytes) -> N
     with pytest.raises(UnknownModelError, match="01020304"):
         tiny_codec.decode(data)
     with pytest.raises(UnknownModelError, match="01020304"):
-        tiny_codec.file_indices(data)
+        tiny_codec.file_tokens(data)
     with pytest.raises(UnknownModelError, match="01020304"):
         vqcodec.decode(data)
 
@@ -312,7 +312,7 @@ def test_shipped_file_size_is_the_cross_entropy(codec: Codec, sample: Image.Imag
     data = codec.encode(sample, 70)
     assert 8 * len(data) > 0.2 * sample.width * sample.height  # below, the header counts for more
     path = weights.find(weights.DEFAULT).path
-    ideal = ideal_bytes(path, 70, sample.size, codec.file_indices(data))
+    ideal = ideal_bytes(path, 70, sample.size, codec.file_tokens(data))
     assert 0.95 * ideal < len(data) < 1.01 * ideal
 
 
@@ -325,7 +325,7 @@ def test_shipped_qualities_rise(codec: Codec, sample: Image.Image) -> None:
 
 def test_shipped_model_decodes_what_it_encodes(codec: Codec, sample: Image.Image) -> None:
     data = codec.encode(sample, 50)
-    assert_same(codec.file_indices(data), codec.encode_indices(sample, 50))
+    assert_same(codec.file_tokens(data), codec.encode_indices(sample, 50))
     assert len(data) < sample.width * sample.height / 8
     assert psnr(sample, codec.decode(data)) > 30
     assert vqcodec.decode(data, device="cpu").tobytes() == codec.decode(data).tobytes()
@@ -345,7 +345,7 @@ def test_shipped_model_keeps_gray_gray_and_alpha_exact(codec: Codec, sample: Ima
 
 def test_tokens_of_the_package_are_those_of_the_codec(codec: Codec, photo: Image.Image) -> None:
     tokens = vqcodec.encode_indices(photo, 40, device="cpu")
-    assert_same(tokens, codec.file_indices(codec.encode(photo, 40)))
+    assert_same(tokens, codec.file_tokens(codec.encode(photo, 40)))
     picture = vqcodec.decode_indices(tokens, photo.size, 40, device="cpu")
     assert picture.tobytes() == codec.decode(codec.encode(photo, 40)).tobytes()
 

@@ -61,7 +61,7 @@ def test_each_level_of_the_prior_counts_on_its_own_grid() -> None:
 
 
 def test_the_prior_of_a_weights_file(counted: Complexity, tiny_model: VQVAE) -> None:
-    symbols = [level.codebooks.symbols for level in tiny_model.all_levels()]
+    symbols = [level.codebooks.symbols for level in tiny_model.levels]
     # What the phases of each level read, times the share of the positions that they update.
     inputs = [3, 16 + 6, 3 + 16 + (16 + 4) * 3 // 4, 16 + 4 + (16 + 12) // 2]
     macs = COARSE * (16 + 2 * (6 + 8)) * 16 * 64
@@ -102,9 +102,9 @@ def test_the_closed_loop_scores_words_of_many_dimensions_and_follows_the_decoder
     macs = decoder_steps()
     for positions, levels in zip([COARSE, FINE], tiny_model.levels, strict=True):
         for level in levels:
-            macs += positions * 192 * len(level.take)
-            for codebooks in level.codebooks.parts:
-                count, words, dim = codebooks.words.shape
+            macs += positions * 192 * len(level.project)
+            for codebooks in level.codebooks.groups:
+                count, words, dim = codebooks.codewords.shape
                 if dim > 1:  # in one, a few words are looked up
                     macs += positions * count * words * (2 * dim + 17)
     assert counted.closed_loop == pytest.approx(macs / (1000 * WIDTH * HEIGHT), rel=2e-3)

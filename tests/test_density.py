@@ -234,7 +234,7 @@ def test_codes_cost_what_the_real_file_takes() -> None:
     with Image.open(Path(__file__).parents[1] / "samples" / "photo.png") as image:
         for quality in (30, 90):
             data = codec.encode(image, quality)
-            bits = codec.code_bits(codec.file_indices(data), image.size, quality)
+            bits = codec.code_bits(codec.file_tokens(data), image.size, quality)
             assert len(bits) == sum(map(len, codec.config.channels))
             assert min(bits) > 0
             assert sum(bits) == pytest.approx(8 * len(unpack(data).payload), rel=0.01)

@@ -23,8 +23,8 @@ from train.errors import TrainError
 from train.export import export, frequencies, integer_arrays
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
-from vqcodec.entropy.coder import FREQUENCY_BITS
 from vqcodec.entropy.prior import CLASSES
+from vqcodec.entropy.tables import FREQUENCY_BITS
 from vqcodec.errors import ModelError
 from vqcodec.model.config import Config
 from vqcodec.model.prior import magnitude
@@ -126,7 +126,7 @@ def test_the_prior_is_in_integers(tiny_weights: Path, tiny_model: VQVAE) -> None
 
 def test_words_as_the_prior_sees_them(tiny_model: VQVAE) -> None:
     arrays = integer_arrays(tiny_model)
-    words = tiny_model.levels[0][0].codebooks.parts[0].words.detach()
+    words = tiny_model.levels[0].codebooks.groups[0].codewords.detach()
     np.testing.assert_array_equal(arrays["prior.0.values.0"], words.round().clamp(-127, 127))
     seen = arrays["prior.0.magnitudes.0"]
     np.testing.assert_allclose(seen, magnitude(words) * 16, atol=0.51)
@@ -218,7 +218,7 @@ def reconfigured(**changes: Any) -> Callable[[Arrays, dict[str, str]], None]:
 DAMAGES = {
     "no network array": without("network.decoder.0.mix.weight"),
     "no prior array": without("prior.1.0.head.weight"),
-    "no upsample": without("prior.upsample.weight"),
+    "no upsample": without("prior.upsample.0.weight"),
     "no values": without("prior.0.values.0"),
     "no words": without("prior.0.magnitudes.0"),
     "no table": without("tables.1.0"),
@@ -285,5 +285,5 @@ def test_a_file_too_large_is_refused_before_it_is_read(
 
 def test_a_loaded_model_codes_an_image(tiny_codec: Codec) -> None:
     image = Image.new("RGB", (20, 10), (200, 30, 90))
-    decoded = np.asarray(tiny_codec.decode(tiny_codec.encode(image, 90))).astype(float)
+    decoded = np.asarray(tiny_codec.decode(tiny_codec.encode(image, quality=90))).astype(float)
     assert np.abs(decoded.mean((0, 1)) - (200, 30, 90)).max() < 12

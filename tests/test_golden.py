@@ -35,7 +35,7 @@ def same_indices(indices: Sequence[Sequence[NDArray[Any]]], name: str) -> None:
 
 def check(codec: Codec, name: str, *, off_by: int = 1) -> None:
     data = data_of(name)
-    same_indices(codec.file_indices(data), name)
+    same_indices(codec.file_tokens(data), name)
     picture = Image.open(FOLDER / f"{name}.png")
     decoded = codec.decode(data)
     assert (decoded.mode, decoded.size) == (picture.mode, picture.size)

@@ -15,14 +15,8 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from vqcodec.entropy import prior as network
-from vqcodec.entropy.prior import (
-    ACTIVATION_MAX,
-    CLASS_SHIFT,
-    CLASSES,
-    Indices,
-    Layer,
-    PriorNetwork,
-)
+from vqcodec.entropy.layer import ACTIVATION_MAX, Layer
+from vqcodec.entropy.prior import CLASS_SHIFT, CLASSES, Indices, PriorNetwork, Symbols
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.entropy.threads import one_blas_thread
 from vqcodec.errors import ModelError
@@ -35,8 +29,6 @@ if TYPE_CHECKING:
     from vqcodec.model.vqvae import VQVAE
 
 GRID = 2, 3
-
-Parts = list[NDArray[np.uint8]]
 
 
 def layer(weight: NDArray[Any], bias: NDArray[Any]) -> Layer:
@@ -69,8 +61,8 @@ class Call:
 
     number: int
     phase: int
-    classes: Parts
-    indices: Parts
+    classes: Symbols
+    indices: Symbols
 
 
 def random_walk(prior: PriorNetwork, seed: int, quality: int = 50) -> tuple[list[Call], Indices]:
@@ -78,7 +70,7 @@ def random_walk(prior: PriorNetwork, seed: int, quality: int = 50) -> tuple[list
     rng = np.random.default_rng(seed)
     calls: list[Call] = []
 
-    def code(number: int, phase: int, classes: Parts) -> Parts:
+    def code(number: int, phase: int, classes: Symbols) -> Symbols:
         indices = []
         for table, own in zip(prior.levels[number].magnitudes, classes, strict=True):
             draw = rng.integers(0, table.shape[1], own.shape) >> rng.integers(0, 8, own.shape)
@@ -90,13 +82,13 @@ def random_walk(prior: PriorNetwork, seed: int, quality: int = 50) -> tuple[list
 
 
 def classes_of(
-    prior: PriorNetwork, indices: list[Parts], quality: int = 50
+    prior: PriorNetwork, indices: list[Symbols], quality: int = 50
 ) -> list[NDArray[np.int64]]:
     """The classes that the prior gives to known indices of the phases on `GRID`."""
     rest = iter(indices)
     seen = []
 
-    def code(number: int, phase: int, classes: Parts) -> Parts:
+    def code(number: int, phase: int, classes: Symbols) -> Symbols:
         seen.append(flat(classes))
         return next(rest)
 
@@ -104,7 +96,7 @@ def classes_of(
     return seen
 
 
-def flat(parts: Parts) -> NDArray[np.int64]:
+def flat(parts: Symbols) -> NDArray[np.int64]:
     return np.concatenate([part.ravel() for part in parts]).astype(np.int64)
 
 
@@ -188,15 +180,15 @@ def test_weights_beyond_exact_arithmetic_are_refused() -> None:
 
 def test_phases_are_visited_coarse_to_fine(prior: PriorNetwork) -> None:
     calls, result = random_walk(prior, 0)
-    assert [level.scale for level in prior.levels] == [0, 0, 1, 1]
+    assert prior.scales == [range(2), range(2, 4)]
     assert [(call.number, call.phase) for call in calls] == [
         *((0, 0), (0, 1), (1, 0), (2, 0), (2, 1), (2, 2), (3, 0), (3, 1))
     ]
     for call in calls:
         level = prior.levels[call.number]
-        grid = [side * 8**level.scale for side in GRID]
+        grid = [side * 8 ** (call.number in prior.scales[1]) for side in GRID]
         positions = phase_positions(len(level.phases), call.phase, *grid)
-        assert [part.shape for part in call.classes] == [(n, len(positions)) for n in level.parts]
+        assert [part.shape for part in call.classes] == [(n, len(positions)) for n in level.groups]
         assert all(part.dtype == np.uint8 and part.max() < CLASSES for part in call.classes)
         for whole, part in zip(result[call.number], call.indices, strict=True):
             assert whole.dtype == np.uint8
@@ -281,7 +273,7 @@ def blas_threads() -> set[int]:
 def test_a_walk_is_on_one_blas_thread(prior: PriorNetwork) -> None:
     inside = []
 
-    def code(number: int, phase: int, classes: Parts) -> Parts:
+    def code(number: int, phase: int, classes: Symbols) -> Symbols:
         inside.append(blas_threads())
         return [np.zeros_like(part) for part in classes]
 
@@ -316,12 +308,14 @@ def test_the_integer_prior_is_the_one_that_was_trained(
     told, trained = iter(calls), []
 
     def tell(module: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> Any:
-        y, _, width = inputs
-        trained.append((width / ACTIVATION_UNIT).round().long().flatten().numpy() >> CLASS_SHIFT)
-        words = [torch.from_numpy(part.astype(np.int64)) for part in next(told).indices]
-        return module.lookup(words, *y.shape[2:]), output[1]
+        log_scale = inputs[2][0].T
+        trained.append(
+            (log_scale / ACTIVATION_UNIT).round().long().flatten().numpy() >> CLASS_SHIFT
+        )
+        chosen = [torch.from_numpy(group.astype(np.int64)) for group in next(told).indices]
+        return module.lookup(chosen, 1), output[1]
 
-    hooks = [level.codebooks.register_forward_hook(tell) for level in tiny_model.all_levels()]
+    hooks = [level.codebooks.register_forward_hook(tell) for level in tiny_model.levels]
     with torch.no_grad():
         x = torch.zeros(1, 3, *(64 * side for side in GRID))
         tiny_model(x, torch.tensor([float(quality)]))

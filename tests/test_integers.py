@@ -36,9 +36,9 @@ def test_words_become_integers_and_nothing_else_changes(
 ) -> None:
     model = with_integers(load(ModelInfo(tiny_weights)), 1, 1)
     assert model.config.groups is None
-    assert all(isinstance(level.quantizer, IntegerQuantizer) for level in model.all_levels())
-    for level, phases in zip(tiny_model.all_levels(), model.prior.levels, strict=True):
-        assert all(phase.head.out_channels == len(level.take) for phase in phases)
+    assert all(isinstance(level.quantizer, IntegerQuantizer) for level in model.levels)
+    for level, phases in zip(tiny_model.levels, model.prior.levels, strict=True):
+        assert all(phase.head.out_channels == len(level.project) for phase in phases)
     theirs = tiny_model.state_dict()
     for name, value in model.state_dict().items():
         if ".head." not in name and not name.endswith(".slope"):

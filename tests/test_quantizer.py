@@ -16,8 +16,7 @@ from vqcodec.model.quantizer import (
     Codebooks,
     IntegerQuantizer,
     integer_log_p,
-    log2_width,
-    small_words,
+    small_codewords,
 )
 
 GROUPS = ((1, 256, 2), (1, 16, 2), (2, 256, 3), (4, 256, 1), (8, 256, 1))
@@ -41,17 +40,18 @@ def random_codebooks(kind: type[CodebookQuantizer]) -> CodebookQuantizer:
 
 def inputs(channels: int, symbols: int, weight: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
     """Values of very different sizes, a price for each channel, and classes between the knots."""
-    y = torch.randn(3, channels, 4, 5) * torch.rand(3, channels, 1, 1) * 4
-    prices = weight * (0.5 + torch.rand(3, channels, 1, 1))
-    return y, prices, 8 * torch.rand(3, symbols, 4, 5)
+    y = torch.randn(3, channels, 20) * torch.rand(3, channels, 1) * 4
+    prices = weight * (0.5 + torch.rand(3, channels, 1))
+    log_scale = 8 * torch.rand(3, symbols, 20)
+    return y.transpose(1, 2), prices.transpose(1, 2), log_scale.transpose(1, 2)
 
 
 def best_costs(
-    codebooks: Codebooks, y: Tensor, weight: Tensor, width: Tensor, index: Tensor
+    codebooks: Codebooks, y: Tensor, weight: Tensor, log_scale: Tensor, index: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The cost in nats of the chosen words and the least of all words' costs, by brute force."""
-    error = (y[:, :, None] - codebooks.words[:, None]).double().square()
-    cost = (weight[:, :, None] * error).sum(-1) - codebooks.log_p(width)
+    error = (y[:, :, None] - codebooks.codewords[:, None]).double().square()
+    cost = (weight[:, :, None] * error).sum(-1) - codebooks.log_p(log_scale)
     return cost.gather(-1, index[..., None])[..., 0], cost.amin(-1)
 
 
@@ -63,34 +63,32 @@ both_kinds = pytest.mark.parametrize("kind", [CodebookQuantizer, ClassicalQuanti
 
 @torch.no_grad()
 def test_integer_is_the_cheaper_neighbour_and_bits_are_its_information() -> None:
-    y, weight, width = inputs(6, 6)
-    z_q, bits = IntegerQuantizer(6).eval()(y, weight, width)
+    y, weight, log_scale = inputs(6, 6)
+    z_q, bits = IntegerQuantizer(6).eval()(y, weight, log_scale)
     k = z_q.round()
     torch.testing.assert_close(z_q, k, rtol=0, atol=1e-5)
 
     def cost(word: Tensor) -> Tensor:
-        return weight * (y - word).square() - integer_log_p(word, log2_width(width))
+        return weight * (y - word).square() - integer_log_p(word, log_scale)
 
     neighbours = torch.minimum(cost(y.floor()), cost(y.floor() + 1))
     torch.testing.assert_close(cost(k), neighbours)
-    nats = -integer_log_p(k, log2_width(width))
-    torch.testing.assert_close(bits, nats.sum((1, 2, 3)) / math.log(2))
+    nats = -integer_log_p(k, log_scale)
+    torch.testing.assert_close(bits, nats.sum((1, 2)) / math.log(2))
 
 
 @torch.no_grad()
 def test_integers_end_at_127() -> None:
-    y = torch.tensor([-1e4, -126.9, 126.9, 1e4]).view(1, 4, 1, 1)
-    z_q, bits = IntegerQuantizer(4).eval()(
-        y, torch.full((1, 4, 1, 1), 6.0), torch.full_like(y, 8.0)
-    )
+    y = torch.tensor([-1e4, -126.9, 126.9, 1e4]).view(1, 1, 4)
+    z_q, bits = IntegerQuantizer(4).eval()(y, torch.full((1, 1, 4), 6.0), torch.full_like(y, 8.0))
     expected = torch.tensor([-RANGE, -RANGE, RANGE, RANGE], dtype=torch.float32)
     torch.testing.assert_close(z_q.flatten(), expected)
     assert bool(bits.isfinite())
 
 
 def test_values_beyond_the_integers_do_not_pull() -> None:
-    y = torch.tensor([-1e4, -126.9, 126.9, 1e4]).view(1, 4, 1, 1).requires_grad_()
-    z_q, bits = IntegerQuantizer(4)(y, torch.ones(1, 4, 1, 1), torch.full_like(y, 8.0))
+    y = torch.tensor([-1e4, -126.9, 126.9, 1e4]).view(1, 1, 4).requires_grad_()
+    z_q, bits = IntegerQuantizer(4)(y, torch.ones(1, 1, 4), torch.full_like(y, 8.0))
     assert z_q.flatten().tolist() == [-RANGE, -RANGE, RANGE, RANGE]
     (of_value,) = torch.autograd.grad(z_q.sum(), y, retain_graph=True)
     assert of_value.flatten().tolist() == [0, 1, 1, 0]
@@ -101,20 +99,20 @@ def test_values_beyond_the_integers_do_not_pull() -> None:
 @torch.no_grad()
 def test_integer_probabilities_sum_to_one_and_fall_away_from_zero() -> None:
     k = torch.arange(-RANGE, RANGE + 1.0)
-    for width in (0.0, 2.0, 4.0):
-        log_p = integer_log_p(k, log2_width(torch.tensor(width)))
+    for log_scale in (0.0, 2.0, 4.0):
+        log_p = integer_log_p(k, torch.tensor(log_scale))
         assert float(log_p.exp().sum()) == pytest.approx(1, abs=1e-3)
         assert torch.equal(log_p, log_p.flip(0))
         assert bool((log_p[RANGE:].diff() <= 0).all())
 
 
 def test_integers_train_by_rounding_and_a_rate_that_pulls_towards_zero() -> None:
-    y, weight, width = inputs(6, 6)
+    y, weight, log_scale = inputs(6, 6)
     y.requires_grad_()
-    z_q, bits = IntegerQuantizer(6)(y, weight, width)
+    z_q, bits = IntegerQuantizer(6)(y, weight, log_scale)
     torch.testing.assert_close(z_q, y.detach().round(), rtol=0, atol=1e-5)
-    nats = -integer_log_p(z_q.round(), log2_width(width))
-    torch.testing.assert_close(bits, nats.sum((1, 2, 3)) / math.log(2))
+    nats = -integer_log_p(z_q.round(), log_scale)
+    torch.testing.assert_close(bits, nats.sum((1, 2)) / math.log(2))
     (of_value,) = torch.autograd.grad(z_q.sum(), y, retain_graph=True)
     assert torch.equal(of_value, torch.ones_like(y))
     (of_rate,) = torch.autograd.grad(bits.sum(), y)
@@ -131,7 +129,7 @@ SIZES = [(1, 256), (1, 64), (1, 32), (1, 16), (2, 256), (4, 256), (8, 256)]
 
 @pytest.mark.parametrize(("dim", "count"), SIZES)
 def test_first_words_are_distinct_integer_points_with_zero_first(dim: int, count: int) -> None:
-    words = small_words(dim, count)
+    words = small_codewords(dim, count)
     assert words.shape == (count, dim)
     assert torch.equal(words, words.round())
     assert len(set(map(tuple, words.tolist()))) == count
@@ -140,7 +138,7 @@ def test_first_words_are_distinct_integer_points_with_zero_first(dim: int, count
 
 @pytest.mark.parametrize(("dim", "count"), SIZES)
 def test_most_first_words_are_the_points_of_smallest_length(dim: int, count: int) -> None:
-    lengths = small_words(dim, count)[: count - max(count // 8, 4 * dim)].abs().sum(1)
+    lengths = small_codewords(dim, count)[: count - max(count // 8, 4 * dim)].abs().sum(1)
     assert torch.equal(lengths, lengths.sort().values)
     shorter = int(lengths[-1]) - 1
     points = sum(math.comb(dim, k) * math.comb(shorter, k) * 2**k for k in range(dim + 1))
@@ -149,7 +147,7 @@ def test_most_first_words_are_the_points_of_smallest_length(dim: int, count: int
 
 @pytest.mark.parametrize(("dim", "count"), SIZES)
 def test_an_eighth_of_the_first_words_lies_far_out_on_the_axes(dim: int, count: int) -> None:
-    near, far = torch.split(small_words(dim, count), [count - count // 8, count // 8])
+    near, far = torch.split(small_codewords(dim, count), [count - count // 8, count // 8])
     assert bool(((far != 0).sum(1) == 1).all())
     assert near.abs().max() < far.abs().sum(1).min()
     assert float(far.abs().max()) <= RANGE + 1
@@ -171,11 +169,13 @@ def test_probabilities_are_normalised_and_their_tails_bounded() -> None:
 def test_tables_start_as_those_of_the_integers() -> None:
     codebooks = Codebooks(1, 256, 1)
     for knot in range(0, 11, 2):
-        width = torch.full((1, 1), knot / 2)
-        words = codebooks.words[0, :, 0]
-        theory = integer_log_p(words, log2_width(width[0, 0])).softmax(0)
+        log_scale = torch.full((1, 1), knot / 2)
+        words = codebooks.codewords[0, :, 0]
+        theory = integer_log_p(words, log_scale[0, 0]).softmax(0)
         # The tails of narrow classes are lifted, by less than a thousandth in all.
-        torch.testing.assert_close(codebooks.log_p(width)[0, 0].exp(), theory, rtol=0, atol=3e-3)
+        torch.testing.assert_close(
+            codebooks.log_p(log_scale)[0, 0].exp(), theory, rtol=0, atol=3e-3
+        )
 
 
 # Both quantizers with codebooks.
@@ -184,14 +184,14 @@ def test_tables_start_as_those_of_the_integers() -> None:
 @both_kinds
 def test_join_undoes_split(kind: type[CodebookQuantizer]) -> None:
     quantizer = kind(GROUPS)
-    y = torch.randn(3, CHANNELS, 4, 5)
+    y = torch.randn(3, 20, CHANNELS)
     parts = quantizer.split(y)
     expected = [(count, 60, dim) for dim, _, count in GROUPS]
     assert [tuple(part.shape) for part in parts] == expected
-    assert torch.equal(quantizer.join(parts, 4, 5), y)
+    assert torch.equal(quantizer.join(parts, 3), y)
     # A vector is consecutive channels at one position of one image.
-    assert torch.equal(parts[2][2, 20 + 7], y[1, 8:10, 1, 2])
-    symbols = quantizer.split_symbols(torch.arange(SYMBOLS).view(1, -1, 1, 1).expand(3, -1, 4, 5))
+    assert torch.equal(parts[2][2, 20 + 7], y[1, 7, 8:10])
+    symbols = quantizer.split_symbols(torch.arange(SYMBOLS).expand(3, 20, -1))
     assert [part[:, 0].tolist() for part in symbols] == [[0, 1], [2, 3], [4, 5, 6], [7], [8]]
 
 
@@ -199,16 +199,16 @@ def test_join_undoes_split(kind: type[CodebookQuantizer]) -> None:
 @torch.no_grad()
 def test_values_are_the_codewords_of_the_indices(kind: type[CodebookQuantizer]) -> None:
     quantizer = random_codebooks(kind)
-    y, weight, width = inputs(CHANNELS, SYMBOLS)
-    z_q, _ = quantizer(y, weight, width)
-    indices = quantizer.indices(y, weight, width)
+    y, weight, log_scale = inputs(CHANNELS, SYMBOLS)
+    z_q, _ = quantizer(y, weight, log_scale)
+    indices = quantizer.indices(y, weight, log_scale)
     assert quantizer.symbols == SYMBOLS == sum(len(index) for index in indices)
-    values = quantizer.lookup(indices, 4, 5)
+    values = quantizer.lookup(indices, 3)
     torch.testing.assert_close(z_q, values, rtol=0, atol=1e-5)
-    rows = zip(quantizer.parts, quantizer.split(values), indices, strict=True)
+    rows = zip(quantizer.groups, quantizer.split(values), indices, strict=True)
     for codebooks, part, index in rows:
         assert isinstance(codebooks, Codebooks)
-        for words, own, chosen in zip(codebooks.words, part, index, strict=True):
+        for words, own, chosen in zip(codebooks.codewords, part, index, strict=True):
             assert torch.equal(words[chosen], own)
 
 
@@ -218,27 +218,28 @@ def test_indices_do_not_depend_on_how_many_are_chosen_at_once(
     kind: type[CodebookQuantizer],
 ) -> None:
     quantizer = random_codebooks(kind)
-    y = 3 * torch.randn(1, CHANNELS, 80, 30)  # too many for one piece
-    weight, width = torch.full((1, CHANNELS, 1, 1), 2.0), 8 * torch.rand(1, SYMBOLS, 80, 30)
-    whole = quantizer.lookup(quantizer.indices(y, weight, width), 80, 30)
+    y = 3 * torch.randn(1, 80 * 30, CHANNELS)  # too many for one piece
+    weight, log_scale = torch.full((1, 1, CHANNELS), 2.0), 8 * torch.rand(1, 80 * 30, SYMBOLS)
+    whole = quantizer.lookup(quantizer.indices(y, weight, log_scale), 1)
     rows = []
     for i in range(80):
-        indices = quantizer.indices(y[:, :, i : i + 1], weight, width[:, :, i : i + 1])
-        rows.append(quantizer.lookup(indices, 1, 30))
-    assert float((whole == torch.cat(rows, 2)).float().mean()) > 0.999
+        row = slice(30 * i, 30 * (i + 1))
+        indices = quantizer.indices(y[:, row], weight, log_scale[:, row])
+        rows.append(quantizer.lookup(indices, 1))
+    assert float((whole == torch.cat(rows, 1)).float().mean()) > 0.999
 
 
 @both_kinds
 @torch.no_grad()
 def test_bits_are_the_information_of_the_indices(kind: type[CodebookQuantizer]) -> None:
     quantizer = random_codebooks(kind)
-    y, weight, width = inputs(CHANNELS, SYMBOLS)
-    _, bits = quantizer(y, weight, width)
+    y, weight, log_scale = inputs(CHANNELS, SYMBOLS)
+    _, bits = quantizer(y, weight, log_scale)
     expected = torch.zeros(3)
     rows = zip(
-        quantizer.parts,
-        quantizer.indices(y, weight, width),
-        quantizer.split_symbols(width),
+        quantizer.groups,
+        quantizer.indices(y, weight, log_scale),
+        quantizer.split_symbols(log_scale),
         strict=True,
     )
     for codebooks, index, classes in rows:
@@ -252,17 +253,17 @@ def test_bits_are_the_information_of_the_indices(kind: type[CodebookQuantizer]) 
 @both_kinds
 def test_prior_learns_from_the_indices(kind: type[CodebookQuantizer]) -> None:
     quantizer = random_codebooks(kind)
-    y, weight, width = inputs(CHANNELS, SYMBOLS)
-    width.requires_grad_()
-    _, bits = quantizer(y, weight, width)
+    y, weight, log_scale = inputs(CHANNELS, SYMBOLS)
+    log_scale.requires_grad_()
+    _, bits = quantizer(y, weight, log_scale)
     logits = [parameter for name, parameter in quantizer.named_parameters() if "logits" in name]
-    of_width, *of_logits = torch.autograd.grad(bits.sum(), [width, *logits])
+    of_width, *of_logits = torch.autograd.grad(bits.sum(), [log_scale, *logits])
     assert float(of_width.abs().max()) > 0
     with torch.no_grad():
-        width -= 0.01 * of_width / of_width.abs().max()
+        log_scale -= 0.01 * of_width / of_width.abs().max()
         for table, gradient in zip(logits, of_logits, strict=True):
             table.sub_(0.1 * gradient / gradient.abs().max())
-        assert float(quantizer(y, weight, width)[1].sum()) < float(bits.sum())
+        assert float(quantizer(y, weight, log_scale)[1].sum()) < float(bits.sum())
 
 
 # The entropy-constrained choice alone.
@@ -271,13 +272,13 @@ def test_prior_learns_from_the_indices(kind: type[CodebookQuantizer]) -> None:
 @torch.no_grad()
 def test_index_minimises_rate_and_distortion_by_brute_force() -> None:
     quantizer = random_codebooks(CodebookQuantizer)
-    y, weight, width = inputs(CHANNELS, SYMBOLS)
+    y, weight, log_scale = inputs(CHANNELS, SYMBOLS)
     rows = zip(
-        quantizer.parts,
+        quantizer.groups,
         quantizer.split(y),
         quantizer.split(weight.expand_as(y)),
-        quantizer.split_symbols(width),
-        quantizer.indices(y, weight, width),
+        quantizer.split_symbols(log_scale),
+        quantizer.indices(y, weight, log_scale),
         strict=True,
     )
     for codebooks, *own in rows:
@@ -290,23 +291,23 @@ def test_index_minimises_rate_and_distortion_by_brute_force() -> None:
 
 def test_rate_gradient_moves_values_towards_fewer_bits() -> None:
     quantizer = random_codebooks(CodebookQuantizer)
-    y, weight, width = inputs(CHANNELS, SYMBOLS, weight=0.5)
+    y, weight, log_scale = inputs(CHANNELS, SYMBOLS, weight=0.5)
     y.requires_grad_()
-    _, bits = quantizer(y, weight, width)
+    _, bits = quantizer(y, weight, log_scale)
     (gradient,) = torch.autograd.grad(bits.sum(), y)
     # Every image and every group feels its rate.
     for part in quantizer.split(gradient):
         assert float(part.abs().amax((1, 2)).min()) > 0
     with torch.no_grad():
-        _, fewer = quantizer(y - 0.5 * gradient, weight, width)
+        _, fewer = quantizer(y - 0.5 * gradient, weight, log_scale)
     assert bool((fewer < 0.99 * bits.detach()).all())
 
 
 def test_value_gradient_follows_the_values() -> None:
     quantizer = random_codebooks(CodebookQuantizer)
-    y, weight, width = inputs(CHANNELS, SYMBOLS)
+    y, weight, log_scale = inputs(CHANNELS, SYMBOLS)
     y.requires_grad_()
-    z_q, _ = quantizer(y, weight, width)
+    z_q, _ = quantizer(y, weight, log_scale)
     direction = torch.randn_like(y)
     (gradient,) = torch.autograd.grad((z_q * direction).sum(), y)
     # The posterior's Jacobian is a covariance, so it never turns a direction round.
@@ -320,11 +321,11 @@ def test_value_gradient_follows_the_values() -> None:
 @torch.no_grad()
 def test_search_in_one_dimension_finds_the_best_of_all_words(count: int, spread: float) -> None:
     codebooks = Codebooks(1, 64, count)
-    codebooks.words.add_(0.2 * torch.randn_like(codebooks.words))
+    codebooks.codewords.add_(0.2 * torch.randn_like(codebooks.codewords))
     codebooks.logits[:, 9:, 0] -= 0.5  # zero is not always the likeliest word
     y = spread * torch.randn(count, 4000, 1)
     weight = 1 + 20 * torch.rand(count, 4000, 1)
-    width = 8 * torch.rand(count, 4000)
-    best = codebooks.scores(y, weight, width).argmax(-1)
-    assert float((codebooks.search(y, weight, width) == best).float().mean()) > 0.999
+    log_scale = 8 * torch.rand(count, 4000)
+    best = codebooks.scores(y, weight, log_scale).argmax(-1)
+    assert float((codebooks.search(y, weight, log_scale) == best).float().mean()) > 0.999
     assert len(set(best.flatten().tolist())) > 4 * spread

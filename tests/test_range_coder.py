@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vqcodec.entropy.coder import FREQUENCY_BITS, Decoder, Encoder, FrequencyTables
+from vqcodec.entropy.coder import Counter, Decoder, Encoder
 from vqcodec.entropy.prior import CLASSES
+from vqcodec.entropy.tables import FREQUENCY_BITS, FrequencyTables
 from vqcodec.errors import CorruptError, ModelError
 
 WORDS = 256
@@ -48,11 +49,18 @@ def there_and_back(
     tables: FrequencyTables, classes: NDArray[np.uint8], indices: NDArray[np.uint8]
 ) -> bytes:
     """Code `indices`, require that they come back, and return the stream."""
-    encoder = Encoder()
-    encoder.put(tables, classes, indices)
+    encoder = Encoder([[tables]])
+    encoder.put(0, [classes], [indices])
     stream = encoder.finish()
-    np.testing.assert_array_equal(Decoder(stream).get(tables, classes), indices)
+    np.testing.assert_array_equal(read(tables, stream, classes), indices)
     return stream
+
+
+def read(
+    tables: FrequencyTables, stream: bytes, classes: NDArray[np.uint8], *, partial: bool = False
+) -> NDArray[np.uint8]:
+    (indices,) = Decoder([[tables]], stream, partial=partial).get(0, [classes])
+    return indices
 
 
 @pytest.mark.parametrize("damage", ["sum", "zero", "classes", "dimensions"])
@@ -77,12 +85,15 @@ def test_symbols_come_back_and_cost_what_the_tables_say(words: int) -> None:
     rng = np.random.default_rng(0)
     counts = random_counts(rng, 3, words)
     tables = FrequencyTables(counts)
-    assert tables.words == words
+    assert tables.codewords == words
     few = rng.choice(CLASSES, 9, replace=False)  # so that most classes are empty
     classes = rng.choice(few, (3, 4000)).astype(np.uint8)
     indices = drawn(rng, counts, classes)
     stream = there_and_back(tables, classes, indices)
     ideal = tables.bits(classes, indices).sum() / 8
+    counter = Counter([[tables]])
+    counter.put(0, [classes], [indices])
+    assert counter.bits.sum() / 8 == pytest.approx(ideal)
     assert 1000 < ideal < 10000
     assert ideal - 1 < len(stream) < 1.01 * ideal + 8
 
@@ -127,16 +138,35 @@ def test_the_likeliest_message_is_empty() -> None:
     assert there_and_back(tables, nothing, nothing) == b""
 
 
-def test_parts_follow_each_other_in_one_stream() -> None:
+def test_levels_and_groups_follow_each_other_in_one_stream() -> None:
     rng = np.random.default_rng(4)
-    tables = [random_tables(rng, codebooks) for codebooks in (1, 2, 3)]
-    parts = [rng.integers(0, CLASSES, (n, 50 * n)).astype(np.uint8) for n in (1, 2, 3)]
-    encoder = Encoder()
-    for own, classes in zip(tables, parts, strict=True):
-        encoder.put(own, classes, classes * 3)
-    decoder = Decoder(encoder.finish())
-    for own, classes in zip(tables, parts, strict=True):
-        np.testing.assert_array_equal(decoder.get(own, classes), classes * 3)
+    tables = [[random_tables(rng, 1), random_tables(rng, 2)], [random_tables(rng, 3)]]
+    levels = [
+        [rng.integers(0, CLASSES, (n, 50 * n)).astype(np.uint8) for n in counts]
+        for counts in ((1, 2), (3,))
+    ]
+    encoder = Encoder(tables)
+    for number, classes in enumerate(levels):
+        encoder.put(number, classes, [group * 3 for group in classes])
+    decoder = Decoder(tables, encoder.finish())
+    for number, classes in enumerate(levels):
+        for group, indices in zip(classes, decoder.get(number, classes), strict=True):
+            np.testing.assert_array_equal(indices, group * 3)
+
+
+def test_zeros_at_the_end_of_all_levels_are_not_counted() -> None:
+    rng = np.random.default_rng(8)
+    tables = [[random_tables(rng, 1)] for _ in range(3)]
+    classes = np.zeros((1, 4), np.uint8)
+    indices = [np.array([[5, 0, 7, 0]], np.uint8), np.zeros((1, 4), np.uint8)]
+    costs = [table.bits(classes, indices[0])[0] for (table,) in tables]
+    counter = Counter(tables)
+    counter.put(0, [classes], [indices[0]])
+    counter.put(1, [classes], [indices[1]])
+    np.testing.assert_allclose(counter.bits, [costs[0][:3].sum(), 0, 0])
+    counter.put(2, [classes], [indices[0]])
+    between = tables[1][0].bits(classes, indices[1]).sum()
+    np.testing.assert_allclose(counter.bits, [costs[0].sum(), between, costs[2][:3].sum()])
 
 
 def test_the_bytes_never_change() -> None:
@@ -161,12 +191,10 @@ def test_a_cut_stream_is_read_up_to_the_cut() -> None:
     tables = FrequencyTables(counts)
     classes = rng.integers(0, CLASSES, (20, 300)).astype(np.uint8)
     indices = drawn(rng, counts, classes)
-    encoder = Encoder()
-    encoder.put(tables, classes, indices)
-    stream = encoder.finish()
-    np.testing.assert_array_equal(Decoder(stream, partial=True).get(tables, classes), indices)
+    stream = there_and_back(tables, classes, indices)
+    np.testing.assert_array_equal(read(tables, stream, classes, partial=True), indices)
     for cut in range(0, len(stream), 97):
-        part = Decoder(stream[:cut], partial=True).get(tables, classes)
+        part = read(tables, stream[:cut], classes, partial=True)
         right = (part == indices).all(1)
         whole = int(cut / len(stream) * 20)
         assert right[: max(0, whole - 1)].all()
@@ -180,7 +208,7 @@ def test_random_bytes_are_indices_or_an_error() -> None:
     refused = 0
     for _ in range(30):
         try:
-            indices = Decoder(rng.bytes(50)).get(tables, classes)
+            indices = read(tables, rng.bytes(50), classes)
             assert indices.shape == classes.shape
         except CorruptError:
             refused += 1

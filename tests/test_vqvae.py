@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from vqcodec.model.classical import ClassicalQuantizer
-from vqcodec.model.config import CHANNELS, Config
+from vqcodec.model.config import Config
+from vqcodec.model.initialise import initialise
 from vqcodec.model.layers import (
     KNOTS,
     QUALITIES,
     Block,
     add_at,
+    columns_of,
     log_step_gain,
     quality_weights,
-    select,
 )
 from vqcodec.model.level import Level
 from vqcodec.model.vqvae import VQVAE, Output
@@ -38,6 +39,7 @@ INTEGERS = Config(
     prior_width=6,
     prior_head=6,
 )
+CHANNELS = INTEGERS.state_channels(1)
 CODEBOOKS = dataclasses.replace(
     INTEGERS,
     groups=(
@@ -76,7 +78,7 @@ def code(model: VQVAE, x: Tensor, quality: float) -> Output:
 def fitted(x: Tensor) -> VQVAE:
     """An untrained network, fitted to `x`, as it is when files are coded."""
     model = VQVAE(INTEGERS)
-    model.initialise(x)
+    initialise(model, x)
     return model.eval()
 
 
@@ -156,7 +158,7 @@ def test_gradient_reaches_every_parameter(config: Config, x: Tensor) -> None:
         if parameter.grad is None or not parameter.grad.any()
     ]
     # The state is zero before the first level: there is no activity for its gain to follow.
-    assert without == ["levels.0.0.adapt.weight"]
+    assert without == ["levels.0.adapt.weight"]
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)
 
@@ -166,7 +168,7 @@ def test_levels_are_coded_coarse_to_fine(x: Tensor) -> None:
     """What a level holds does not depend on those after it."""
     model = fitted(x)
     before = code(model, x, 60.0).phase_bits
-    model.levels[1][0].take.zero_()
+    model.levels[2].project.zero_()
     after = code(model, x, 60.0).phase_bits
     torch.testing.assert_close(before[:, :2], after[:, :2])
     assert bool((after[:, 2:5].sum(1) < 0.5 * before[:, 2:5].sum(1)).all())
@@ -177,7 +179,7 @@ def test_levels_are_coded_coarse_to_fine(x: Tensor) -> None:
 def test_what_follows_a_phase_changes_the_next_ones_alone(x: Tensor, phase: int) -> None:
     model = fitted(x)
     before = code(model, x, 90.0).phase_bits
-    torch.nn.init.normal_(model.levels[1][0].refine[phase].out.weight, std=0.3)
+    torch.nn.init.normal_(model.levels[2].refine[phase].out.weight, std=0.3)
     after = code(model, x, 90.0).phase_bits
     column = 2 + phase
     assert torch.equal(before[:, : column + 1], after[:, : column + 1])
@@ -194,7 +196,7 @@ def widths(model: VQVAE, x: Tensor, seeds: Sequence[int]) -> list[Tensor]:
         result.append(inputs[2])
         return 9 * values, output[1]
 
-    for level in model.all_levels():
+    for level in model.levels:
         level.quantizer.register_forward_hook(note)
     code(model, x, 60.0)
     return result
@@ -254,7 +256,7 @@ def test_the_state_is_sharpened_after_the_second_and_the_fourth_fine_level() -> 
     t = torch.randn(1, CHANNELS, 2, 3)
     changing = [
         (number, phase)
-        for number, level in enumerate(model.all_levels())
+        for number, level in enumerate(model.levels)
         for phase in range(len(level.refine))
         if not torch.equal(model.refined(t, weights, number, phase), t)
     ]
@@ -278,7 +280,7 @@ def test_a_picture_in_strips_is_the_same(height: int) -> None:
 
 def random_level(phases: int) -> Level:
     """A level whose refinements do something."""
-    level = Level(INTEGERS, 0, (5, phases, 6), None)
+    level = Level(INTEGERS, 0, (CHANNELS, 5, phases, 6), None)
     for block in level.refine:
         torch.nn.init.normal_(block.out.weight, std=0.3)
     return level
@@ -307,8 +309,8 @@ def test_phases_are_selected_and_put_back_in_their_places(
     total = torch.zeros_like(x)
     for phase in range(phases):
         positions = level.positions(phase, x)
-        columns = select(x, positions)
-        assert torch.equal(columns.flatten(2), x.flatten(2)[..., positions])
+        columns = columns_of(x, positions)
+        assert torch.equal(columns, x.flatten(2)[..., positions].transpose(1, 2))
         total = add_at(total, columns, positions)
     # Every position is in one phase.
     assert torch.equal(total, x)
@@ -318,22 +320,22 @@ def test_phases_are_selected_and_put_back_in_their_places(
 def test_gain_starts_as_the_table_and_follows_the_activity_of_the_state() -> None:
     level, weights = random_level(1), quality_weights(torch.tensor([20.0, 80.0]))
     torch.nn.init.normal_(level.log_gain.table)
-    table = level.log_gain(weights).exp()
-    t = torch.randn(2, CHANNELS, 3, 4)
-    t[:, :, 1, 2] = 0  # where nothing happens
-    torch.testing.assert_close(level.gain(t, weights), table.expand(2, 5, 3, 4))
+    table = level.log_gain.on_columns(weights).exp()
+    t = torch.randn(2, 12, CHANNELS)
+    t[:, 6] = 0  # where nothing happens
+    torch.testing.assert_close(level.gain(t, weights), table.expand(2, 12, 5))
     level.adapt.weight.fill_(-0.001)
     calm, busy = (level.gain(state, weights) / table for state in (t, 3 * t))
-    flat = torch.zeros(3, 4, dtype=torch.bool)
-    flat[1, 2] = True
-    for lower, higher in ((calm, torch.ones(2, 5, 3, 4)), (busy, calm)):
-        torch.testing.assert_close(lower[..., flat], higher[..., flat])
-        assert bool((lower < 0.99 * higher)[..., ~flat].all())
+    flat = torch.zeros(12, dtype=torch.bool)
+    flat[6] = True
+    for lower, higher in ((calm, torch.ones(2, 12, 5)), (busy, calm)):
+        torch.testing.assert_close(lower[:, flat], higher[:, flat])
+        assert bool((lower < 0.99 * higher)[:, ~flat].all())
     torch.testing.assert_close(level.gain(-t, weights), level.gain(t, weights))
     # The steps of any state are within a factor of those of the table.
     level.adapt.weight.fill_(-100)
-    limit = (table / math.e).expand(2, 5, 3, 4)
-    torch.testing.assert_close(level.gain(t, weights)[..., 0], limit[..., 0])
+    limit = (table / math.e).expand(2, 12, 5)
+    torch.testing.assert_close(level.gain(t, weights)[:, 0], limit[:, 0])
 
 
 @all_kinds
@@ -346,12 +348,15 @@ def test_config_survives_json(config: Config) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
-        ("channels", [[10**9]], ValueError),
-        ("hidden", [[96] * 300], ValueError),
+        ("channels", [[10**9], [4]], ValueError),
+        ("hidden", [[96] * 300, [4]], ValueError),
         ("prior_width", 0, ValueError),
         ("pixel_hidden", [32] * 40, ValueError),
         ("groups", [[[8, 10**6, 1]]], ValueError),
         ("phases", [["3"]], TypeError),
+        ("strides", [16, 16, 16], ValueError),
+        ("strides", [8, 8, 8], ValueError),
+        ("transforms", ["lapped", "wavelet"], ValueError),
     ],
 )
 def test_config_refuses_sizes_that_would_fill_the_memory(

@@ -68,7 +68,7 @@ def measure_ranges(model: VQVAE, batches: Tensor) -> list[Tensor]:
     seen: dict[nn.Module, list[Tensor]] = {}
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], _: object) -> None:
-        seen.setdefault(module, []).append(inputs[0].abs().transpose(0, 1).flatten(1))
+        seen.setdefault(module, []).append(inputs[0].abs().flatten(0, 1).T)
 
     _watch_quantizers(model, note, batches, lambda size: torch.full((size,), RANGE_QUALITY))
     values = [torch.cat(seen[level.quantizer], 1) for level in model.levels]

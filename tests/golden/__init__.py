@@ -97,7 +97,7 @@ def regenerate(codec: Codec) -> None:
         decoded = codec.decode(data)
         decoded.info.clear()
         decoded.save(FOLDER / f"{case.name}.png", optimize=True)
-        for level, parts in enumerate(codec.file_indices(data)):
+        for level, parts in enumerate(codec.file_tokens(data)):
             for number, part in enumerate(parts):
                 arrays[f"{case.name}.{level}.{number}"] = part
     np.savez_compressed(INDICES, **arrays)  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import accumulate, pairwise
 
 from torch import Tensor
@@ -52,7 +51,7 @@ class Config:
     groups: tuple[Groups, ...] | None = None
     classical: bool = False
 
-    @cached_property
+    @property
     def scales(self) -> tuple[range, ...]:
         """The numbers of each scale's levels, counted through all scales."""
         bounds = accumulate(map(len, self.channels), initial=0)
