@@ -19,7 +19,7 @@ from PIL import Image
 import vqcodec
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
-from vqcodec.entropy.prior import Indices
+from vqcodec.entropy.prior import Indices, Symbols
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import (
     CorruptError,
@@ -51,7 +51,7 @@ def picture(scenes: Tensor) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def file(tiny_codec: Codec, picture: Image.Image) -> bytes:
-    return tiny_codec.encode(picture, 70)
+    return tiny_codec.encode(picture, quality=70)
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +90,14 @@ def ideal_bytes(model: Path, quality: int, size: tuple[int, int], indices: Indic
     width, height = (-(-side // 64) for side in size)
     bits = 0.0
 
-    def code(number: int, phase: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    def code(number: int, phase: int, classes: Symbols) -> Symbols:
         nonlocal bits
-        level = loaded.prior.levels[number]
-        grid = height * 8**level.scale, width * 8**level.scale
-        positions = phase_positions(len(level.phases), phase, *grid)
-        chosen = [part[:, positions] for part in indices[number]]
-        for tables, own, part in zip(loaded.tables[number], classes, chosen, strict=True):
-            bits += float(tables.bits(own, part).sum())
+        finer = 8 ** (number in loaded.prior.scales[1])
+        phases = len(loaded.prior.levels[number].phases)
+        positions = phase_positions(phases, phase, height * finer, width * finer)
+        chosen = [group[:, positions] for group in indices[number]]
+        for tables, group, symbols in zip(loaded.tables[number], classes, chosen, strict=True):
+            bits += float(tables.bits(group, symbols).sum())
         return chosen
 
     loaded.prior.walk(quality, height, width, code)
@@ -113,8 +113,10 @@ def test_there_and_back(
     if mode.endswith("A"):
         image.putalpha(picture.getchannel("G").crop((0, 0, *size)))
     image = image.convert(mode)
-    data = tiny_codec.encode(image, 60)
-    assert_same(tiny_codec.file_tokens(data), tiny_codec.encode_indices(image, 60))
+    data = tiny_codec.encode(image, quality=60)
+    assert_same(
+        tiny_codec.file_tokens(data).indices, tiny_codec.tokenize(image, quality=60).indices
+    )
     decoded = tiny_codec.decode(data)
     assert (decoded.size, decoded.mode) == (size, mode)
     if mode.endswith("A"):
@@ -122,8 +124,8 @@ def test_there_and_back(
 
 
 def test_the_indices_are_the_image(tiny_codec: Codec, picture: Image.Image, file: bytes) -> None:
-    indices = tiny_codec.encode_indices(picture, 70)
-    decoded = tiny_codec.decode_indices(indices, picture.size, 70)
+    tokens = tiny_codec.tokenize(picture, quality=70)
+    decoded, indices = tiny_codec.render(tokens), tokens.indices
     np.testing.assert_array_equal(values(decoded), values(tiny_codec.decode(file)))
     assert [part.shape[1] for level in indices for part in level[:1]] == [
         6 * 64**scale for scale in (0, 0, 1, 1)
@@ -145,22 +147,22 @@ def test_a_file_is_as_short_and_as_good_as_training_sees_it(
     with torch.no_grad():
         out = tiny_model(pixels[None].float() / 255, torch.tensor([float(quality)]))
     picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    data = tiny_codec.encode(picture, quality)
+    data = tiny_codec.encode(picture, quality=quality)
     assert 8 * len(unpack(data).payload) == pytest.approx(float(out.bits), rel=0.05)
     trained = -10 * float(out.mse.log10())
     assert psnr(picture, tiny_codec.decode(data)) == pytest.approx(trained, abs=0.1)
 
 
 def test_qualities_differ_in_bytes(tiny_codec: Codec, picture: Image.Image) -> None:
-    sizes = [len(tiny_codec.encode(picture, quality)) for quality in (1, 50, 100)]
+    sizes = [len(tiny_codec.encode(picture, quality=quality)) for quality in (1, 50, 100)]
     assert sizes[0] < sizes[1] < sizes[2]
 
 
 def test_the_stream_is_as_short_as_the_tables_allow(
     tiny_weights: Path, tiny_codec: Codec, picture: Image.Image
 ) -> None:
-    data = tiny_codec.encode(picture, 100)
-    ideal = ideal_bytes(tiny_weights, 100, picture.size, tiny_codec.file_tokens(data))
+    data = tiny_codec.encode(picture, quality=100)
+    ideal = ideal_bytes(tiny_weights, 100, picture.size, tiny_codec.file_tokens(data).indices)
     assert ideal > 500
     assert len(unpack(data).payload) < 1.01 * ideal + 8
 
@@ -184,7 +186,9 @@ def test_arithmetic_has_no_part_in_what_a_file_holds(
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", onednn)
     with threads(count):
         codec = Codec.load(tiny_weights, "cpu", dtype)
-        assert_same(codec.file_tokens(file), tiny_codec.encode_indices(picture, 70))
+        assert_same(
+            codec.file_tokens(file).indices, tiny_codec.tokenize(picture, quality=70).indices
+        )
         decoded = codec.decode(file)
     difference = values(decoded) - values(tiny_codec.decode(file))
     assert np.abs(difference).max() <= 1
@@ -202,8 +206,11 @@ def test_a_file_made_in_another_precision_is_decodable(
     with monkeypatch.context() as patched:
         patched.setattr(torch.backends.mkldnn, "enabled", False)
         other = Codec.load(tiny_weights, "cpu", dtype)
-        data, indices = other.encode(picture, 70), other.encode_indices(picture, 70)
-    assert_same(tiny_codec.file_tokens(data), indices)
+        data, indices = (
+            other.encode(picture, quality=70),
+            other.tokenize(picture, quality=70).indices,
+        )
+    assert_same(tiny_codec.file_tokens(data).indices, indices)
 
 
 # What is refused
@@ -214,9 +221,9 @@ def test_a_quality_out_of_range_is_refused(
     tiny_codec: Codec, picture: Image.Image, quality: int
 ) -> None:
     with pytest.raises(ValueError, match="not within"):
-        tiny_codec.encode(picture, quality)
+        tiny_codec.encode(picture, quality=quality)
     with pytest.raises(ValueError, match="not within"):
-        tiny_codec.encode_indices(picture, quality)
+        tiny_codec.tokenize(picture, quality=quality)
 
 
 def test_an_image_beyond_the_limits_is_refused(tiny_codec: Codec) -> None:
@@ -266,7 +273,7 @@ def test_a_truncated_file_gives_what_it_holds_if_that_is_asked_for(
     tiny_codec: Codec, scenes: Tensor
 ) -> None:
     picture = Image.fromarray(scenes[1, 0].permute(1, 2, 0).tile(2, 2, 1).numpy())
-    data = tiny_codec.encode(picture, 100)
+    data = tiny_codec.encode(picture, quality=100)
     start = data.index(unpack(data).payload)
     cuts = range(start, len(data) - 4, (len(data) - start) // 12)
     distances = [psnr(picture, tiny_codec.decode(data[:cut], partial=True)) for cut in cuts]
@@ -282,7 +289,7 @@ def test_a_truncated_file_gives_what_it_holds_if_that_is_asked_for(
 def test_the_functions_take_a_model_by_path(
     tiny_weights: Path, tiny_codec: Codec, picture: Image.Image, file: bytes
 ) -> None:
-    assert vqcodec.encode(picture, 70, model=tiny_weights, device="cpu") == file
+    assert vqcodec.encode(picture, quality=70, model=tiny_weights, device="cpu") == file
     decoded = vqcodec.decode(file, model=tiny_weights, device="cpu")
     assert decoded.tobytes() == tiny_codec.decode(file).tobytes()
 
@@ -309,23 +316,23 @@ def test_everything_in_all_exists_and_nothing_else() -> None:
 
 
 def test_shipped_file_size_is_the_cross_entropy(codec: Codec, sample: Image.Image) -> None:
-    data = codec.encode(sample, 70)
+    data = codec.encode(sample, quality=70)
     assert 8 * len(data) > 0.2 * sample.width * sample.height  # below, the header counts for more
     path = weights.find(weights.DEFAULT).path
-    ideal = ideal_bytes(path, 70, sample.size, codec.file_tokens(data))
+    ideal = ideal_bytes(path, 70, sample.size, codec.file_tokens(data).indices)
     assert 0.95 * ideal < len(data) < 1.01 * ideal
 
 
 def test_shipped_qualities_rise(codec: Codec, sample: Image.Image) -> None:
-    files = [codec.encode(sample, quality) for quality in (10, 30, 50, 70, 90)]
+    files = [codec.encode(sample, quality=quality) for quality in (10, 30, 50, 70, 90)]
     assert (np.diff([len(data) for data in files]) > 0).all()
     distances = [psnr(sample, codec.decode(data)) for data in files]
     assert (np.diff(distances) >= 0).all(), distances
 
 
 def test_shipped_model_decodes_what_it_encodes(codec: Codec, sample: Image.Image) -> None:
-    data = codec.encode(sample, 50)
-    assert_same(codec.file_tokens(data), codec.encode_indices(sample, 50))
+    data = codec.encode(sample, quality=50)
+    assert_same(codec.file_tokens(data).indices, codec.tokenize(sample, quality=50).indices)
     assert len(data) < sample.width * sample.height / 8
     assert psnr(sample, codec.decode(data)) > 30
     assert vqcodec.decode(data, device="cpu").tobytes() == codec.decode(data).tobytes()
@@ -343,18 +350,23 @@ def test_shipped_model_keeps_gray_gray_and_alpha_exact(codec: Codec, sample: Ima
     assert decoded.getchannel("A").tobytes() == alpha.tobytes()
 
 
-def test_tokens_of_the_package_are_those_of_the_codec(codec: Codec, photo: Image.Image) -> None:
-    tokens = vqcodec.encode_indices(photo, 40, device="cpu")
-    assert_same(tokens, codec.file_tokens(codec.encode(photo, 40)))
-    picture = vqcodec.decode_indices(tokens, photo.size, 40, device="cpu")
-    assert picture.tobytes() == codec.decode(codec.encode(photo, 40)).tobytes()
+def test_tokens_know_what_they_are_of(codec: Codec, photo: Image.Image) -> None:
+    tokens = vqcodec.tokenize(photo, quality=40, device="cpu")
+    file = codec.file_tokens(codec.encode(photo, quality=40))
+    assert_same(tokens.indices, file.indices)
+    for found in (tokens, file):
+        assert (found.width, found.height, found.quality) == (*photo.size, 40)
+        assert found.model_id == codec.model_id
+    picture = vqcodec.render(tokens, device="cpu")
+    assert picture.tobytes() == codec.decode(codec.encode(photo, quality=40)).tobytes()
 
 
-def test_a_batch_is_its_images_one_by_one(tiny_codec: Codec, photo: Image.Image) -> None:
-    images = [photo, photo.convert("L"), photo.crop((0, 0, 20, 70))]
-    files = tiny_codec.encode_batch(images, 30)
-    assert files == [tiny_codec.encode(image, 30) for image in images]
-    assert [image.size for image in tiny_codec.decode_batch(files)] == [i.size for i in images]
+def test_tokens_of_another_model_are_refused(tiny_codec: Codec, picture: Image.Image) -> None:
+    tokens = replace(tiny_codec.tokenize(picture, quality=40), model_id=b"\1\2\3\4")
+    with pytest.raises(UnknownModelError, match="01020304"):
+        tiny_codec.render(tokens)
+    with pytest.raises(UnknownModelError, match="01020304"):
+        tiny_codec.bits(tokens)
 
 
 def test_loading_a_model_does_not_import_torchs_compiler(tiny_weights: Path) -> None:

@@ -233,8 +233,8 @@ def test_codes_cost_what_the_real_file_takes() -> None:
     codec = Codec.load(device="cpu")
     with Image.open(Path(__file__).parents[1] / "samples" / "photo.png") as image:
         for quality in (30, 90):
-            data = codec.encode(image, quality)
-            bits = codec.code_bits(codec.file_tokens(data), image.size, quality)
+            data = codec.encode(image, quality=quality)
+            bits = codec.bits(codec.file_tokens(data))
             assert len(bits) == sum(map(len, codec.config.channels))
             assert min(bits) > 0
             assert sum(bits) == pytest.approx(8 * len(unpack(data).payload), rel=0.01)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
-from train.forecast import QUALITIES, enlarged, fitted, joined, reached
+from train.forecast import QUALITIES, enlarged, fitted, joined, main, reached
 from vqcodec.codec.codec import Codec
 from vqcodec.fileformat.image import prepare
-from vqcodec.rate_control.attempts import psnr_attempts, size_attempts
-from vqcodec.rate_control.forecast import FEATURES, Squares, activity, log_bytes, psnr, squares
+from vqcodec.rate_control.forecast import FEATURES, Squares, activity, squares
+from vqcodec.rate_control.targets import PSNR, SIZE
+from vqcodec.weights import ModelInfo
 
 
 def noise(height: int, width: int, amount: float) -> Image.Image:
@@ -38,22 +42,22 @@ def test_the_bits_of_padding_count_and_its_errors_do_not(codec: Codec) -> None:
     seen = squares(codec, pixels, (64, 72))
     assert seen.pixels.tolist() == [64 * 64, 64 * 8]
     padded = np.pad(pixels, ((0, 0), (0, 56), (0, 0)), "edge")
-    assert np.array_equal(log_bytes(codec, pixels), log_bytes(codec, padded))
-    assert (psnr(codec, pixels) < psnr(codec, padded)).all()
+    assert np.array_equal(SIZE.forecast(codec, pixels), SIZE.forecast(codec, padded))
+    assert (PSNR.forecast(codec, pixels) < PSNR.forecast(codec, padded)).all()
 
 
 def test_tiles_make_no_difference(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.array(noise(320, 448, 30))
-    whole = psnr(codec, pixels)
+    whole = PSNR.forecast(codec, pixels)
     monkeypatch.setattr("vqcodec.codec.tiles.ONE_TILE", 0)
     monkeypatch.setattr("vqcodec.codec.tiles.SIDE", 15)
-    assert psnr(codec, pixels) == pytest.approx(whole, abs=1e-3)
+    assert PSNR.forecast(codec, pixels) == pytest.approx(whole, abs=1e-3)
 
 
 def test_more_is_expected_of_higher_qualities(codec: Codec) -> None:
     pixels = np.array(noise(64, 64, 40))
-    for forecast in (log_bytes, psnr):
-        assert (np.diff(forecast(codec, pixels)) > 0).all()
+    for quantity in (SIZE, PSNR):
+        assert (np.diff(quantity.forecast(codec, pixels)) > 0).all()
 
 
 def test_activity_is_how_much_neighbours_differ() -> None:
@@ -78,10 +82,42 @@ def test_what_squares_give_is_fitted(codec: Codec) -> None:
 
 def test_it_is_fitted_to_real_files(codec: Codec) -> None:
     prepared = prepare(noise(64, 64, 30))
-    for attempts in (size_attempts, psnr_attempts):
-        values = reached(prepared, attempts(codec, prepared))
+    for quantity in (SIZE, PSNR):
+        values = reached(quantity, codec, prepared)
         assert values.shape == (len(QUALITIES),)
         assert (np.diff(values) > 0).all()
+
+
+def test_the_script_writes_into_the_card(
+    tiny_weights: Path, tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    qualities = (20, 80)
+    monkeypatch.setattr("train.forecast.QUALITIES", qualities)
+    model = tmp_path / "tiny.safetensors"
+    model.write_bytes(tiny_weights.read_bytes())
+    model.with_suffix(".json").write_text('{"steps": 7}')
+    photo.resize((192, 192)).save(tmp_path / "photo.png")
+    result = CliRunner().invoke(main, [str(model), str(tmp_path / "photo.png"), "--images", "4"])
+    assert (result.exit_code, result.output) == (0, "")
+    card = ModelInfo(model).card
+    assert card["steps"] == 7
+    fitted = card["forecast"]
+    assert [len(fitted[name]) for name in ("log_bytes", "psnr")] == 2 * [len(FEATURES)]
+    assert fitted["sample_log_bytes"] != 0 != fitted["sample_psnr"]
+    # What it says is expected, and without it what a pure transform codec would give.
+    codec = Codec.load(model, "cpu")
+    image = prepare(photo.resize((192, 192)))
+    error = SIZE.forecast(codec, image.pixels)[np.array(qualities) - 1] - reached(
+        SIZE, codec, image
+    )
+    assert np.abs(error).max() < 0.3
+
+
+def test_without_a_card_a_pure_transform_codec_is_expected(tiny_codec: Codec) -> None:
+    pixels = np.array(noise(64, 64, 40))
+    of_image = squares(tiny_codec, pixels, (64, 64))
+    bits = of_image.bits[:, 0] * 64 * 64
+    assert SIZE.forecast(tiny_codec, pixels) == pytest.approx((bits / 8).log().numpy())
 
 
 def test_joined_photographs_are_cut_to_the_smallest() -> None:

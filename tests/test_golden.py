@@ -35,7 +35,7 @@ def same_indices(indices: Sequence[Sequence[NDArray[Any]]], name: str) -> None:
 
 def check(codec: Codec, name: str, *, off_by: int = 1) -> None:
     data = data_of(name)
-    same_indices(codec.file_tokens(data), name)
+    same_indices(codec.file_tokens(data).indices, name)
     picture = Image.open(FOLDER / f"{name}.png")
     decoded = codec.decode(data)
     assert (decoded.mode, decoded.size) == (picture.mode, picture.size)
@@ -128,10 +128,10 @@ def test_a_second_decoder_reads_the_same(reference: Reference, name: str) -> Non
 def test_the_second_decoder_reads_the_other_tune(size: tuple[int, int]) -> None:
     tuned = Codec.load(weights.TUNED["psnr"], device="cpu")
     photo = Image.open(FOLDER.parents[1] / "samples" / "photo.png").resize(size)
-    chosen = tuned.encode_indices(photo, 60)
-    data = tuned.encode(photo, 60)
+    chosen = tuned.tokenize(photo, quality=60).indices
+    data = tuned.encode(photo, quality=60)
     read = Reference(weights.find(weights.TUNED["psnr"]).path).indices(data)
-    for level, own in zip(chosen, tuned.file_indices(data), strict=True):
+    for level, own in zip(chosen, tuned.file_tokens(data).indices, strict=True):
         assert all(np.array_equal(*parts) for parts in zip(level, own, strict=True))
     for level, own in zip(chosen, read, strict=True):
         assert all(np.array_equal(*parts) for parts in zip(level, own, strict=True))

@@ -30,8 +30,8 @@ from vqcodec.rate_control.targets import PSNR, SIZE, Quantity
 QUALITIES = (5, 20, 35, 50, 65, 80, 95)
 ENLARGED = 1.6
 
-# What is expected of squares with some coefficients, at qualities 1..100.
 Expect = Callable[[Squares, Tensor], Tensor]
+Example = tuple[Squares, Curve]  # of an image, and what it gave at QUALITIES
 
 
 def fit(codec: Codec, photographs: Sequence[Pixels]) -> dict[str, list[float] | float]:
@@ -41,38 +41,48 @@ def fit(codec: Codec, photographs: Sequence[Pixels]) -> dict[str, list[float] | 
     images = [prepare(Image.fromarray(image)) for image in chosen + enlarged(some)]
     large = [prepare(Image.fromarray(image)) for image in joined(some) + enlarged(some[::4])]
     card: dict[str, list[float] | float] = {}
-    for quantity, expect in ((SIZE, Squares.log_bytes), (PSNR, Squares.psnr)):
-        examples = [(_squares(codec, x), reached(quantity, codec, x)) for x in images]
-        card[quantity.name] = coefficients = fitted(expect, examples)
+    for quantity in (SIZE, PSNR):
+        card[quantity.name] = coefficients = fitted(
+            quantity.expect, [_example(quantity, codec, image) for image in images]
+        )
         column = torch.tensor(coefficients, dtype=torch.float64)
         biases = []
         for image in large:
             if picture := sample(image, quantity.share):
-                of_sample, of_image = (
-                    reached(quantity, codec, x)
-                    - _at_qualities(expect, _squares(codec, x), column).numpy()
-                    for x in (picture, image)
+                of_image, of_sample = (
+                    _errors(quantity.expect, _example(quantity, codec, x), column).mean()
+                    for x in (image, picture)
                 )
-                biases.append(of_sample - of_image)
-        card[f"sample_{quantity.name}"] = round(float(np.mean(biases)), 3) if biases else 0.0
+                biases.append(float(of_image - of_sample))
+        card[f"sample_{quantity.name}"] = round(float(np.mean(biases or 0.0)), 3)
     return card
 
 
-def fitted(expect: Expect, examples: Sequence[tuple[Squares, Curve]]) -> list[float]:
+def fitted(expect: Expect, examples: Sequence[Example]) -> list[float]:
     """Return the coefficients with which squares come nearest to what they gave at QUALITIES."""
     coefficients = torch.zeros(len(FEATURES), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([coefficients], max_iter=500, line_search_fn="strong_wolfe")
-    given = torch.tensor(np.array([values for _, values in examples]))
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        expected = torch.stack([_at_qualities(expect, x, coefficients) for x, _ in examples])
-        error = (expected - given).square().mean()
+        errors = torch.stack([_errors(expect, example, coefficients) for example in examples])
+        error = errors.square().mean()
         error.backward()  # type: ignore[no-untyped-call]
         return error
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
     return [round(value, 3) for value in coefficients.tolist()]
+
+
+def _example(quantity: Quantity, codec: Codec, image: Prepared) -> Example:
+    of_image = squares(codec, image.pixels, image.pixels.shape[:2])
+    return of_image, reached(quantity, codec, image)
+
+
+def _errors(expect: Expect, example: Example, coefficients: Tensor) -> Tensor:
+    """Return by how much more is expected than was given, at QUALITIES."""
+    of_image, given = example
+    return expect(of_image, coefficients)[torch.tensor(QUALITIES) - 1] - torch.from_numpy(given)
 
 
 def reached(quantity: Quantity, codec: Codec, image: Prepared) -> Curve:
@@ -92,24 +102,16 @@ def joined(photographs: Sequence[Pixels], side: int = 2) -> list[Pixels]:
 
 def enlarged(photographs: Sequence[Pixels]) -> list[Pixels]:
     """Return photographs enlarged, which are smooth as many a larger one is."""
-    images = map(Image.fromarray, photographs)
-    sizes = ([round(ENLARGED * side) for side in image.shape[1::-1]] for image in photographs)
-    resized = (image.resize(size) for image, size in zip(images, sizes, strict=True))
-    return [_whole_squares(np.array(image)) for image in resized]
+    return [
+        _whole_squares(np.array(image.resize([round(ENLARGED * side) for side in image.size])))
+        for image in map(Image.fromarray, photographs)
+    ]
 
 
 def _whole_squares(pixels: Pixels) -> Pixels:
     """Return a photograph cut so that none of it is padding, as next to nothing of a large one."""
     height, width = (side // SQUARE * SQUARE for side in pixels.shape[:2])
     return pixels[:height, :width]
-
-
-def _squares(codec: Codec, image: Prepared) -> Squares:
-    return squares(codec, image.pixels, image.pixels.shape[:2])
-
-
-def _at_qualities(expect: Expect, of: Squares, coefficients: Tensor) -> Tensor:
-    return expect(of, coefficients)[torch.tensor(QUALITIES) - 1]
 
 
 @click.command()

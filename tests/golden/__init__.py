@@ -92,12 +92,12 @@ def regenerate(codec: Codec) -> None:
         old.unlink()
     arrays = {}
     for case in cases():
-        data = case.finish(codec.encode(case.image, case.quality))
+        data = case.finish(codec.encode(case.image, quality=case.quality))
         (FOLDER / f"{case.name}.vqc").write_bytes(data)
         decoded = codec.decode(data)
         decoded.info.clear()
         decoded.save(FOLDER / f"{case.name}.png", optimize=True)
-        for level, parts in enumerate(codec.file_tokens(data)):
+        for level, parts in enumerate(codec.file_tokens(data).indices):
             for number, part in enumerate(parts):
                 arrays[f"{case.name}.{level}.{number}"] = part
     np.savez_compressed(INDICES, **arrays)  # type: ignore[arg-type]

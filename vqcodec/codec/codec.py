@@ -37,16 +37,21 @@ SCALES = (1, 2, 4, 8, 16, 32, 64)
 class Codec:
     """A loaded model on a device; read-only, so that threads may share it.
 
-    `config` holds the sizes of the network, `card` what is known of the weights.
+    `config` holds the sizes of the network.
     """
 
     def __init__(self, loaded: Weights, device: torch.device, dtype: torch.dtype) -> None:
-        self.model_id = loaded.model_id
-        self.card: Mapping[str, Any] = loaded.card
+        self._info = loaded.info
+        self.model_id = loaded.info.model_id
         self._prior, self._tables = loaded.prior, loaded.tables
         self._network = loaded.network().to(device, dtype).eval()
         self._decoder = Decoder(self._network, loaded.prior, loaded.tables)
         self.config = self._network.config
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """What is known of the weights; raises ModelError if the card is damaged."""
+        return self._info.card
 
     @classmethod
     def load(

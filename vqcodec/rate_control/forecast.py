@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -62,27 +62,9 @@ class Squares:
         return -10 * (mean / self.gain**2).log10()
 
 
-def log_bytes(codec: Codec, pixels: Pixels) -> Curve:
-    """Return the log bytes of a stream to expect of an image."""
-    padded = [-(-side // SQUARE) * SQUARE for side in pixels.shape[:2]]  # Padding costs bits,
-    curve = squares(codec, pixels, padded).log_bytes(_coefficients(codec, "log_bytes"))
-    return np.asarray(curve)
-
-
-def psnr(codec: Codec, pixels: Pixels) -> Curve:
-    """Return the dB to expect of the picture of an image."""
-    seen = squares(codec, pixels, pixels.shape[:2])  # and is not seen.
-    return np.asarray(seen.psnr(_coefficients(codec, "psnr")))
-
-
-def bias(codec: Codec, name: str) -> float:
-    """Return by how much more a sample is off its forecast than the image is."""
-    return float(codec.card.get("forecast", {}).get(f"sample_{name}", 0))
-
-
-def _coefficients(codec: Codec, name: str) -> Tensor:
-    fitted = codec.card.get("forecast", {}).get(name, len(FEATURES) * [0])
-    return torch.tensor(fitted, dtype=torch.float64)
+def from_card(codec: Codec, name: str, default: Any) -> Any:
+    """Return what the model card has of that name for forecasts."""
+    return codec.card.get("forecast", {}).get(name, default)
 
 
 def squares(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Squares:
@@ -101,7 +83,7 @@ def squares(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Squares:
     scaled = (gain[:, None] * active).log()
     features = [torch.ones_like(u), u, u * u, bits.log(), errors.log(), scaled]
     stride = codec.config.strides[-1]
-    of_pixel = PLANES * (stride**2 - 1) / stride**2
+    of_pixel = PLANES * (stride**2 - 1) / stride**2  # coefficients
     return Squares(bits, errors, torch.stack(features, -1), gain, total / of_pixel)
 
 

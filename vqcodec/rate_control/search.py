@@ -79,13 +79,16 @@ def search(
 ) -> list[Attempt]:
     """Attempt until the goal is met or no quality is left; return all attempts, by rising value.
 
-    `expected` is the forecast; what a quality is off by is expected of the others too. `measure`
-    makes the attempt at a quality and k, which is 0 at first at every quality.
+    `expected` is the forecast, corrected by what it was off by at the qualities that were tried.
+    `measure` makes the attempt at a quality and k, which is 0 at first at every quality.
     """
     attempts: list[Attempt] = []
+    off: dict[int, float] = {}
     below, above = 0, QUALITIES + 1
     while above - below > 1 and not (attempts and goal.is_met(attempts[-1].value - target)):
-        quality = below + nearest(expected[below : above - 1], target + goal.aim)
+        tried_at, errors = np.array(sorted(off.items()) or [(1, 0.0)]).T
+        curve = expected + np.interp(np.arange(QUALITIES) + 1, tried_at, errors)
+        quality = below + nearest(curve[below : above - 1], target + goal.aim)
         tried: list[tuple[float, float]] = []
         k: float | None = 0.0
         while k is not None:
@@ -94,7 +97,8 @@ def search(
             tried.append((k, attempt.value - target))
             k = goal.next_log2_weight(quality, tried) if attempt.can_requantize else None
         _, surplus = tried[0]
-        expected = expected + (target + surplus) - expected[quality - 1]
+        if math.isfinite(surplus):  # A picture without any error is infinitely good.
+            off[quality] = surplus + target - float(expected[quality - 1])
         below, above = (quality, above) if surplus < 0 else (below, quality)
     return sorted(attempts, key=lambda attempt: (attempt.value, attempt.quality))
 

@@ -7,11 +7,13 @@ forecast is off. With that the search begins, and mostly ends after one encode.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vqcodec import metrics
 from vqcodec.errors import TargetError
@@ -19,7 +21,7 @@ from vqcodec.fileformat.container import pack, unpack
 from vqcodec.fileformat.image import Pixels, Prepared, assemble
 from vqcodec.fileformat.truncate import room, truncate, without_ballast
 from vqcodec.model.layers import QUALITIES
-from vqcodec.rate_control import forecast
+from vqcodec.rate_control.forecast import FEATURES, SQUARE, Squares, from_card, squares
 from vqcodec.rate_control.sample import sample
 from vqcodec.rate_control.search import Attempt, Curve, Goal, nearest, search
 
@@ -32,19 +34,28 @@ Measure = Callable[[int, float], Attempt]
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity(Goal):
-    """What a target is given in: its name in the model card, how it is forecast and measured.
+    """What a target is given in: its name in the model card, what is expected of it, its value.
 
-    One pixel in `share` of an image makes the sample of which it is measured first.
+    It is one of the picture or of the stream. One pixel in `share` of an image makes a sample.
     """
 
     name: str
-    forecast: Callable[[Codec, Pixels], Curve]
+    expect: Callable[[Squares, Tensor], Tensor]
     value: Callable[[Prepared, Encoded], float]
-    with_picture: bool
+    of_picture: bool
     share: int
+
+    def forecast(self, codec: Codec, pixels: Pixels) -> Curve:
+        """Return what to expect of an image at qualities 1..100."""
+        sides: Sequence[int] = pixels.shape[:2]
+        if not self.of_picture:  # Padding is coded, and not seen.
+            sides = [-(-side // SQUARE) * SQUARE for side in sides]
+        coefficients = torch.tensor(from_card(codec, self.name, len(FEATURES) * [0.0])).double()
+        return np.asarray(self.expect(squares(codec, pixels, sides), coefficients))
 
     def measuring(self, codec: Codec, prepared: Prepared) -> Measure:
         """Return what encodes an image at a quality, then again with other weights 2^k."""
+        pixels = prepared.pixels
         encoded: Encoded | None = None
 
         def measure(quality: int, k: float) -> Attempt:
@@ -53,9 +64,7 @@ class Quantity(Goal):
                 encoded = encoded.requantize(2**k)
             else:
                 encoded = None  # There is no memory for two of a large image.
-                encoded = codec.encode_pixels(
-                    prepared.pixels, quality, with_picture=self.with_picture
-                )
+                encoded = codec.encode_pixels(pixels, quality, with_picture=self.of_picture)
             value = self.value(prepared, encoded)
             return Attempt(quality, value, encoded.stream, encoded.can_requantize)
 
@@ -74,12 +83,12 @@ def _psnr(prepared: Prepared, encoded: Encoded) -> float:
 
 SIZE = Quantity(
     name="log_bytes",
-    forecast=forecast.log_bytes,
+    expect=Squares.log_bytes,
     value=_log_bytes,
-    with_picture=False,
+    of_picture=False,
     share=4,
     # A longer stream is truncated: up to a tenth, that costs little against a lower quality
-    # (benchmarks.truncation), which takes time to find.
+    # (benchmarks.cuts), which takes time to find.
     least=math.log(0.955),
     aim=math.log(1.06),
     most=math.log(1.12),
@@ -87,9 +96,9 @@ SIZE = Quantity(
 )
 PSNR = Quantity(
     name="psnr",
-    forecast=forecast.psnr,
+    expect=Squares.psnr,
     value=_psnr,
-    with_picture=True,
+    of_picture=True,
     share=6,
     least=0.0,
     aim=0.12,
@@ -105,7 +114,7 @@ def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[by
     Where a quality is high enough it takes at least 95 % of them. Raises TargetError if no file is
     as small.
     """
-    expected = forecast.log_bytes(codec, prepared.pixels)
+    expected = SIZE.forecast(codec, prepared.pixels)
     wanted = min(max_bytes // 2, round(math.exp(expected[-1])))
     whole = unpack(codec.pack(prepared, QUALITIES, b""))
     frame, notes = without_ballast(whole, max_bytes, wanted)
@@ -128,7 +137,8 @@ def encode_to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes
     In 8 bits, over all pixels and colours as they are stored. Where the best quality falls short,
     its file is returned, with a note.
     """
-    attempts = _attempts(codec, prepared, PSNR, psnr, forecast.psnr(codec, prepared.pixels))
+    expected = PSNR.forecast(codec, prepared.pixels)
+    attempts = _attempts(codec, prepared, PSNR, psnr, expected)
     best = next((attempt for attempt in attempts if attempt.value >= psnr), attempts[-1])
     notes = []
     if best.value < psnr:
@@ -141,7 +151,8 @@ def _attempts(
 ) -> list[Attempt]:
     """Return the attempts of a search that begins with a forecast and with what a sample gives."""
     if picture := sample(prepared, quantity.share):
-        of_sample = quantity.forecast(codec, picture.pixels) + forecast.bias(codec, quantity.name)
+        of_sample = quantity.forecast(codec, picture.pixels)
+        of_sample += from_card(codec, f"sample_{quantity.name}", 0.0)
         measure = quantity.measuring(codec, picture)
         expected = corrected(expected, of_sample, measure, target + quantity.aim)
     return search(quantity, target, expected, quantity.measuring(codec, prepared))

@@ -52,9 +52,12 @@ class ModelInfo:
 
     @property
     def card(self) -> Mapping[str, Any]:
-        """The model card; empty if there is none."""
+        """The model card; empty if there is none. Raises ModelError if it is damaged."""
         path = self.path.with_suffix(".json")
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except ValueError as error:
+            raise ModelError(f"{path}: damaged model card: {error}") from error
 
 
 @lru_cache

@@ -39,10 +39,9 @@ _RENAMED = (
 
 @dataclass(frozen=True)
 class Weights:
-    """A weights file in memory, and its card. `tables` holds frequencies, `[level][group]`."""
+    """A weights file in memory. `tables` holds the frequency tables, `[level][group]`."""
 
-    model_id: bytes
-    card: Mapping[str, Any]
+    info: ModelInfo
     config: dict[str, Any]
     prior: PriorNetwork
     tables: list[list[FrequencyTables]]
@@ -105,7 +104,7 @@ def load(info: ModelInfo) -> Weights:
     }
     if not all(np.isfinite(array).all() for array in network.values()):
         raise ModelError(f"{info.path}: damaged weights: some are not finite")
-    return Weights(info.model_id, info.card, config, prior, tables, network)
+    return Weights(info, config, prior, tables, network)
 
 
 def _renamed(arrays: Mapping[str, NDArray[Any]], coarse: int) -> dict[str, NDArray[Any]]:
