@@ -15,19 +15,21 @@ from vqcodec.codec.decoder import Decoder
 from vqcodec.codec.encoder import Encoded, encode
 from vqcodec.codec.pixels import tile_of
 from vqcodec.codec.profiler import Profiler
+from vqcodec.codec.target import Target, encode_prepared
 from vqcodec.codec.tiles import Region, box, split
 from vqcodec.codec.tokens import Tokens
 from vqcodec.entropy.coder import Counter
-from vqcodec.errors import ModelError, UnknownModelError
+from vqcodec.errors import ModelError, UnknownModelError, warn
 from vqcodec.fileformat.container import (
     DEFAULT_QUALITY,
     MAX_PIXELS,
+    BytesLike,
     Container,
     Header,
     pack,
     unpack,
 )
-from vqcodec.fileformat.image import Pixels, Prepared, chunks_of, prepare
+from vqcodec.fileformat.image import ImageLike, Pixels, Prepared, chunks_of, prepare
 from vqcodec.model.reach import margin
 from vqcodec.weights.store import Weights, load
 
@@ -69,19 +71,19 @@ class Codec:
 
     def encode(
         self,
-        image: Image.Image,
+        image: ImageLike,
         *,
         quality: int | None = None,
+        max_bytes: int | None = None,
+        bpp: float | None = None,
+        psnr: float | None = None,
         profiler: Profiler | None = None,
     ) -> bytes:
-        """Return `image` as the bytes of a .vqc file, at a quality of 1..100.
-
-        Raises ImageError, TooLargeError, or ValueError for a quality out of range.
-        """
-        prepared = prepare(image)
-        quality = DEFAULT_QUALITY if quality is None else quality
-        encoded = self.encode_pixels(prepared.pixels, quality, profiler=profiler)
-        return self.pack(prepared, quality, encoded.stream)
+        """Return `image` as the bytes of a .vqc file; see `vqcodec.encode`."""
+        target = Target(quality, max_bytes, bpp, psnr)
+        data, notes = encode_prepared(self, prepare(image), target, profiler)
+        warn(notes)
+        return data
 
     def encode_pixels(
         self,
@@ -110,7 +112,7 @@ class Codec:
 
     def decode(
         self,
-        data: bytes,
+        data: BytesLike,
         *,
         region: Region | None = None,
         scale: int = 1,
@@ -135,8 +137,9 @@ class Codec:
         self._check(container.header.model_id)
         return self._decoder.decode(container, region, scale, profiler or Profiler())
 
-    def tokenize(self, image: Image.Image, *, quality: int = DEFAULT_QUALITY) -> Tokens:
+    def tokenize(self, image: ImageLike, *, quality: int | None = None) -> Tokens:
         """Return the code indices of `image`, whose alpha and metadata are left out."""
+        quality = Target(quality).quality or DEFAULT_QUALITY
         pixels = prepare(image).pixels
         indices = self.encode_pixels(pixels, quality).indices
         return Tokens(indices, pixels.shape[1], pixels.shape[0], quality, self.model_id)
@@ -147,7 +150,7 @@ class Codec:
         rows, columns = box(None, tokens.width, tokens.height)
         return Image.fromarray(self._decoder.render(tokens, rows, columns, 1, Profiler()))
 
-    def file_tokens(self, data: bytes) -> Tokens:
+    def file_tokens(self, data: BytesLike) -> Tokens:
         """Return the tokens that a .vqc file holds; raises as :meth:`decode` does."""
         container = unpack(data)
         self._check(container.header.model_id)
