@@ -10,19 +10,15 @@ from typing import IO, Any
 
 from PIL import Image, ImageFile
 
+from vqcodec.api import decode, encode
 from vqcodec.errors import VqcError
-from vqcodec.fileformat.container import (
-    DEFAULT_QUALITY,
-    MAGIC,
-    MAX_SIDE,
-    ChunkTag,
-    read_preamble,
-    unpack,
-)
+from vqcodec.fileformat.container import MAGIC, MAX_SIDE, ChunkTag, read_preamble, unpack
 from vqcodec.fileformat.image import metadata
 
 # Pillow has a limit of its own (Image.MAX_IMAGE_PIXELS) and applies it after `_open`.
 _NO_LIMIT = MAX_SIDE * MAX_SIDE
+# What `Image.save` takes, as `vqcodec.encode` does, beside icc_profile and exif.
+_ENCODE_OPTIONS = ("quality", "max_bytes", "bpp", "psnr", "tune", "model")
 
 
 def _accept(prefix: bytes) -> bool:
@@ -92,8 +88,6 @@ class VqcImageFile(ImageFile.ImageFile):
         if self._pending:
             if self.fp is None:
                 raise OSError("the file is closed")
-            from vqcodec.api import decode
-
             self.fp.seek(0)
             try:
                 image = decode(
@@ -110,23 +104,14 @@ class VqcImageFile(ImageFile.ImageFile):
 
 
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    from vqcodec import encode, weights
-
     options: dict[str, Any] = im.encoderinfo
-    model = weights.DEFAULT
-    if "tune" in options:
-        if options["tune"] not in weights.TUNED:
-            known = ", ".join(weights.TUNED)
-            raise ValueError(f"cannot tune for {options['tune']!r}: one of {known}")
-        model = weights.TUNED[options["tune"]]
     given = [key for key in ("icc_profile", "exif") if key in options]
     if given:
         im = im.copy()
         for key in given:
             value = options[key]
             im.info[key] = value.tobytes() if isinstance(value, Image.Exif) else value or b""
-    quality = options.get("quality", DEFAULT_QUALITY)
-    fp.write(encode(im, quality, model=model))
+    fp.write(encode(im, **{name: options.get(name) for name in _ENCODE_OPTIONS}))
 
 
 Image.register_open(VqcImageFile.format, VqcImageFile, _accept)

@@ -3,55 +3,72 @@
 Importing the package is cheap: PyTorch is loaded when something is first encoded or decoded.
 """
 
-from __future__ import annotations
+import importlib as _importlib
+import typing as _typing
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from vqcodec.api import FileInfo, decode, encode, info, render, tokenize, truncate
+from vqcodec.errors import (
+    CorruptError,
+    ImageError,
+    ModelError,
+    NotVqcError,
+    RegionError,
+    TargetError,
+    TooLargeError,
+    TruncatedError,
+    UnknownModelError,
+    UnsupportedVersionError,
+    VqcError,
+    VqcWarning,
+)
 
-if TYPE_CHECKING:
-    from vqcodec.api import (
-        decode,
-        decode_indices,
-        encode,
-        encode_indices,
-        encode_to_psnr,
-        encode_to_size,
-    )
+if _typing.TYPE_CHECKING:
     from vqcodec.codec.codec import Codec
+    from vqcodec.codec.tokens import Tokens
     from vqcodec.model.vector_quantizer import VectorQuantizer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Codec",
+    "CorruptError",
+    "FileInfo",
+    "ImageError",
+    "ModelError",
+    "NotVqcError",
+    "RegionError",
+    "TargetError",
+    "Tokens",
+    "TooLargeError",
+    "TruncatedError",
+    "UnknownModelError",
+    "UnsupportedVersionError",
     "VectorQuantizer",
+    "VqcError",
+    "VqcWarning",
     "decode",
-    "decode_indices",
     "encode",
-    "encode_indices",
-    "encode_to_psnr",
-    "encode_to_size",
+    "info",
     "register",
+    "render",
+    "tokenize",
+    "truncate",
 ]
 
-_HOMES = {
+# What needs torch is imported when it is first asked for.
+_LAZY = {
     "Codec": "vqcodec.codec.codec",
-    "decode": "vqcodec.api",
-    "decode_indices": "vqcodec.api",
-    "encode": "vqcodec.api",
-    "encode_indices": "vqcodec.api",
-    "encode_to_psnr": "vqcodec.api",
-    "encode_to_size": "vqcodec.api",
+    "Tokens": "vqcodec.codec.tokens",
     "VectorQuantizer": "vqcodec.model.vector_quantizer",
 }
 
 
 def register() -> None:
     """Teach Pillow the .vqc format; the same as `import vqcodec.VqcImagePlugin`."""
-    importlib.import_module("vqcodec.VqcImagePlugin")
+    _importlib.import_module("vqcodec.VqcImagePlugin")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+def __getattr__(name: str) -> _typing.Any:
+    if name in _LAZY:
+        return getattr(_importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,106 +1,202 @@
-"""The library's functions: a codec is loaded when it is first needed, and kept."""
+"""The library's functions: a codec is loaded when it is first needed, and kept.
+
+Nothing here imports torch before that. Images are those of Pillow or uint8 arrays `[H, W]`,
+`[H, W, 3]` or `[H, W, 4]`, files any bytes-like object; anything else is a TypeError.
+"""
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-
-from PIL import Image
+from threading import Lock
+from typing import TYPE_CHECKING
 
 from vqcodec import weights
-from vqcodec.codec.codec import Codec
-from vqcodec.codec.tiles import Region
-from vqcodec.entropy.prior import Indices
-from vqcodec.fileformat.container import DEFAULT_QUALITY, MAX_PIXELS, read_header
-from vqcodec.fileformat.image import prepare
-from vqcodec.rate_control.targets import to_psnr, to_size
+from vqcodec.codec import target as targets
+from vqcodec.errors import VqcError, warn
+from vqcodec.fileformat import truncate as truncation
+from vqcodec.fileformat.container import (
+    MAX_PIXELS,
+    VERSION,
+    BytesLike,
+    as_bytes,
+    read_header,
+    read_preamble,
+    unpack,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+    from vqcodec.codec.codec import Codec
+    from vqcodec.codec.tiles import Region
+    from vqcodec.codec.tokens import Tokens
+    from vqcodec.fileformat.image import ImageLike
+
+_loading = Lock()
 
 
-@lru_cache(maxsize=4)
-def load_codec(model: str | Path = weights.DEFAULT, device: str = "auto") -> Codec:
-    """Return a loaded codec, the same one each time."""
-    return Codec.load(model, device)
+@dataclass(frozen=True)
+class FileInfo:
+    """What a .vqc file holds.
+
+    bytes: of the whole file. version: of the format. model_id: hexadecimal; model: its name, None
+    for weights that did not come with this package. width, height: in pixels. gray, cut, quality:
+    as in the header. chunks: name and bytes of what it keeps beside the picture. stream_bytes: of
+    the indices. bpp: bits per pixel of the whole file. sound: whether it is free of damage;
+    damage: what is wrong with it, or None.
+    """
+
+    bytes: int
+    version: int
+    model_id: str
+    model: str | None
+    width: int
+    height: int
+    gray: bool
+    cut: bool
+    quality: int
+    chunks: dict[str, int]
+    stream_bytes: int
+    bpp: float
+    sound: bool
+    damage: str | None
 
 
 def encode(
-    image: Image.Image,
-    quality: int = DEFAULT_QUALITY,
+    image: ImageLike,
     *,
-    model: str | Path = weights.DEFAULT,
+    quality: int | None = None,
+    max_bytes: int | None = None,
+    bpp: float | None = None,
+    psnr: float | None = None,
+    tune: str | None = None,
+    model: str | Path | None = None,
     device: str = "auto",
 ) -> bytes:
-    """Return `image` as the bytes of a .vqc file; see :meth:`Codec.encode`."""
-    return load_codec(model, device).encode(image, quality)
+    """Return `image` as the bytes of a .vqc file.
 
+    At a quality of 1..100 (50), or as good as can be in `max_bytes` bytes or `bpp` bits per pixel,
+    or as small as can be with a PSNR of `psnr` dB: one of them. `tune` ("ssim", or "psnr", which
+    psnr= implies) chooses one of the models that came with the package, `model` names one, or a
+    weights file. `device` is "cpu", "cuda" or "auto". What the file leaves out for its size, or
+    that it falls short of the PSNR, is a VqcWarning.
 
-def encode_to_size(
-    image: Image.Image,
-    max_bytes: int,
-    *,
-    model: str | Path = weights.DEFAULT,
-    device: str = "auto",
-) -> bytes:
-    """Return the best file of `image` of at most `max_bytes` bytes; see `vqcodec.rate_control`.
-
-    Raises TargetError if there is none, and what :meth:`Codec.encode` raises.
+    Raises ImageError, TooLargeError, TargetError (no file is as small), ModelError; TypeError and
+    ValueError for arguments that make no sense.
     """
-    return to_size(load_codec(model, device), prepare(image), max_bytes)[0]
+    from vqcodec.fileformat.image import prepare
 
-
-def encode_to_psnr(
-    image: Image.Image,
-    psnr: float,
-    *,
-    model: str | Path = weights.TUNED["psnr"],
-    device: str = "auto",
-) -> bytes:
-    """Return the smallest file of `image` whose picture has `psnr` dB, or that of quality 100.
-
-    See `vqcodec.rate_control.targets`; raises what :meth:`Codec.encode` raises.
-    """
-    return to_psnr(load_codec(model, device), prepare(image), psnr)[0]
+    target = targets.Target(quality, max_bytes, bpp, psnr)
+    chosen = weights.choose(tune, model, psnr)
+    prepared = prepare(image)
+    data, notes = targets.encode_prepared(load_codec(chosen, device), prepared, target)
+    warn(notes)
+    return data
 
 
 def decode(
-    data: bytes,
+    data: BytesLike,
     *,
-    model: str | Path | None = None,
-    device: str = "auto",
-    partial: bool = False,
     region: Region | None = None,
     scale: int = 1,
+    partial: bool = False,
     max_pixels: int = MAX_PIXELS,
+    device: str = "auto",
 ) -> Image.Image:
-    """Return the image of a .vqc file, with the model it names; see :meth:`Codec.decode`.
+    """Return the image of a .vqc file, by the model that it names; see :meth:`Codec.decode`.
 
-    `model` names the weights where they are not among those shipped.
+    Raises also UnknownModelError for weights that did not come with the package: load them as a
+    Codec.
     """
-    if model is None:
-        header, _ = read_header(data, max_pixels=max_pixels)
-        model = weights.find_id(header.model_id).path
-    return load_codec(model, device).decode(
-        data, partial=partial, region=region, scale=scale, max_pixels=max_pixels
+    data = as_bytes(data)
+    header, _ = read_header(data, max_pixels=max_pixels)
+    return codec_of(header.model_id, device).decode(
+        data, region=region, scale=scale, partial=partial, max_pixels=max_pixels
     )
 
 
-def encode_indices(
-    image: Image.Image,
-    quality: int = DEFAULT_QUALITY,
-    *,
-    model: str | Path = weights.DEFAULT,
-    device: str = "auto",
-) -> Indices:
-    """Return the code indices of `image`; see :meth:`Codec.encode_indices`."""
-    return load_codec(model, device).encode_indices(image, quality)
+def info(data: BytesLike) -> FileInfo:
+    """Return what a .vqc file holds, without decoding it.
+
+    Damage after its chunks is told; before, it is an error: NotVqcError, UnsupportedVersionError,
+    TruncatedError, CorruptError, TooLargeError.
+    """
+    data = as_bytes(data)
+    preamble = read_preamble(io.BytesIO(data), partial=True)
+    header = preamble.header
+    damage = None
+    try:
+        unpack(data)
+    except VqcError as error:
+        damage = str(error)
+    models = {model.model_id: model.name for model in weights.available()}
+    return FileInfo(
+        bytes=len(data),
+        version=VERSION,
+        model_id=header.model_id.hex(),
+        model=models.get(header.model_id),
+        width=header.width,
+        height=header.height,
+        gray=header.gray,
+        cut=header.cut,
+        quality=header.quality,
+        chunks={tag.name.lower(): len(chunk) for tag, chunk in preamble.chunks.items()},
+        stream_bytes=preamble.stream_size,
+        bpp=round(8 * len(data) / (header.width * header.height), 4),
+        sound=damage is None,
+        damage=damage,
+    )
 
 
-def decode_indices(
-    indices: Indices,
-    size: tuple[int, int],
-    quality: int = DEFAULT_QUALITY,
+def truncate(data: BytesLike, max_bytes: int) -> bytes:
+    """Return a .vqc file made coarser, so that it has at most `max_bytes` bytes.
+
+    It is sound like any other; nothing is decoded. Metadata or alpha that had to go are a
+    VqcWarning.
+
+    Raises TargetError if no file is as small, and what `info` and `Codec.decode` raise for a
+    damaged file.
+    """
+    targets.check("max_bytes", max_bytes)
+    smaller, notes = truncation.truncate(data, max_bytes)
+    warn(notes)
+    return smaller
+
+
+def tokenize(
+    image: ImageLike,
     *,
-    model: str | Path = weights.DEFAULT,
+    quality: int | None = None,
+    tune: str | None = None,
+    model: str | Path | None = None,
     device: str = "auto",
-) -> Image.Image:
-    """Return the image that code indices stand for; see :meth:`Codec.decode_indices`."""
-    return load_codec(model, device).decode_indices(indices, size, quality)
+) -> Tokens:
+    """Return the code indices of `image`; arguments and errors are those of `encode`."""
+    return load_codec(weights.choose(tune, model), device).tokenize(image, quality=quality)
+
+
+def render(tokens: Tokens, *, device: str = "auto") -> Image.Image:
+    """Return the RGB image that tokens stand for; UnknownModelError as `decode`."""
+    return codec_of(tokens.model_id, device).render(tokens)
+
+
+def load_codec(model: str | Path, device: str = "auto") -> Codec:
+    """Return a loaded codec, which all threads share; ModelError if there is no such model."""
+    with _loading:  # so that threads that come at once do not load it several times
+        return _load(weights.find(model).path, device)
+
+
+def codec_of(model_id: bytes, device: str = "auto") -> Codec:
+    """Return the codec of a file's model; UnknownModelError if it did not come with the package."""
+    return load_codec(weights.find_id(model_id).path, device)
+
+
+@lru_cache(maxsize=4)
+def _load(path: Path, device: str) -> Codec:
+    from vqcodec.codec.codec import Codec
+
+    return Codec.load(path, device)

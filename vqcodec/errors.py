@@ -1,4 +1,7 @@
-"""Everything that can be wrong with a file, an image or a model, each as its own error."""
+"""All that can be wrong with a file, an image or a model, each as its own error; warnings."""
+
+import warnings
+from collections.abc import Iterable
 
 
 class VqcError(ValueError):
@@ -41,5 +44,15 @@ class ModelError(VqcError):
     """A weights file is missing, damaged or not one of ours."""
 
 
-class RegionError(VqcError, ValueError):
+class RegionError(VqcError):
     """The region asked for does not lie within the image."""
+
+
+class VqcWarning(UserWarning):
+    """A file was made, but had to leave something out or falls short of what was asked for."""
+
+
+def warn(notes: Iterable[str]) -> None:
+    """Warn of every note, in the name of whoever called the function that calls this."""
+    for note in notes:
+        warnings.warn(note, VqcWarning, stacklevel=3)

@@ -45,6 +45,8 @@ class ChunkTag(IntEnum):
 
 _KNOWN_TAGS = frozenset(ChunkTag)
 
+BytesLike = bytes | bytearray | memoryview
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -190,13 +192,23 @@ def read_preamble(
     return Preamble(header, chunks, reader.offset, stream_size)
 
 
-def unpack(data: bytes, *, partial: bool = False, max_pixels: int = MAX_PIXELS) -> Container:
+def as_bytes(data: BytesLike) -> bytes:
+    """Return the bytes of any bytes-like object; TypeError for anything else."""
+    try:
+        return data if isinstance(data, bytes) else bytes(memoryview(data))
+    except TypeError:
+        raise TypeError(f"a file is a bytes-like object, not {type(data).__name__}") from None
+
+
+def unpack(data: BytesLike, *, partial: bool = False, max_pixels: int = MAX_PIXELS) -> Container:
     """Take a whole file apart and check it.
 
     With `partial` a truncated file is no error as long as its header is whole; the container then
     says `complete=False`.
-    Raises NotVqcError, UnsupportedVersionError, TruncatedError, CorruptError, TooLargeError.
+    Raises NotVqcError, UnsupportedVersionError, TruncatedError, CorruptError, TooLargeError, and
+    TypeError for what is not bytes-like.
     """
+    data = as_bytes(data)
     read_header(data[:MAX_HEADER_SIZE], max_pixels=max_pixels)
     crc = zlib.crc32(memoryview(data)[:-TRAILER_SIZE])
     sound = crc == int.from_bytes(data[-TRAILER_SIZE:], "little")

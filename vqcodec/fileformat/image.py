@@ -19,6 +19,7 @@ from vqcodec.fileformat.colour import lab_to_rgb, to_srgb
 from vqcodec.fileformat.container import ChunkTag, check_size
 
 Pixels = NDArray[np.uint8]
+ImageLike = Image.Image | Pixels
 
 _EXIF_PREFIX = b"Exif\0\0"
 # The tags of a TIFF file that describe the photograph and not the file's own layout.
@@ -64,11 +65,13 @@ def open_image(data: bytes) -> Image.Image:
         raise ImageError(str(error)) from error
 
 
-def prepare(image: Image.Image) -> Prepared:
+def prepare(image: ImageLike) -> Prepared:
     """Bring any Pillow image into the form that is coded; `image` keeps its own pixels.
 
-    Raises TooLargeError, and ImageError for an image that is empty or cannot be read.
+    Also a uint8 array, `[H, W]` (gray), `[H, W, 3]` (RGB) or `[H, W, 4]` (RGBA). Raises TypeError
+    for anything else, TooLargeError, ImageError for an image that is empty or cannot be read.
     """
+    image = _as_pillow(image)
     notes: list[str] = []
     if 0 in image.size:
         raise ImageError(f"{image.width}x{image.height}: an image without pixels")
@@ -153,6 +156,19 @@ def decode_alpha(data: bytes, width: int, height: int) -> Pixels:
         raise CorruptError(f"the alpha chunk cannot be read: {error}") from error
     raise CorruptError(
         f"alpha is {png.width}x{png.height} {png.mode}, not a {width}x{height} PNG of 8-bit gray"
+    )
+
+
+def _as_pillow(image: ImageLike) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    given = type(image).__name__
+    if isinstance(image, np.ndarray):
+        if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] in ((3,), (4,))):
+            return Image.fromarray(image)
+        given = f"{image.dtype} {list(image.shape)}"
+    raise TypeError(
+        "an image is one of Pillow's or a uint8 array [H, W], [H, W, 3] or [H, W, 4], not " + given
     )
 
 

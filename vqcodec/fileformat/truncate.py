@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from vqcodec.errors import TargetError
-from vqcodec.fileformat.container import ChunkTag, Container, pack, unpack
+from vqcodec.fileformat.container import (
+    BytesLike,
+    ChunkTag,
+    Container,
+    as_bytes,
+    pack,
+    unpack,
+)
 
 # The coder works in words of this size; a rest of a word tells a decoder nothing.
 WORD = 4
@@ -13,7 +20,7 @@ WORD = 4
 _LEAST_FIRST = (ChunkTag.EXIF, ChunkTag.ICC, ChunkTag.ALPHA)
 
 
-def truncate(data: bytes, max_bytes: int) -> tuple[bytes, list[str]]:
+def truncate(data: BytesLike, max_bytes: int) -> tuple[bytes, list[str]]:
     """Return a .vqc file of at most `max_bytes` bytes, and what it had to leave out, in words.
 
     The first symbols of the stream stay: the coarse levels, then as much of the finer ones as there
@@ -23,11 +30,12 @@ def truncate(data: bytes, max_bytes: int) -> tuple[bytes, list[str]]:
     Raises TargetError if not even an empty stream fits, and what `unpack` raises: a damaged or
     truncated file is not made into a sound one.
     """
+    data = as_bytes(data)
     container = unpack(data)
     if len(data) <= max_bytes:
         return data, []
     payload = container.payload
-    frame, notes = without_ballast(container, max_bytes, min(max_bytes // 2, len(payload)))
+    frame, notes = drop_chunks(container, max_bytes, min(max_bytes // 2, len(payload)))
     space = room(frame, max_bytes)
     if space < 0:
         raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
@@ -37,9 +45,7 @@ def truncate(data: bytes, max_bytes: int) -> tuple[bytes, list[str]]:
     return pack(replace(frame, payload=payload)), notes  # without its chunks it is small enough
 
 
-def without_ballast(
-    container: Container, max_bytes: int, wanted: int
-) -> tuple[Container, list[str]]:
+def drop_chunks(container: Container, max_bytes: int, wanted: int) -> tuple[Container, list[str]]:
     """Return an empty file without the chunks that leave a stream less than `wanted` bytes.
 
     `max_bytes` are what the whole file may have. What was left out is said in words.

@@ -19,7 +19,7 @@ from vqcodec import metrics
 from vqcodec.errors import TargetError
 from vqcodec.fileformat.container import pack, unpack
 from vqcodec.fileformat.image import Pixels, Prepared, assemble
-from vqcodec.fileformat.truncate import room, truncate, without_ballast
+from vqcodec.fileformat.truncate import drop_chunks, room, truncate
 from vqcodec.model.layers import QUALITIES
 from vqcodec.rate_control.forecast import FEATURES, SQUARE, Squares, from_card, squares
 from vqcodec.rate_control.sample import sample
@@ -117,7 +117,7 @@ def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[by
     expected = SIZE.forecast(codec, prepared.pixels)
     wanted = min(max_bytes // 2, round(math.exp(expected[-1])))
     whole = unpack(codec.pack(prepared, QUALITIES, b""))
-    frame, notes = without_ballast(whole, max_bytes, wanted)
+    frame, notes = drop_chunks(whole, max_bytes, wanted)
     space = room(frame, max_bytes)
     if space < 0:
         raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")

@@ -72,6 +72,24 @@ def densities() -> tuple[ModelInfo, ...]:
     return tuple(ModelInfo(path) for path in sorted(_FOLDER.glob(f"{_DENSITY_PREFIX}*{SUFFIX}")))
 
 
+def choose(
+    tune: str | None = None, model: str | Path | None = None, psnr: float | None = None
+) -> str | Path:
+    """Return the model to encode with: the one named, tuned as asked, or for a target in dB.
+
+    Raises ValueError for a tune that there is none of, and for a tune and a model.
+    """
+    if model is not None:
+        if tune is not None:
+            raise ValueError("tune chooses a model: leave out tune or model")
+        return model
+    if tune is None:
+        return DEFAULT if psnr is None else TUNED["psnr"]  # which reaches it in fewer bytes
+    if tune not in TUNED:
+        raise ValueError(f"cannot tune for {tune!r}: one of {', '.join(TUNED)}")
+    return TUNED[tune]
+
+
 def find(model: str | Path) -> ModelInfo:
     """Return the model of a name or path; raises ModelError if there is none."""
     for info in available():

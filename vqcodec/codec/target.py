@@ -1,0 +1,79 @@
+"""What an encode is to reach: a quality, or a size or PSNR that rate control meets. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from numbers import Integral, Real
+from typing import TYPE_CHECKING
+
+from vqcodec.fileformat.container import DEFAULT_QUALITY
+
+if TYPE_CHECKING:
+    from vqcodec.codec.codec import Codec
+    from vqcodec.codec.profiler import Profiler
+    from vqcodec.fileformat.image import Prepared
+
+MAX_BPP, MAX_PSNR = 24, 100
+# The type of a value, the largest (all are above 0), and the range in words.
+_RANGES = {
+    "quality": (Integral, 100, "1..100"),
+    "max_bytes": (Integral, math.inf, "1..∞"),
+    "bpp": (Real, MAX_BPP, f"(0, {MAX_BPP}]"),
+    "psnr": (Real, MAX_PSNR, f"(0, {MAX_PSNR}]"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """At most one of a quality of 1..100, bytes of the file, bits per pixel, and PSNR in dB.
+
+    Raises TypeError for a value that is no such number, ValueError for one out of range, and for
+    more than one.
+    """
+
+    quality: int | None = None
+    max_bytes: int | None = None
+    bpp: float | None = None
+    psnr: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        if len(given) > 1:
+            raise ValueError(f"of {', '.join(_RANGES)}, one at a time")
+        for name, value in given.items():
+            check(name, value)
+
+
+def check(name: str, value: object) -> None:
+    """Raise TypeError or ValueError unless `value` is one that the field of that name may have."""
+    kind, largest, span = _RANGES[name]
+    if isinstance(value, bool) or not isinstance(value, kind):
+        number = "a whole number" if kind is Integral else "a number"
+        raise TypeError(f"{name} is {number}, not {type(value).__name__}")
+    if not 0 < value <= largest:
+        raise ValueError(f"{name} {value} is not within {span}")
+
+
+def encode_prepared(
+    codec: Codec, prepared: Prepared, target: Target, profiler: Profiler | None = None
+) -> tuple[bytes, list[str]]:
+    """Return the file of a prepared image that meets the target, and in words what it leaves out.
+
+    The profiler times the encode at a quality. Raises TargetError if no file is as small as asked.
+    """
+    if target.psnr is not None:
+        from vqcodec.rate_control import encode_to_psnr
+
+        return encode_to_psnr(codec, prepared, target.psnr)
+    max_bytes = target.max_bytes
+    if target.bpp is not None:
+        height, width = prepared.pixels.shape[:2]
+        max_bytes = max(1, int(target.bpp * width * height / 8))
+    if max_bytes is not None:
+        from vqcodec.rate_control import encode_to_size
+
+        return encode_to_size(codec, prepared, max_bytes)
+    quality = DEFAULT_QUALITY if target.quality is None else target.quality
+    encoded = codec.encode_pixels(prepared.pixels, quality, profiler=profiler)
+    return codec.pack(prepared, quality, encoded.stream), []
