@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image, features
 
 from vqcodec import weights
-from vqcodec.commands.compare import OPTIONS
+from vqcodec.commands.comparison import OPTIONS
 
 Options = dict[str, Any]  # what Pillow's `save` takes
 

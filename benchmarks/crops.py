@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 
 from benchmarks import codecs, metrics
 from vqcodec.codec.tiles import Region
-from vqcodec.commands.compare import Contender, squeeze
-from vqcodec.commands.main import parse_region
+from vqcodec.commands.comparison import Contender, squeeze
+from vqcodec.commands.options import parse_region
 
 SETTINGS = range(1, 101)
 CAPTION = 16  # pixels under a crop

@@ -16,7 +16,7 @@ from benchmarks import codecs, machine, plots, speed, summary, tables
 from benchmarks.curves import METRICS, Curve, read_published
 from benchmarks.images import ImageRef, find_images
 from benchmarks.measurements import CodecPoints, Measurement, group, read_measurements
-from vqcodec.commands.compare import Contender, compare
+from vqcodec.commands.comparison import Contender, compare
 from vqcodec.commands.files import atomic_write, check_writable
 from vqcodec.commands.page import Table, folded, heading, listing, page, table
 

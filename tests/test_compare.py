@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image, features
 
-from vqcodec.commands.compare import (
+from vqcodec.commands.comparison import (
     OPTIONS,
     Contender,
     compare,

@@ -111,7 +111,7 @@ def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
         for key in given:
             value = options[key]
             im.info[key] = value.tobytes() if isinstance(value, Image.Exif) else value or b""
-    fp.write(encode(im, **{name: options.get(name) for name in _ENCODE_OPTIONS}))
+    fp.write(encode(im, **{name: options[name] for name in _ENCODE_OPTIONS if name in options}))
 
 
 Image.register_open(VqcImageFile.format, VqcImageFile, _accept)

@@ -40,7 +40,7 @@ class Target:
     def __post_init__(self) -> None:
         given = {name: value for name, value in asdict(self).items() if value is not None}
         if len(given) > 1:
-            raise ValueError(f"of {', '.join(_RANGES)}, one at a time")
+            raise ValueError("of quality, max_bytes, bpp and psnr, one at a time")
         for name, value in given.items():
             check(name, value)
 
@@ -51,7 +51,7 @@ def check(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, kind):
         number = "a whole number" if kind is Integral else "a number"
         raise TypeError(f"{name} is {number}, not {type(value).__name__}")
-    if not 0 < value <= largest:
+    if not 0 < float(value) <= largest:
         raise ValueError(f"{name} {value} is not within {span}")
 
 

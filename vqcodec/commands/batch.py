@@ -1,7 +1,8 @@
 """Many files through one piece of work: planning the outputs, running, reporting on stderr.
 
 These are the rules that `encode` and `decode` share: what goes where, nothing is overwritten
-unasked, one bad file does not stop the others. No torch and no Pillow here.
+unasked, one bad file does not stop the others. No Pillow here, and torch only to tell it how many
+threads work.
 """
 
 import os
@@ -140,7 +141,12 @@ def run(todo: Plan, work: Callable[[Job], Done], *, workers: int) -> bool:
 
     There is a line for every note and every input that failed, a progress bar if there are
     several jobs and stderr is a terminal, and a summary at the end.
+
+    Raises:
+        click.UsageError: bytes that are no text would go to a terminal's screen.
     """
+    if any(job.target is None for job in todo.jobs) and sys.stdout.isatty():
+        raise click.UsageError("stdout is a terminal: redirect it, or name a file with -o")
     from tqdm import tqdm  # takes longer to import than `vqcodec info` to run
 
     begin = time.perf_counter()
@@ -153,11 +159,11 @@ def run(todo: Plan, work: Callable[[Job], Done], *, workers: int) -> bool:
     for name, problem in todo.problems:
         say(name, problem)
     with ExitStack() as stack:
-        outcomes: Iterable[Done | str] = map(partial(_attempt, work), todo.jobs)
+        outcomes: Iterable[Done | str] = map(partial(_outcome, work), todo.jobs)
         if workers > 1:
-            pool = ThreadPoolExecutor(workers)
+            pool = ThreadPoolExecutor(workers, initializer=_share_cores, initargs=(workers,))
             stack.callback(pool.shutdown, cancel_futures=True)
-            outcomes = pool.map(partial(_attempt, work), todo.jobs)
+            outcomes = pool.map(partial(_outcome, work), todo.jobs)
         bar = tqdm(
             outcomes,
             total=len(todo.jobs),
@@ -188,7 +194,14 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {message}"
 
 
-def _attempt(work: Callable[[Job], Done], job: Job) -> Done | str:
+def _share_cores(workers: int) -> None:
+    """Give the thread of a worker its share of the processor's cores."""
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+
+
+def _outcome(work: Callable[[Job], Done], job: Job) -> Done | str:
     """What the work gave, or in one line why it failed."""
     try:
         return work(job)
@@ -201,13 +214,11 @@ def _attempt(work: Callable[[Job], Done], job: Job) -> Done | str:
 
 
 def _summary(done: Sequence[Done], failed: int, seconds: float) -> str:
-    pixels = sum(each.pixels for each in done)
-    parts = [
-        f"{sum(each.bytes_in for each in done):,} bytes in",
-        f"{sum(each.bytes_out for each in done):,} bytes out",
-        f"{sum(each.bits for each in done) / pixels:.3f} bpp" if pixels else "",
-        f"{seconds:.2f} s",
-    ]
+    pixels = sum(job.pixels for job in done)
+    rate = f"{sum(job.bits for job in done) / pixels:.3f} bpp, " if pixels else ""
     files = f"{len(done)} file{'' if len(done) == 1 else 's'}"
     fault = f", {failed} failed" if failed else ""
-    return f"{files}{fault}: {', '.join(part for part in parts if part)}"
+    return (
+        f"{files}{fault}: {sum(job.bytes_in for job in done):,} bytes in, "
+        f"{sum(job.bytes_out for job in done):,} bytes out, {rate}{seconds:.2f} s"
+    )

@@ -16,10 +16,12 @@ import click
 from vqcodec import weights
 from vqcodec.commands.batch import STREAM, Job, describe
 from vqcodec.commands.files import IMAGE_SUFFIXES, atomic_write, check_writable, expand
-from vqcodec.fileformat.container import Header
+from vqcodec.commands.options import inputs_argument
+from vqcodec.fileformat.container import read_header
 
 if TYPE_CHECKING:
     from vqcodec.codec.codec import Codec
+    from vqcodec.codec.tokens import Tokens
     from vqcodec.density.ladder import Ladder
     from vqcodec.fileformat.image import Prepared
 
@@ -27,7 +29,7 @@ Facts = dict[str, Any]
 
 
 @click.command()
-@click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+@inputs_argument
 @click.option(
     "-k", "--samples", type=click.IntRange(min=1), default=16, show_default=True, metavar="K",
     help="Samples of the latents; the importance-weighted bound is of all of them.",
@@ -153,37 +155,38 @@ def _tell_density(
 
 def _tell_codes(model: str | None, quality: int) -> Callable[[Job], Facts]:
     from vqcodec.api import load_codec
-    from vqcodec.fileformat.container import unpack
-    from vqcodec.fileformat.image import assemble
+    from vqcodec.codec.tokens import Tokens
 
-    codec = load_codec(weights.find(model).path if model else weights.DEFAULT)
+    codec = load_codec(weights.choose(model=model))
 
     def tell(job: Job) -> Facts:
         prepared = _prepared(job)
         height, width = prepared.pixels.shape[:2]
-        data = codec.encode(assemble(prepared.pixels, gray=prepared.gray), quality)
-        stream = 8 * len(unpack(data).payload) / (width * height)
-        levels = _code_rates(codec, data, Header(b"", width, height, quality))
+        encoded = codec.encode_pixels(prepared.pixels, quality)
+        tokens = Tokens(encoded.indices, width, height, quality, codec.model_id)
+        levels = _level_rates(codec, tokens)
+        stream = 8 * len(encoded.stream) / (width * height)
         facts = {"width": width, "height": height, "quality": quality}
         return facts | {"levels": levels, "stream": stream, "notes": prepared.notes}
 
     return tell
 
 
-def file_density(data: bytes, header: Header) -> Facts:
+def file_density(data: bytes) -> Facts:
     """Return what a sound .vqc file takes, and what the density model says of its picture.
 
     "file" is the file's own bits per dimension, "levels" the prior's bits per pixel of each level,
     "elbo" the decoded picture's bound in bits per dimension, None where no density model ships.
     Raises UnknownModelError for a file of weights that are not here.
     """
-    from vqcodec.api import load_codec
+    from vqcodec.api import codec_of
 
-    codec = load_codec(weights.find_id(header.model_id).path)
+    header, _ = read_header(data)
+    codec = codec_of(header.model_id)
     pixels = header.width * header.height
     facts: Facts = {
         "file": 8 * len(data) / (pixels * (1 if header.gray else 3)),
-        "levels": _code_rates(codec, data, header),
+        "levels": _level_rates(codec, codec.file_tokens(data)),
         "elbo": None,
     }
     if weights.densities():
@@ -195,11 +198,9 @@ def file_density(data: bytes, header: Header) -> Facts:
     return facts
 
 
-def _code_rates(codec: Codec, data: bytes, header: Header) -> list[float]:
-    """Return the cross-entropy of a file's indices, in bits per pixel, level by level."""
-    size = header.width, header.height
-    bits = codec.code_bits(codec.file_indices(data), size, header.quality)
-    return [each / (size[0] * size[1]) for each in bits]
+def _level_rates(codec: Codec, tokens: Tokens) -> list[float]:
+    """Return the cross-entropy of tokens, in bits per pixel, level by level."""
+    return [bits / (tokens.width * tokens.height) for bits in codec.bits(tokens)]
 
 
 def _density_model(model: str | None) -> Ladder:

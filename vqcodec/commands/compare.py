@@ -1,228 +1,63 @@
-"""One photograph through several codecs, each squeezed into the same number of bytes.
-
-Everyone gets the same pixels without metadata. What a codec shows is the best of its settings whose
-whole file is within the budget, found by trying; nobody's size is rounded up or estimated.
-"""
+"""`vqcodec compare`: a page that shows images beside what other codecs make of them."""
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import sys
 
-import numpy as np
-import PIL
-from PIL import Image, features
-from tqdm import tqdm
+import click
 
-from vqcodec import __version__
-from vqcodec.commands.page import Picture, Table, listing, page, slider, table
-from vqcodec.errors import ImageError
-from vqcodec.fileformat.image import Prepared, assemble
-
-if TYPE_CHECKING:
-    from vqcodec.codec.codec import Codec
-
-# What the encoders of Pillow are told beside the quality; the benchmarks measure with the same.
-OPTIONS: dict[str, dict[str, Any]] = {
-    "jpeg": {"optimize": True, "progressive": True},
-    "webp": {"method": 6},
-    # The speed is Pillow's default. One thread: files side by side have one each, as the others.
-    "avif": {"speed": 6, "max_threads": 1},
-}
-_FEATURES = {"jpeg": "jpg", "webp": "webp", "avif": "avif"}  # as Pillow calls them
-_QUALITIES = range(1, 101)
-_ORIGINAL = "original"
-_WEBP_MAX_SIDE = 16383
+from vqcodec import weights
+from vqcodec.codec.target import MAX_BPP
+from vqcodec.commands.batch import Done, Job, plan, run
+from vqcodec.commands.files import IMAGE_SUFFIXES, page_name
+from vqcodec.commands.options import batch_options, output_option
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A codec that takes part; a larger setting makes a better picture and a larger file."""
-
-    name: str
-    settings: Sequence[float]
-    encode: Callable[[Image.Image, float], bytes]
-    decode: Callable[[bytes], Image.Image]
-    """To mode RGB."""
-    mime: str | None = None
-    """What browsers call its files, if they can show them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Squeezed:
-    """What a codec made of a photograph within the budget."""
-
-    codec: Contender
-    setting: float
-    data: bytes
-    image: Image.Image
-    psnr: float
-
-
-def own_contender(codec: Codec) -> Contender:
-    """Return this project's codec, with loaded weights."""
-    return Contender(
-        "vqcodec",
-        _QUALITIES,
-        lambda image, setting: codec.encode(image, round(setting)),
-        lambda data: codec.decode(data).convert("RGB"),
-    )
-
-
-def pillow_contenders(names: Sequence[str]) -> tuple[list[Contender], list[str]]:
-    """Return Pillow's codecs of those names, and a note on each that this Pillow lacks.
-
-    Raises:
-        KeyError: a name that is not in `OPTIONS`; the message says so.
-    """
-    found, notes = [], []
-    for name in dict.fromkeys(names):
-        if name not in OPTIONS:
-            raise KeyError(f"no codec named {name!r}; there are {', '.join(OPTIONS)}")
-        if features.check(_FEATURES[name]):
-            found.append(_pillow_contender(name))
-        else:
-            notes.append(f"{name} left out: this Pillow was built without it")
-    return found, notes
-
-
-def _pillow_contender(name: str) -> Contender:
-    def encode(image: Image.Image, setting: float) -> bytes:
-        stream = io.BytesIO()
-        image.save(stream, name.upper(), quality=round(setting), **OPTIONS[name])
-        return stream.getvalue()
-
-    def decode(data: bytes) -> Image.Image:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-
-    return Contender(name, _QUALITIES, encode, decode, f"image/{name}")
-
-
-def psnr(x: Image.Image, x_hat: Image.Image) -> float:
-    """PSNR in dB over all three channels together, peak 255; infinite for identical images."""
-    difference = np.asarray(x, dtype=np.float64) - np.asarray(x_hat, dtype=np.float64)
-    mse = float(np.mean(difference**2))
-    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
-
-
-def squeeze(codec: Contender, image: Image.Image, budget: int) -> Squeezed | None:
-    """Return the best that `codec` can do within `budget` bytes, None if it has nothing so small.
-
-    The settings are searched by halving, which trusts that files grow with the setting; where they
-    do not, a better setting may be missed, but the file is within the budget all the same.
-    """
-    found: tuple[float, bytes] | None = None
-    low, high = 0, len(codec.settings)
-    while low < high:
-        middle = (low + high) // 2
-        data = codec.encode(image, codec.settings[middle])
-        if len(data) <= budget:
-            found = codec.settings[middle], data
-            low = middle + 1
-        else:
-            high = middle
-    if found is None:
-        return None
-    decoded = codec.decode(found[1])
-    return Squeezed(codec, *found, decoded, psnr(image.convert("RGB"), decoded))
-
-
+@click.command()
+@batch_options
+@click.option(
+    "--bpp", type=click.FloatRange(0, MAX_BPP, min_open=True), default=0.25, show_default=True,
+    help="Bits for each pixel of the photograph, which every codec gets.",
+)  # fmt: skip
+@click.option(
+    "--with", "rivals", default="webp,avif,jpeg", show_default=True, metavar="CODEC,...",
+    help="The codecs that vqcodec is compared with.",
+)  # fmt: skip
+@output_option(
+    "Page or folder to write, or - for stdout; photo.html beside photo.png if not given."
+)
 def compare(
-    image: Image.Image, codecs: Sequence[Contender], bpp: float
-) -> tuple[list[str], list[str]]:
-    """Return a table and a slider as parts of a page, and notes on codecs that are left out.
+    inputs: tuple[str, ...],
+    output: str | None,
+    rivals: str,
+    bpp: float,
+    device: str,
+    model: str | None,
+    force: bool,
+    jobs: int,
+) -> None:
+    """Show images beside what other codecs make of them in as many bytes, as a web page.
 
-    `image` is of mode RGB or L; `bpp` bits for each of its pixels are the budget.
-
-    Raises:
-        ImageError: no codec makes a file within the budget; the message is the notes.
+    The page is one file with a table and a slider; it needs no network.
     """
-    budget = int(bpp * image.width * image.height / 8)
-    done: list[Squeezed] = []
-    notes: list[str] = []
-    for codec in tqdm(codecs, unit="codec", leave=False, disable=None):
-        try:
-            result = squeeze(codec, image, budget)
-        except (OSError, ValueError) as error:  # WebP and AVIF have limits on sides, for one
-            notes.append(f"{codec.name} left out: {error}")
-            continue
-        if result is None:
-            notes.append(f"{codec.name} left out: it cannot go down to {budget:,} bytes")
-            continue
-        if result.setting == codec.settings[-1]:
-            notes.append(f"{codec.name} is at its best setting and does not fill the budget")
-        done.append(result)
-    if not done:
-        raise ImageError(f"nothing to show: {'; '.join(notes)}")
-    return [table(_figures(image, done, budget)), _slider(image, done, budget)], notes
+    from vqcodec.api import load_codec
+    from vqcodec.commands.comparison import photo_page, pillow_contenders, vqcodec_contender
+    from vqcodec.fileformat.image import open_image, prepare
 
+    try:
+        others, absent = pillow_contenders([name.strip() for name in rivals.split(",")])
+    except KeyError as error:
+        raise click.BadParameter(error.args[0], param_hint="--with") from error
+    todo = plan(inputs, output, suffixes=IMAGE_SUFFIXES, rename=page_name, force=force)
+    path = weights.find(weights.choose(model=model)).path
 
-def photo_page(
-    name: str, prepared: Prepared, codecs: Sequence[Contender], bpp: float, absent: Sequence[str]
-) -> tuple[bytes, list[str]]:
-    """Return a page about one photograph, and the notes that stand on it.
+    def work(job: Job) -> Done:
+        data = job.read()
+        prepared = prepare(open_image(data))
+        name = "Photograph" if job.source is None else job.source.name
+        contenders = [vqcodec_contender(load_codec(path, device)), *others]
+        written, notes = photo_page(name, prepared, contenders, bpp, absent)
+        job.write(written, force=force)
+        return Done(len(data), len(written), 0, 0, notes)
 
-    `absent` are notes on codecs that could not be asked. Raises ImageError as `compare`.
-    """
-    notes = list(prepared.notes)
-    if prepared.alpha is not None:
-        notes.append("opacity left out")
-    image = assemble(prepared.pixels, gray=prepared.gray)
-    parts, left_out = compare(image, codecs, bpp)
-    notes += [*absent, *left_out]
-    lead = (
-        f"What codecs make of this photograph in {bpp:g} bits per pixel: vqcodec {__version__}, "
-        f"and the others by Pillow {PIL.__version__}."
-    )
-    return page(name, lead, [*parts, listing(notes)]).encode(), notes
-
-
-def _figures(image: Image.Image, done: Sequence[Squeezed], budget: int) -> Table:
-    pixels = image.width * image.height
-    return Table(
-        title=f"Codecs within {budget:,} bytes",
-        header=["codec", "setting", "bytes", "of the budget", "bits per pixel", "PSNR (dB)"],
-        rows=[
-            [
-                each.codec.name,
-                f"{each.setting:g}",
-                f"{len(each.data):,}",
-                f"{100 * len(each.data) / budget:.1f} %",
-                f"{8 * len(each.data) / pixels:.4f}",
-                f"{each.psnr:.2f}",
-            ]
-            for each in done
-        ],
-        caption=f"{image.width}×{image.height} pixels, whole files without metadata. Each codec at "
-        f"its best setting whose file is within {budget:,} bytes; PSNR over red, green and blue "
-        "together.",
-    )
-
-
-def _slider(image: Image.Image, done: Sequence[Squeezed], budget: int) -> str:
-    pictures = [Picture(_ORIGINAL, _ORIGINAL, *_lossless(image), image.size)]
-    for each in done:
-        label = f"{each.codec.name}, {len(each.data):,} bytes, {each.psnr:.2f} dB"
-        mime, data = (each.codec.mime, each.data) if each.codec.mime else _lossless(each.image)
-        pictures.append(Picture(each.codec.name, label, mime, data, image.size))
-    return slider(
-        pictures,
-        left=2 if len(done) > 1 else 0,
-        right=1,
-        caption=f"Every codec within {budget:,} bytes. Drag the divider, or move it with the arrow "
-        "keys; choose what is left and right of it above.",
-    )
-
-
-def _lossless(image: Image.Image) -> tuple[str, bytes]:
-    """Return the pixels in a form that every browser shows: WebP, or PNG where that cannot be."""
-    stream = io.BytesIO()
-    if features.check("webp") and max(image.size) <= _WEBP_MAX_SIDE:
-        # The fastest of its methods costs 8 % in size, the default takes seconds for a large photo.
-        image.save(stream, "WEBP", lossless=True, method=0)
-        return "image/webp", stream.getvalue()
-    image.save(stream, "PNG")
-    return "image/png", stream.getvalue()
+    sys.exit(0 if run(todo, work, workers=jobs) else 1)

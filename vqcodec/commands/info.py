@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from vqcodec import weights
+from vqcodec import api
 from vqcodec.commands.batch import STREAM, Job, describe
 from vqcodec.commands.bpd import density_text, file_density
 from vqcodec.errors import VqcError
-from vqcodec.fileformat.container import VERSION, read_preamble, unpack
 
 
 @click.command()
@@ -31,40 +30,14 @@ def info(file: str, as_json: bool, with_density: bool) -> None:
     """
     try:
         data = Job(None if file == STREAM else Path(file), None).read()
-        preamble = read_preamble(io.BytesIO(data), partial=True)
+        found = api.info(data)
+        facts = {"file": file} | asdict(found)
+        if with_density and found.sound:
+            facts["bpd"] = file_density(data)
     except (VqcError, OSError) as error:
         raise click.ClickException(f"{file}: {describe(error)}") from error
-    damage = None
-    try:
-        unpack(data)
-    except VqcError as error:
-        damage = str(error)
-    header = preamble.header
-    names = [each.name for each in weights.available() if each.model_id == header.model_id]
-    facts = {
-        "file": file,
-        "bytes": len(data),
-        "version": VERSION,
-        "model_id": header.model_id.hex(),
-        "model": names[0] if names else None,
-        "width": header.width,
-        "height": header.height,
-        "gray": header.gray,
-        "cut": header.cut,
-        "quality": header.quality,
-        "chunks": {tag.name.lower(): len(chunk) for tag, chunk in preamble.chunks.items()},
-        "stream_bytes": preamble.stream_size,
-        "bpp": round(8 * len(data) / (header.width * header.height), 4),
-        "sound": damage is None,
-        "damage": damage,
-    }
-    if with_density and damage is None:
-        try:
-            facts["bpd"] = file_density(data, header)
-        except VqcError as error:
-            raise click.ClickException(f"{file}: {describe(error)}") from error
     click.echo(json.dumps(facts) if as_json else _info_text(facts))
-    sys.exit(1 if damage else 0)
+    sys.exit(0 if found.sound else 1)
 
 
 def _info_text(facts: dict[str, Any]) -> str:

@@ -1,0 +1,104 @@
+"""`vqcodec decode`: .vqc files to images of other formats."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from vqcodec import weights
+from vqcodec.commands.batch import Done, Job, plan, run
+from vqcodec.commands.files import VQC_SUFFIX, decoded_name, spared_name
+from vqcodec.commands.options import batch_options, output_option, parse_region
+from vqcodec.errors import ImageError
+from vqcodec.fileformat.container import read_header
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from vqcodec.codec.tiles import Region
+
+# Pillow's defaults for the formats that lose something throw away more than the codec did.
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "AVIF": {"quality": 95},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+}
+
+
+@click.command()
+@batch_options
+@output_option(
+    "File, whose suffix says the format, or folder to write PNG to, or - for PNG on stdout; "
+    "photo.png beside photo.vqc if not given, or photo.decoded.png if there is a photo.png."
+)
+@click.option("--partial", is_flag=True, help="Of a truncated file, decode what is there.")
+@click.option(
+    "--region", metavar="X,Y,W,H", callback=parse_region,
+    help="Only this part: left, upper, width, height in pixels.",
+)  # fmt: skip
+@click.option(
+    "--scale", type=click.Choice([f"1/{2**n}" for n in range(1, 7)]),
+    help="A smaller picture, in less time.",
+)  # fmt: skip
+def decode(
+    inputs: tuple[str, ...],
+    output: str | None,
+    partial: bool,
+    region: Region | None,
+    scale: str | None,
+    device: str,
+    model: str | None,
+    force: bool,
+    jobs: int,
+) -> None:
+    """Decode .vqc files, and all of them in folders; - is stdin."""
+    from vqcodec.api import codec_of, load_codec
+
+    if region and scale:
+        raise click.UsageError("a region is decoded at full size: leave out --scale")
+    factor = int(scale.removeprefix("1/")) if scale else 1
+    rename = spared_name if output is None else decoded_name
+    todo = plan(inputs, output, suffixes=(VQC_SUFFIX,), rename=rename, force=force)
+    formats = {job: _format_for(job.target) for job in todo.jobs}
+    path = weights.find(model).path if model else None
+
+    def work(job: Job) -> Done:
+        data = job.read()
+        named = read_header(data)[0].model_id
+        codec = load_codec(path, device) if path else codec_of(named, device)
+        image = codec.decode(data, partial=partial, region=region, scale=factor)
+        saved = _save(image, formats[job])
+        job.write(saved, force=force)
+        notes = []
+        if output is None and job.source and job.target != decoded_name(job.source):
+            notes.append(f"{decoded_name(job.source)} is there already; wrote {job.target}")
+        return Done(len(data), len(saved), image.width * image.height, 8 * len(data), notes)
+
+    sys.exit(0 if run(todo, work, workers=jobs) else 1)
+
+
+def _save(image: Image.Image, image_format: str) -> bytes:
+    """The image as a file of a format that Pillow writes, with its ICC profile and EXIF."""
+    metadata = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
+    out = io.BytesIO()
+    try:
+        image.save(out, image_format, **metadata, **_SAVE_OPTIONS.get(image_format, {}))
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{image_format} cannot hold this image: {error}") from error
+    return out.getvalue()
+
+
+def _format_for(path: Path | None) -> str:
+    """Pillow's name of the format that the suffix stands for; PNG for standard output."""
+    if path is None or path.suffix.lower() == ".png":
+        return "PNG"
+    from PIL import Image
+
+    image_format = Image.registered_extensions().get(path.suffix.lower())
+    if image_format not in Image.SAVE:
+        raise click.UsageError(f"{path}: cannot tell an image format from the suffix of this name")
+    return image_format

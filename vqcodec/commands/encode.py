@@ -1,0 +1,76 @@
+"""`vqcodec encode`: images to .vqc files."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from vqcodec import weights
+from vqcodec.codec.target import MAX_BPP, MAX_PSNR, Target, encode_prepared
+from vqcodec.commands.batch import Done, Job, plan, run
+from vqcodec.commands.files import IMAGE_SUFFIXES, encoded_name
+from vqcodec.commands.options import batch_options, output_option
+from vqcodec.fileformat.container import DEFAULT_QUALITY
+
+
+@click.command()
+@batch_options
+@click.option(
+    "-q", "--quality", type=click.IntRange(1, 100), metavar="Q",
+    help=f"1 is the smallest file, 100 the best picture.  [default: {DEFAULT_QUALITY}]",
+)  # fmt: skip
+@click.option(
+    "--max-bytes", type=click.IntRange(min=1), metavar="N",
+    help="The best picture in a file of at most N bytes.",
+)  # fmt: skip
+@click.option(
+    "--bpp", type=click.FloatRange(0, MAX_BPP, min_open=True), metavar="X",
+    help="The same in bits for each pixel.",
+)  # fmt: skip
+@click.option(
+    "--psnr", type=click.FloatRange(0, MAX_PSNR, min_open=True), metavar="DB",
+    help="The smallest file whose picture has at least so many decibels.",
+)  # fmt: skip
+@click.option(
+    "--tune", type=click.Choice(list(weights.TUNED)),
+    help="What the picture is made for: the least squared error, or structure as the eye sees it.  "
+    f"[default: {next(tune for tune, name in weights.TUNED.items() if name == weights.DEFAULT)}; "
+    "psnr with --psnr]",
+)  # fmt: skip
+@output_option("File or folder to write, or - for stdout; photo.vqc beside photo.png if not given.")
+def encode(
+    inputs: tuple[str, ...],
+    output: str | None,
+    quality: int | None,
+    max_bytes: int | None,
+    bpp: float | None,
+    psnr: float | None,
+    tune: str | None,
+    device: str,
+    model: str | None,
+    force: bool,
+    jobs: int,
+) -> None:
+    """Encode images, and all images in folders; - is stdin."""
+    from vqcodec.api import load_codec
+    from vqcodec.fileformat.image import open_image, prepare
+
+    try:
+        target = Target(quality, max_bytes, bpp, psnr)
+        chosen = weights.choose(tune, model, psnr)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    todo = plan(inputs, output, suffixes=IMAGE_SUFFIXES, rename=encoded_name, force=force)
+    path = weights.find(chosen).path
+
+    def work(job: Job) -> Done:
+        data = job.read()
+        # The image itself, which takes as much memory again, is not kept.
+        prepared = prepare(open_image(data))
+        encoded, notes = encode_prepared(load_codec(path, device), prepared, target)
+        job.write(encoded, force=force)
+        pixels = prepared.pixels.shape[0] * prepared.pixels.shape[1]
+        return Done(len(data), len(encoded), pixels, 8 * len(encoded), prepared.notes + notes)
+
+    sys.exit(0 if run(todo, work, workers=jobs) else 1)
