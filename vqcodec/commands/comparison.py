@@ -7,7 +7,6 @@ whole file is within the budget, found by trying; nobody's size is rounded up or
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import PIL
 from PIL import Image, features
 from tqdm import tqdm
 
-from vqcodec import __version__
+from vqcodec import __version__, metrics
 from vqcodec.commands.page import Picture, Table, listing, page, slider, table
 from vqcodec.errors import ImageError
 from vqcodec.fileformat.image import Prepared, assemble
@@ -101,13 +100,6 @@ def _pillow_contender(name: str) -> Contender:
     return Contender(name, _QUALITIES, encode, decode, f"image/{name}")
 
 
-def psnr(x: Image.Image, x_hat: Image.Image) -> float:
-    """PSNR in dB over all three channels together, peak 255; infinite for identical images."""
-    difference = np.asarray(x, dtype=np.float64) - np.asarray(x_hat, dtype=np.float64)
-    mse = float(np.mean(difference**2))
-    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
-
-
 def squeeze(codec: Contender, image: Image.Image, budget: int) -> Squeezed | None:
     """Return the best that `codec` can do within `budget` bytes, None if it has nothing so small.
 
@@ -127,13 +119,14 @@ def squeeze(codec: Contender, image: Image.Image, budget: int) -> Squeezed | Non
     if found is None:
         return None
     decoded = codec.decode(found[1])
-    return Squeezed(codec, *found, decoded, psnr(image.convert("RGB"), decoded))
+    psnr = metrics.psnr(np.asarray(image.convert("RGB")), np.asarray(decoded))
+    return Squeezed(codec, *found, decoded, psnr)
 
 
 def compare(
     image: Image.Image, codecs: Sequence[Contender], bpp: float
 ) -> tuple[list[str], list[str]]:
-    """Return a table and a slider as parts of a page, and notes on codecs that are left out.
+    """Return a table and a slider as sections of a page, and notes on codecs that are left out.
 
     `image` is of mode RGB or L; `bpp` bits for each of its pixels are the budget.
 
@@ -171,13 +164,13 @@ def photo_page(
     if prepared.alpha is not None:
         notes.append("opacity left out")
     image = assemble(prepared.pixels, gray=prepared.gray)
-    parts, left_out = compare(image, codecs, bpp)
+    sections, left_out = compare(image, codecs, bpp)
     notes += [*absent, *left_out]
     lead = (
         f"What codecs make of this photograph in {bpp:g} bits per pixel: vqcodec {__version__}, "
         f"and the others by Pillow {PIL.__version__}."
     )
-    return page(name, lead, [*parts, listing(notes)]).encode(), notes
+    return page(name, lead, [*sections, listing(notes)]).encode(), notes
 
 
 def _figures(image: Image.Image, done: Sequence[Squeezed], budget: int) -> Table:
@@ -187,14 +180,14 @@ def _figures(image: Image.Image, done: Sequence[Squeezed], budget: int) -> Table
         header=["codec", "setting", "bytes", "of the budget", "bits per pixel", "PSNR (dB)"],
         rows=[
             [
-                each.codec.name,
-                f"{each.setting:g}",
-                f"{len(each.data):,}",
-                f"{100 * len(each.data) / budget:.1f} %",
-                f"{8 * len(each.data) / pixels:.4f}",
-                f"{each.psnr:.2f}",
+                result.codec.name,
+                f"{result.setting:g}",
+                f"{len(result.data):,}",
+                f"{100 * len(result.data) / budget:.1f} %",
+                f"{8 * len(result.data) / pixels:.4f}",
+                f"{result.psnr:.2f}",
             ]
-            for each in done
+            for result in done
         ],
         caption=f"{image.width}×{image.height} pixels, whole files without metadata. Each codec at "
         f"its best setting whose file is within {budget:,} bytes; PSNR over red, green and blue "
@@ -204,10 +197,12 @@ def _figures(image: Image.Image, done: Sequence[Squeezed], budget: int) -> Table
 
 def _slider(image: Image.Image, done: Sequence[Squeezed], budget: int) -> str:
     pictures = [Picture(_ORIGINAL, _ORIGINAL, *_lossless(image), image.size)]
-    for each in done:
-        label = f"{each.codec.name}, {len(each.data):,} bytes, {each.psnr:.2f} dB"
-        mime, data = (each.codec.mime, each.data) if each.codec.mime else _lossless(each.image)
-        pictures.append(Picture(each.codec.name, label, mime, data, image.size))
+    for result in done:
+        label = f"{result.codec.name}, {len(result.data):,} bytes, {result.psnr:.2f} dB"
+        mime, data = (
+            (result.codec.mime, result.data) if result.codec.mime else _lossless(result.image)
+        )
+        pictures.append(Picture(result.codec.name, label, mime, data, image.size))
     return slider(
         pictures,
         left=2 if len(done) > 1 else 0,
