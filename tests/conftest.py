@@ -27,11 +27,7 @@ settings.load_profile("vqcodec")
 
 @pytest.fixture(scope="session")
 def codec() -> Codec:
-    """The shipped model on the CPU; the test is skipped where no weights have been trained yet."""
-    from vqcodec import weights
-
-    if not weights.available():
-        pytest.skip("no trained weights")
+    """The shipped model on the CPU."""
     from vqcodec.codec.codec import Codec
 
     return Codec.load(device="cpu")

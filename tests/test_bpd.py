@@ -118,7 +118,7 @@ def test_no_density_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_codes_tell_the_stream_level_by_level(codec: Codec) -> None:
     (found,) = facts(vqcodec_("bpd", "photo.png", "--codes", "-q", "70", "--json"))
     with Image.open("photo.png") as image:
-        data = codec.encode(image, 70)
+        data = codec.encode(image, quality=70)
     stream = 8 * len(unpack(data).payload) / (96 * 64)
     assert found["stream"] == pytest.approx(stream)
     assert isinstance(found["levels"], list)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from pictures import psnr
 from PIL import Image, features
 
 from vqcodec.commands.comparison import (
@@ -20,7 +21,6 @@ from vqcodec.commands.comparison import (
     compare,
     photo_page,
     pillow_contenders,
-    psnr,
     squeeze,
 )
 from vqcodec.commands.main import cli
@@ -115,7 +115,7 @@ def test_the_page_shows_the_very_files_and_the_original_pixel_by_pixel(photo: Im
 
 
 def test_a_codec_that_browsers_cannot_show_is_shown_by_its_pixels() -> None:
-    (_, slider), _ = compare(BLACK, [made("own", [10, 20, 30])], 0.3)
+    (_, slider), _ = compare(BLACK, [made("a", [10, 20, 30])], 0.3)
     mime, data = embedded(slider)[1]
     assert mime in ("image/webp", "image/png")
     with Image.open(io.BytesIO(data)) as shown:
@@ -144,7 +144,7 @@ def test_codecs_of_pillow_are_there_or_named(name: str, photo: Image.Image) -> N
         assert (found, len(notes)) == ([], 1)
         return
     (codec,) = found
-    small, large = (codec.encode(photo, setting) for setting in (5, 80))
+    small, large = (codec.encode(photo, quality=setting) for setting in (5, 80))
     assert len(small) < len(large)
     assert psnr(photo, codec.decode(small)) < psnr(photo, codec.decode(large))
 
@@ -214,11 +214,11 @@ def test_a_photo_becomes_a_page(codec: Codec, photo: Image.Image) -> None:
     assert len(sizes) == 3
     assert max(sizes) <= budget
     assert min(sizes[1:]) > 0.8 * budget
-    assert sizes[0] == len(codec.encode(photo, 100))  # its best is well below the budget
-    own = embedded(page)[1][1]
-    with Image.open(io.BytesIO(own)) as shown:
+    assert sizes[0] == len(codec.encode(photo, quality=100))  # its best is well below the budget
+    _, data = embedded(page)[1]
+    with Image.open(io.BytesIO(data)) as shown:
         quality = int(re.findall(r"vqcodec</th><td>(\d+)<", page)[0])
-        coded = codec.encode(photo, quality)
+        coded = codec.encode(photo, quality=quality)
         assert shown.convert("RGB").tobytes() == codec.decode(coded).tobytes()
     assert f"vqcodec, {len(coded):,} bytes" in page
 

@@ -13,13 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vqcodec import weights
 from vqcodec.fileformat.container import unpack
 
-pytestmark = [
-    pytest.mark.skipif(os.name != "posix", reason="signals and limits are those of POSIX"),
-    pytest.mark.skipif(not weights.available(), reason="no trained weights"),
-]
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits are those of POSIX")
 COMMAND = [sys.executable, "-m", "vqcodec"]
 PICTURE_SIZE = (96, 64)
 
@@ -45,10 +41,8 @@ def start(*arguments: str | Path, limit: Callable[[], None] | None = None) -> su
 
 def wait_for(process: subprocess.Popen[str], folder: Path, files: int) -> None:
     """Return when there are so many finished files; fail if the process ends before."""
-    end = time.monotonic() + 120
     while len(list(folder.glob("*.vqc"))) < files:
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
         time.sleep(0.002)
 
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
+from pictures import psnr
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from vqcodec import VqcImagePlugin, weights
@@ -43,11 +43,6 @@ def saved(image: Image.Image, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, "VQC", **options)
     return file.getvalue()
-
-
-def psnr(x: Image.Image, x_hat: Image.Image) -> float:
-    difference = np.asarray(x).astype(np.float64) - np.asarray(x_hat)
-    return float(10 * np.log10(255**2 / np.mean(difference**2)))
 
 
 @pytest.mark.parametrize("gray", [False, True])

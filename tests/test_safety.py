@@ -7,7 +7,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,14 +20,14 @@ from vqcodec import weights
 from vqcodec.fileformat.container import read_header
 from vqcodec.weights.store import CONFIG_KEY, read_arrays
 
-pytestmark = pytest.mark.skipif(not weights.available(), reason="no trained weights")
-
-SECONDS, MEBIBYTES = 10, 300
+MEBIBYTES = 300
 # Runs the command line and says on stdout how much memory it took. Not by getrusage: its peak
-# takes in the memory of the process that started this one.
+# takes in the memory of the process that started this one. The system ends it when it has used the
+# processor for a minute, ten times what it takes; time on the clock depends on what else runs.
 STATUS = Path("/proc/self/status")
 MEASURED = """
-import sys
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 from vqcodec.commands.main import cli
 try:
     cli(sys.argv[1:], prog_name="vqcodec")
@@ -115,17 +114,15 @@ def test_hostile_weights(
     Image.new("RGB", (30, 20), "teal").save("a.png")
     path = tmp_path / "model.safetensors"
     make(path)
-    start = time.monotonic()
     command = [sys.executable, "-c", MEASURED, "encode", "a.png", "--model", str(path)]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     # One line, and the summary if an image was at hand already.
     assert len([line for line in done.stderr.splitlines() if "0 files" not in line]) == 1
-    assert time.monotonic() - start < SECONDS
     # Beyond what Python and torch take by themselves.
     assert int(done.stdout) / 1024 < 300 + MEBIBYTES
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.png", "model.safetensors"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.png", "model.safetensors"]
 
 
 def test_nothing_asks_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

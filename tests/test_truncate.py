@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from pictures import psnr
 from PIL import Image, ImageFile
 
 import vqcodec.VqcImagePlugin  # noqa: F401  (for Image.open)
@@ -24,11 +25,6 @@ HEADER = Header(b"\x00\x01\x02\x03", 768, 512, quality=60)
 PLAIN = pack(Container(HEADER, payload=STREAM))
 CHUNKS = {ChunkTag.ICC: bytes(40), ChunkTag.EXIF: bytes(30), ChunkTag.ALPHA: bytes(50)}
 FULL = pack(Container(HEADER, CHUNKS, STREAM))
-
-
-def psnr(x: Image.Image, x_hat: Image.Image) -> float:
-    error = np.asarray(x, float) - np.asarray(x_hat, float)
-    return float(10 * np.log10(255**2 / np.mean(error**2)))
 
 
 @pytest.mark.parametrize("data", [PLAIN, FULL])
@@ -52,7 +48,7 @@ def test_chunks_give_way_to_the_picture_in_order() -> None:
     kept = [set(unpack(truncate(FULL, size)[0]).chunks) for size in range(24, len(FULL))]
     icc, exif, alpha = ChunkTag.ICC, ChunkTag.EXIF, ChunkTag.ALPHA
     order = [set(), {alpha}, {icc, alpha}, {icc, exif, alpha}]
-    assert [each for n, each in enumerate(kept) if n == 0 or each != kept[n - 1]] == order
+    assert [tags for n, tags in enumerate(kept) if n == 0 or tags != kept[n - 1]] == order
     _, notes = truncate(FULL, 60)
     assert [note.split()[0] for note in notes] == ["EXIF", "ICC", "ALPHA"]
 
@@ -72,18 +68,18 @@ def test_a_damaged_file_is_not_made_sound() -> None:
 
 
 def test_more_bytes_are_a_better_picture(codec: Codec, photo: Image.Image) -> None:
-    data = codec.encode(photo, 80)
-    sizes = np.geomspace(60, len(data), 12).astype(int)
-    cut = [truncate(data, int(size))[0] for size in sizes]
-    distances = [psnr(photo, codec.decode(each)) for each in cut]
-    assert distances[-1] == psnr(photo, codec.decode(data))
+    whole = codec.encode(photo, quality=80)
+    sizes = np.geomspace(60, len(whole), 12).astype(int)
+    cut = [truncate(whole, int(size))[0] for size in sizes]
+    distances = [psnr(photo, codec.decode(data)) for data in cut]
+    assert distances[-1] == psnr(photo, codec.decode(whole))
     assert distances[-1] > distances[0] + 8
     assert min(np.diff(distances)) > -0.3, distances
     assert np.mean(np.diff(distances) > 0) > 0.8, distances
 
 
 def test_cut_file_and_truncated_file_are_the_same_picture(codec: Codec, photo: Image.Image) -> None:
-    data = codec.encode(photo, 50)
+    data = codec.encode(photo, quality=50)
     cut, _ = truncate(data, len(data) // 2)
     stream = unpack(cut).payload
     front = data[: data.index(stream) + len(stream)]
@@ -91,7 +87,7 @@ def test_cut_file_and_truncated_file_are_the_same_picture(codec: Codec, photo: I
 
 
 def test_every_prefix_with_a_header_is_a_picture(codec: Codec, photo: Image.Image) -> None:
-    data = codec.encode(photo, 30)
+    data = codec.encode(photo, quality=30)
     _, header_size = read_header(data)
     for size in (*range(header_size, header_size + 12), len(data) - 5, len(data) - 1):
         assert codec.decode(data[:size], partial=True).size == photo.size
@@ -101,7 +97,7 @@ def test_every_prefix_with_a_header_is_a_picture(codec: Codec, photo: Image.Imag
 
 
 def test_a_hundred_and_fifty_bytes_show_the_picture(codec: Codec, photo: Image.Image) -> None:
-    data = codec.encode(photo, 50)
+    data = codec.encode(photo, quality=50)
     mean = Image.new("RGB", photo.size, tuple(int(v) for v in np.asarray(photo).mean((0, 1))))
     shown = psnr(photo, codec.decode(data[:150], partial=True))
     assert shown > psnr(photo, mean) + 3
@@ -120,7 +116,7 @@ def test_truncate_and_partial(
     codec: Codec, photo: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    data = codec.encode(photo, 60)
+    data = codec.encode(photo, quality=60)
     Path("a.vqc").write_bytes(data)
     assert vqcodec_("truncate", "a.vqc", "--max-bytes", "150").exit_code == 0
     assert len(Path("a.cut.vqc").read_bytes()) <= 150
