@@ -144,7 +144,7 @@ def test_codecs_of_pillow_are_there_or_named(name: str, photo: Image.Image) -> N
         assert (found, len(notes)) == ([], 1)
         return
     (codec,) = found
-    small, large = (codec.encode(photo, quality=setting) for setting in (5, 80))
+    small, large = (codec.encode(photo, setting) for setting in (5, 80))
     assert len(small) < len(large)
     assert psnr(photo, codec.decode(small)) < psnr(photo, codec.decode(large))
 
