@@ -89,6 +89,7 @@ def _vqcodec(name: str, model: str | None, device: str) -> BenchCodec:
     try:
         import vqcodec
         from vqcodec.api import load_codec
+        from vqcodec.codec.profiler import Profiler
         from vqcodec.errors import VqcError
         from vqcodec.fileformat.container import read_header
     except ImportError as error:
@@ -99,13 +100,23 @@ def _vqcodec(name: str, model: str | None, device: str) -> BenchCodec:
         raise CodecUnavailableError(str(error)) from error
     # The file itself names its weights, so the version is that of what was really measured.
     header, _ = read_header(codec.encode(Image.new("RGB", (16, 16)), quality=50))
+    profiler = Profiler()
+
+    def encode(image: Image.Image, setting: float) -> bytes:
+        profiler.seconds.clear()
+        return codec.encode(image, quality=round(setting), profiler=profiler)
+
+    def decode(data: bytes) -> Image.Image:
+        profiler.seconds.clear()
+        return codec.decode(data, profiler=profiler).convert("RGB")
+
     return BenchCodec(
         name=name,
         version=f"vqcodec {vqcodec.__version__} model {header.model_id.hex()}",
         settings=range(5, 100, 5),
-        encode=lambda image, setting: codec.encode(image, quality=round(setting)),
-        decode=lambda data: codec.decode(data).convert("RGB"),
-        timings=lambda: codec.timings,
+        encode=encode,
+        decode=decode,
+        timings=lambda: profiler.seconds,
     )
 
 

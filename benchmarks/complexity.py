@@ -6,8 +6,9 @@ Those of the network are counted while it codes an image, those of the integer p
 shapes of its layers. They depend on the architecture alone, not on the picture or the quality.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import click
 import torch
@@ -17,11 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import tables
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
-from vqcodec.entropy.prior import BLOCK, Layer, PriorNetwork
+from vqcodec.entropy.layer import Layer
+from vqcodec.entropy.prior import PriorNetwork
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import ModelError
-from vqcodec.model.config import STRIDE
-from vqcodec.model.layers import quality_weights
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load
 
@@ -47,21 +47,23 @@ def network_macs(call: Callable[[], object]) -> int:
     return flops // 2
 
 
-def prior_macs(prior: PriorNetwork, height: int, width: int) -> int:
-    """Return the MAC of walking through the levels; the coarsest grid is `height` x `width`."""
+def prior_macs(prior: PriorNetwork, grids: Sequence[tuple[int, int]]) -> int:
+    """Return the MAC of walking through the levels, on a grid of so many positions each scale."""
 
     def at_each_position(*layers: Layer) -> int:
         return sum(layer.weight.size for layer in layers)
 
-    macs = 4 * at_each_position(prior.upsample)  # of 2 x 2 positions, which hold all phases
-    for level in prior.levels:
-        side = 2 * BLOCK**level.scale
-        for number, phase in enumerate(level.phases):
-            coded = len(phase_positions(len(level.phases), number, side, side))
-            updated = coded if number else side * side
-            macs += updated * at_each_position(phase.update)
-            macs += coded * at_each_position(phase.hidden, phase.head)
-    return height * width * macs // 4
+    macs = 0
+    for numbers, (height, width), upsample in zip_longest(prior.scales, grids, prior.upsample):
+        macs += height * width * at_each_position(*([upsample] if upsample else []))
+        for number in numbers:
+            phases = prior.levels[number].phases
+            for index, phase in enumerate(phases):
+                coded = len(phase_positions(len(phases), index, height, width))
+                updated = coded if index else height * width
+                macs += updated * at_each_position(phase.update)
+                macs += coded * at_each_position(phase.hidden, phase.head)
+    return macs
 
 
 def measure(info: ModelInfo, width: int, height: int) -> Complexity:
@@ -71,15 +73,17 @@ def measure(info: ModelInfo, width: int, height: int) -> Complexity:
     """
     loaded = load(info)
     codec = Codec(loaded, torch.device("cpu"), torch.float32)
-    network, knots = loaded.network(), quality_weights(torch.tensor([QUALITY]))
+    network = loaded.network()
+    black = torch.zeros(1, 3, height, width)
     image = Image.new("RGB", (width, height))
-    indices = codec.encode_indices(image, QUALITY)
+    tokens = codec.tokenize(image, quality=QUALITY)
     thousands = 1000 * width * height
 
-    analysis = network_macs(lambda: network.analyse(torch.zeros(1, 3, height, width), knots))
-    encoding = network_macs(lambda: codec.encode_indices(image, QUALITY))
-    decoding = network_macs(lambda: codec.decode_indices(indices, (width, height), QUALITY))
-    prior = prior_macs(loaded.prior, height // STRIDE, width // STRIDE)
+    analysis = network_macs(lambda: network.analyse(black, network.quality_weights(QUALITY)))
+    encoding = network_macs(lambda: codec.tokenize(image, quality=QUALITY))
+    decoding = network_macs(lambda: codec.render(tokens))
+    grids = [codec.config.grid(scale, height, width) for scale in range(len(codec.config.scales))]
+    prior = prior_macs(loaded.prior, grids)
     return Complexity(
         analysis / thousands,
         (encoding - analysis) / thousands,

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from vqcodec.commands import compare
+from vqcodec import metrics
 
 MS_SSIM_MIN_SIDE = 161  # five scales of an 11-tap window: 10 * 2**4 + 1
 
@@ -21,7 +21,7 @@ def bits_per_pixel(num_bytes: int, width: int, height: int) -> float:
 def psnr(x: Image.Image, x_hat: Image.Image) -> float:
     """PSNR in dB over all three channels together, peak 255; infinite for identical images."""
     _check(x, x_hat)
-    return compare.psnr(x, x_hat)
+    return metrics.psnr(np.asarray(x), np.asarray(x_hat))
 
 
 def ms_ssim(x: Image.Image, x_hat: Image.Image) -> float | None:

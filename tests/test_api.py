@@ -252,11 +252,12 @@ def test_what_a_small_file_leaves_out_is_a_warning(
 
 
 def test_warnings_name_the_line_that_called(photo: Image.Image) -> None:
-    for function in (
+    functions: list[Callable[[], bytes]] = [
         lambda: vqcodec.encode(photo, psnr=90),
         lambda: by_codec(photo, psnr=90),
         lambda: vqcodec.truncate(FOREIGN, 60),
-    ):
+    ]
+    for function in functions:
         with pytest.warns(vqcodec.VqcWarning) as caught:
             function()
         assert [Path(warning.filename).name for warning in caught] == ["test_api.py"]

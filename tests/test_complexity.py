@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from benchmarks import complexity
 from benchmarks.complexity import Complexity, complexity_table, measure, network_macs, prior_macs
-from vqcodec.entropy.prior import Layer, PriorLevel, PriorNetwork, PriorPhase
+from vqcodec.entropy.layer import Layer
+from vqcodec.entropy.prior import PriorLevel, PriorNetwork, PriorPhase
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.weights import ModelInfo
 
@@ -52,12 +53,12 @@ def test_a_convolution_and_a_product_worked_out_by_hand(inference: bool) -> None
 
 def test_each_level_of_the_prior_counts_on_its_own_grid() -> None:
     phase = PriorPhase(layer(9, 3, 5), layer(1, 5, 7), layer(1, 7, 2), np.zeros(2, np.float32))
-    levels = [PriorLevel(scale, [phase] * phases, [], []) for scale, phases in ((0, 1), (1, 2))]
-    prior = PriorNetwork(levels, layer(1, 11, 64))
+    levels = [[PriorLevel([phase] * phases, [], [])] for phases in (1, 2)]
+    prior = PriorNetwork(levels, [layer(1, 11, 64)], (8, 8))
     update, head = 9 * 3 * 5, 5 * 7 + 7 * 2
     # Of the two phases on the fine grid, the first updates all positions and the second its own.
     fine = 384 * (update + head) + 192 * update
-    assert prior_macs(prior, 2, 3) == 6 * (update + head + 11 * 64) + fine
+    assert prior_macs(prior, [(2, 3), (16, 24)]) == 6 * (update + head + 11 * 64) + fine
 
 
 def test_the_prior_of_a_weights_file(counted: Complexity, tiny_model: VQVAE) -> None:
@@ -100,8 +101,8 @@ def test_the_closed_loop_scores_words_of_many_dimensions_and_follows_the_decoder
     counted: Complexity, tiny_model: VQVAE
 ) -> None:
     macs = decoder_steps()
-    for positions, levels in zip([COARSE, FINE], tiny_model.levels, strict=True):
-        for level in levels:
+    for positions, levels in zip([COARSE, FINE], tiny_model.config.scales, strict=True):
+        for level in (tiny_model.levels[number] for number in levels):
             macs += positions * 192 * len(level.project)
             for codebooks in level.codebooks.groups:
                 count, words, dim = codebooks.codewords.shape

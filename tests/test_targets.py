@@ -24,9 +24,9 @@ from vqcodec.rate_control.targets import corrected
 
 
 def test_functions_of_the_package(codec: Codec, photo: Image.Image) -> None:
-    assert vqcodec.encode_to_size(photo, 900) == encode_to_size(codec, prepare(photo), 900)[0]
+    assert vqcodec.encode(photo, max_bytes=900) == encode_to_size(codec, prepare(photo), 900)[0]
     tuned = Codec.load(weights.TUNED["psnr"], device="cpu")
-    assert vqcodec.encode_to_psnr(photo, 28) == encode_to_psnr(tuned, prepare(photo), 28)[0]
+    assert vqcodec.encode(photo, psnr=28) == encode_to_psnr(tuned, prepare(photo), 28)[0]
 
 
 def psnr(x: Image.Image, x_hat: Image.Image) -> float:
@@ -44,20 +44,20 @@ def photo() -> Image.Image:
 
 
 def test_never_over_and_nearly_all_used(codec: Codec, photo: Image.Image) -> None:
-    within_reach = 9 * len(codec.encode(photo, 100)) // 10
+    within_reach = 9 * len(codec.encode(photo, quality=100)) // 10
     for max_bytes in (500, 2000, within_reach):
         data, notes = encode_to_size(codec, prepare(photo), max_bytes)
         assert 0.95 * max_bytes <= len(data) <= max_bytes
         assert not notes
         # It looks as the quality says, whose whole file has about as many bytes.
         header = unpack(data).header
-        whole = codec.encode(photo, header.quality)
+        whole = codec.encode(photo, quality=header.quality)
         assert len(whole) <= 1.1 * max_bytes
         assert psnr(photo, codec.decode(data)) > psnr(photo, codec.decode(whole)) - 0.5
 
 
 def test_beyond_both_ends_of_the_qualities(codec: Codec, photo: Image.Image) -> None:
-    assert encode_to_size(codec, prepare(photo), 10**6)[0] == codec.encode(photo, 100)
+    assert encode_to_size(codec, prepare(photo), 10**6)[0] == codec.encode(photo, quality=100)
     for max_bytes in (40, 100):
         data, _ = encode_to_size(codec, prepare(photo), max_bytes)
         assert len(data) <= max_bytes
@@ -93,9 +93,9 @@ def test_decibels_are_met_and_hardly_surpassed(
 
 def test_decibels_out_of_reach_give_the_best_there_is(codec: Codec, photo: Image.Image) -> None:
     data, notes = encode_to_psnr(codec, prepare(photo), 70)
-    assert data == codec.encode(photo, 100)
+    assert data == codec.encode(photo, quality=100)
     assert "out of reach" in notes[0]
-    assert encode_to_psnr(codec, prepare(photo), 1)[0] == codec.encode(photo, 1)
+    assert encode_to_psnr(codec, prepare(photo), 1)[0] == codec.encode(photo, quality=1)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA"])

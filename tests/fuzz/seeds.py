@@ -25,16 +25,16 @@ def make_seeds(codec: Codec) -> list[bytes]:
     ):
         left = top = 40 * place
         crop = photo.crop((left, top, left + size[0], top + size[1])).convert("RGB")
-        seeds.append(codec.encode(crop, quality))
+        seeds.append(codec.encode(crop, quality=quality))
     rich = crop.crop((0, 0, 40, 30))
     rich.putalpha(Image.linear_gradient("L").resize(rich.size))
     exif = Image.Exif()
     exif[0x010F] = "maker"
     rich.info |= {"icc_profile": _profile(), "exif": exif.tobytes()}
-    seeds.append(codec.encode(rich, 20))
-    seeds.append(codec.encode(rich.convert("LA"), 5))
-    seeds.append(codec.encode(crop.convert("L"), 40))
-    seeds.append(codec.encode(Image.new("RGBA", (9, 7), "red"), 80))
+    seeds.append(codec.encode(rich, quality=20))
+    seeds.append(codec.encode(rich.convert("LA"), quality=5))
+    seeds.append(codec.encode(crop.convert("L"), quality=40))
+    seeds.append(codec.encode(Image.new("RGBA", (9, 7), "red"), quality=80))
     seeds.append(truncate(seeds[4], len(seeds[4]) // 2)[0])
     future = fields_of(seeds[0], unpack(seeds[0]))
     future.front[8] |= 2

@@ -16,15 +16,14 @@ from dataclasses import dataclass, field
 from math import prod
 from zlib import crc32
 
-import numpy as np
 from click.testing import CliRunner
-from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.commands.main import cli
 from vqcodec.entropy.coder import Decoder
+from vqcodec.entropy.prior import Symbols
 from vqcodec.errors import CorruptError, TargetError, TruncatedError, VqcError
 from vqcodec.fileformat.container import (
     MAX_HEADER_SIZE,
@@ -36,7 +35,7 @@ from vqcodec.fileformat.container import (
     unpack,
 )
 from vqcodec.fileformat.truncate import truncate
-from vqcodec.model.config import STRIDE
+from vqcodec.model.config import Config
 from vqcodec.VqcImagePlugin import VqcImageFile
 from vqcodec.weights.store import load
 
@@ -50,6 +49,8 @@ MAX_PLACES = 4  # of the coarse grid: 64 x 64 pixels each
 _SLOW_ONE_IN = 8
 
 Target = Callable[[bytes], object]
+
+PADDING = Config().padding
 
 
 class ContainerTarget:
@@ -97,11 +98,11 @@ class ContainerTarget:
         grid = _grid(header)
         if grid != (1, 1):  # larger ones are left to the decoder's target: they are slow
             return
-        stream = Decoder(container.payload, partial=not container.whole_stream)
+        partial = not container.whole_stream
+        stream = Decoder(self._weights.tables, container.payload, partial=partial)
 
-        def code(number: int, _: int, classes: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-            parts = zip(self._weights.tables[number], classes, strict=True)
-            return [stream.get(tables, own) for tables, own in parts]
+        def code(number: int, _: int, classes: Symbols) -> Symbols:
+            return stream.get(number, classes)
 
         with suppress(CorruptError):
             self._weights.prior.walk(header.quality, *grid, code)
@@ -201,7 +202,7 @@ class Limits:
 
 
 def _grid(header: Header) -> tuple[int, int]:
-    return -(-header.height // STRIDE), -(-header.width // STRIDE)
+    return -(-header.height // PADDING), -(-header.width // PADDING)
 
 
 def _peak() -> int:

@@ -88,7 +88,7 @@ SIZE = Quantity(
     of_picture=False,
     share=4,
     # A longer stream is truncated: up to a tenth, that costs little against a lower quality
-    # (benchmarks.cuts), which takes time to find.
+    # (benchmarks.truncation), which takes time to find.
     least=math.log(0.955),
     aim=math.log(1.06),
     most=math.log(1.12),

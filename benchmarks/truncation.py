@@ -1,4 +1,4 @@
-"""What a cut costs against a lower quality of as many bytes: python -m benchmarks.cuts IMAGES
+"""What a cut costs against a lower quality of as many bytes: python -m benchmarks.truncation IMAGES
 
 An image is coded at a quality and at lower ones; the file of the first is cut to a share of its
 bytes, and its picture is compared with what the others, between which is interpolated, give in as
@@ -26,8 +26,8 @@ HEADER = ("quality", "share kept", "median dB", "least", "most")
 
 def gains(codec: Codec, image: Image.Image, quality: int, shares: tuple[float, ...]) -> list[float]:
     """Return what a file cut to each share has in dB above a lower quality of as many bytes."""
-    whole = codec.encode(image, quality)
-    lower = [codec.encode(image, quality - step) for step in LOWER]
+    whole = codec.encode(image, quality=quality)
+    lower = [codec.encode(image, quality=quality - step) for step in LOWER]
     points = sorted((math.log(len(data)), _psnr(codec, image, data)) for data in [whole, *lower])
     sizes, decibels = zip(*points, strict=True)
     cut = [truncate(whole, int(share * len(whole)))[0] for share in shares]
@@ -52,8 +52,8 @@ def main(source: Path, model: str, qualities: tuple[int, ...], shares: tuple[flo
     images = [ref.load() for ref in find_images(source)]
     rows = []
     for quality in qualities:
-        each = [gains(codec, image, quality, shares) for image in tqdm(images, leave=False)]
-        for share, values in zip(shares, zip(*each, strict=True), strict=True):
+        of_images = [gains(codec, image, quality, shares) for image in tqdm(images, leave=False)]
+        for share, values in zip(shares, zip(*of_images, strict=True), strict=True):
             figures = (statistics.median(values), min(values), max(values))
             rows.append([str(quality), f"{share:g}", *(f"{value:+.3f}" for value in figures)])
     click.echo(tables.markdown(HEADER, rows))

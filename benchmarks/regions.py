@@ -1,4 +1,4 @@
-"""Whether a part of a picture takes a part of the time: python -m benchmarks.parts IMAGE
+"""Whether a part of a picture takes a part of the time: python -m benchmarks.regions IMAGE
 
 An image is coded once; then regions of falling size in its middle are decoded, and the whole of it
 at falling scales. The entropy decoder has to read the stream up to the last level that it needs,
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from benchmarks import tables
 from vqcodec import weights
 from vqcodec.codec.codec import SCALES, Codec
+from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Region
 
 PARTS = (1, 2, 4, 8)  # of each side
@@ -31,10 +32,11 @@ def middle(width: int, height: int, part: int) -> Region:
 
 def timed(codec: Codec, data: bytes, region: Region | None, scale: int) -> Sequence[float]:
     """Return the seconds that decoding took, and those of the entropy decoder and of synthesis."""
+    profiler = Profiler()
     start = time.perf_counter()
-    codec.decode(data, region=region, scale=scale)
+    codec.decode(data, region=region, scale=scale, profiler=profiler)
     whole = time.perf_counter() - start
-    return whole, codec.timings["entropy"], codec.timings.get("synthesis", 0.0)
+    return whole, profiler.seconds["entropy"], profiler.seconds["synthesis"]
 
 
 @click.command()
@@ -49,7 +51,7 @@ def main(photo: Path, model: str, quality: int, rounds: int) -> None:
     torch.set_num_threads(2)
     codec = Codec.load(model)
     image = Image.open(photo).convert("RGB")
-    data = codec.encode(image, quality)
+    data = codec.encode(image, quality=quality)
     cases: list[tuple[str, float, Region | None, int]] = [
         (f"region, 1/{part} of each side", part**-2.0, middle(*image.size, part), 1)
         for part in PARTS
@@ -59,8 +61,8 @@ def main(photo: Path, model: str, quality: int, rounds: int) -> None:
     whole = 0.0
     for name, pixels, region, scale in tqdm(cases, leave=False):
         timed(codec, data, region, scale)
-        each = [timed(codec, data, region, scale) for _ in range(rounds)]
-        seconds = [statistics.median(values) for values in zip(*each, strict=True)]
+        runs = [timed(codec, data, region, scale) for _ in range(rounds)]
+        seconds = [statistics.median(values) for values in zip(*runs, strict=True)]
         whole = whole or seconds[0]
         times = [f"{value:.3f}" for value in seconds]
         rows.append([name, f"{pixels:.4f}", times[0], f"{seconds[0] / whole:.3f}", *times[1:]])
