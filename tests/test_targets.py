@@ -179,7 +179,7 @@ def test_an_image_of_several_tiles_is_not_requantized(
 def test_a_model_whose_card_says_nothing(
     codec: Codec, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(codec, "card", {})
+    monkeypatch.setattr(Codec, "card", {})
     data, _ = encode_to_size(codec, prepare(photo), 1500)
     assert 0.95 * 1500 <= len(data) <= 1500
     data, _ = encode_to_psnr(codec, prepare(photo), 30)

@@ -98,6 +98,8 @@ class Config:
         for name in ("strides", "transforms", "phases", "hidden"):
             if len(getattr(config, name)) != len(config.channels):
                 raise ValueError(f"{name} are not of {len(config.channels)} scales")
+        if len(config.channels) < 2:
+            raise ValueError("there are not two scales at least")
         if config.padding > _MOST_PADDING:
             raise ValueError("strides are out of bounds")
         return config

@@ -1,0 +1,121 @@
+"""Margins: what the network's config says of how far it looks is how far it looks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from vqcodec.model.closed_loop import Phase
+from vqcodec.model.config import Config
+from vqcodec.model.reach import margin, reach
+from vqcodec.model.vqvae import VQVAE
+
+SMALL = Config(
+    channels=((4,), (3, 5)),
+    phases=((1,), (3, 2)),
+    hidden=((4,), (4, 4)),
+    hidden_between_phases=4,
+    pixel_hidden=(4, 4, 4),
+    analysis_blocks=1,
+    synthesis_blocks=1,
+    prior_width=4,
+    prior_head=4,
+)
+CONFIGS = {
+    "small": SMALL,
+    "nothing on the image": dataclasses.replace(SMALL, pixel_hidden=(4, 4)),
+    "nothing on the picture in the loop": dataclasses.replace(SMALL, picture_after=()),
+    "on the picture after every level": dataclasses.replace(SMALL, picture_after=(0, 1)),
+    "no overlap": dataclasses.replace(SMALL, transforms=("dct", "dct")),
+    "blocks of 16": dataclasses.replace(SMALL, strides=(4, 16), transforms=("dct", "dct")),
+}
+
+
+@pytest.fixture(params=CONFIGS.values(), ids=list(CONFIGS))
+def network(request: pytest.FixtureRequest) -> Iterator[VQVAE]:
+    """A network all of whose weights do something, in float64, where nothing is rounded away."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        network = VQVAE(request.param).double().eval()
+        for name, parameter in network.named_parameters():
+            if not name.endswith("basis"):
+                parameter.add_(0.5 * torch.rand_like(parameter))
+        yield network
+
+
+def distance(before: Tensor, after: Tensor, stride: int = 1) -> int:
+    """How many positions from the middle one the farthest change is, down or across."""
+    changed = (before != after).any(1)[0]
+    side = changed.shape[0] // stride
+    blocks = changed.view(side, stride, side, stride).any(3).any(1)
+    middle = blocks.shape[0] // 2
+    return int((blocks.nonzero() - middle).abs().max())
+
+
+def picture(network: VQVAE, t: Tensor, levels: range) -> Tensor:
+    """The picture of a state with the same residuals added in the rest of its levels."""
+    weights = network.quality_weights(50)
+    for number in levels:
+        for index in range(len(network.levels[number].refine)):
+            phase = Phase.enter(network, weights, t, number, index)
+            t = phase.decoded(torch.ones_like(phase.gain))
+    return network.synthesise(t, weights)
+
+
+def state(network: VQVAE, around: int) -> Tensor:
+    side = 2 * around + 1
+    return torch.rand(1, network.config.state_channels(1), side, side).double()
+
+
+def moved(x: Tensor, stride: int = 1) -> Tensor:
+    """`x` with its middle position changed."""
+    middle = x.shape[2] // stride // 2
+    span = slice(stride * middle, stride * (middle + 1))
+    x = x.clone()
+    x[:, :, span, span] += 1
+    return x
+
+
+@pytest.mark.parametrize("on_picture", [True, False])
+def test_what_follows_a_state_looks_as_far_as_is_said(network: VQVAE, on_picture: bool) -> None:
+    stride = network.config.strides[-1]
+    network = network if on_picture else network.without_picture_blocks()
+    finest = network.config.scales[-1]
+    for number in (*finest, finest.stop):
+        levels = range(number, finest.stop)
+        said = reach(network, levels)
+        # From even positions and odd ones: a level of three phases may look a position less.
+        seen = []
+        for around in (said + 2, said + 3):
+            t = state(network, around)
+            seen.append(
+                distance(picture(network, t, levels), picture(network, moved(t), levels), stride)
+            )
+        assert max(seen) <= said
+        assert max(seen) >= said - 1
+
+
+def test_features_and_the_way_into_the_finest_scale_are_in_the_margin(network: VQVAE) -> None:
+    config, weights = network.config, network.quality_weights(50)
+    stride, levels = config.strides[-1], config.scales[-1]
+    entered = margin(network, with_picture=True) - reach(network, levels)
+    side = stride * (2 * entered + 5)
+    x = torch.rand(1, 3, side, side).double()
+    before, after = (network.fine_features(image, weights) for image in (x, moved(x, stride)))
+    assert distance(before, after) == entered
+
+    means = torch.rand(1, 3, 9, 9).double()
+    before, after = (network.enter(m, weights, 1) for m in (means, moved(means)))
+    assert distance(before, after) == 1
+    assert margin(network, with_picture=False) >= max(1 + reach(network, levels), entered)
+
+
+def test_a_network_may_look_farther_than_those_that_ship() -> None:
+    sizes = {"channels": ((4,), (3,) * 13), "phases": ((1,), (2,) * 13)}
+    far = VQVAE(dataclasses.replace(SMALL, **sizes, hidden=((4,), (4,) * 13)))  # type: ignore[arg-type]
+    assert reach(far, far.config.scales[-1]) > 30
+    assert margin(far, with_picture=False) > 33

@@ -1,0 +1,148 @@
+"""Networks of other shapes: more scales, other transforms. A config, and nothing else changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from train.codebooks import measure_ranges, with_codebooks
+from train.export import export
+from train.vqvae import VQVAETask, parameter_groups
+from vqcodec.codec import tiles
+from vqcodec.codec.codec import Codec
+from vqcodec.model.config import Config
+from vqcodec.model.initialise import initialise
+from vqcodec.model.vqvae import VQVAE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SIZES: dict[str, Any] = {
+    "prior_width": 8,
+    "prior_head": 8,
+    "hidden_between_phases": 4,
+    "pixel_hidden": (4, 4, 4),
+}
+SHAPES = {
+    "three scales": Config(
+        strides=(4, 2, 8),
+        transforms=("dct", "dct", "lapped"),
+        channels=((6, 8), (12,), (6, 20)),
+        phases=((3, 1), (2,), (3, 2)),
+        hidden=((8, 8), (8,), (8, 8)),
+        **SIZES,
+    ),
+    "four scales": Config(
+        strides=(2, 2, 2, 8),
+        transforms=("dct", "dct", "dct", "lapped"),
+        channels=((8,), (8,), (12,), (6, 20)),
+        phases=((3,), (2,), (1,), (1, 2)),
+        hidden=((8,), (8,), (8,), (8, 8)),
+        **SIZES,
+    ),
+    "blocks of 16": Config(
+        strides=(4, 16),
+        transforms=("dct", "dct"),
+        channels=((10,), (8, 40)),
+        phases=((1,), (2, 1)),
+        hidden=((8,), (8, 8)),
+        **SIZES,
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=SHAPES.values(), ids=list(SHAPES))
+def codec(
+    request: pytest.FixtureRequest, scenes: Tensor, tmp_path_factory: pytest.TempPathFactory
+) -> Codec:
+    """A network of another shape, trained for a few steps, as a weights file that is loaded."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = VQVAE(request.param)
+        initialise(model, scenes[0].float() / 255)
+        task = VQVAETask([], model.config)
+        optimizer = torch.optim.Adam(parameter_groups(model, 3e-3))
+        generator, losses = torch.Generator().manual_seed(0), []
+        for _ in range(6):
+            loss = task.loss(model.train(), scenes[0, :, :, :64, :128], generator)["loss"]
+            optimizer.zero_grad()
+            torch.autograd.backward(loss)
+            optimizer.step()
+            losses.append(float(loss.detach()))
+    assert all(np.isfinite(losses))
+    model = with_codebooks(model.eval(), measure_ranges(model, scenes)).eval()
+    path = tmp_path_factory.mktemp("shapes") / "shape.safetensors"
+    export(model, path, {"architecture": "another"})
+    return Codec.load(path, device="cpu")
+
+
+@pytest.fixture
+def picture(scenes: Tensor) -> Image.Image:
+    """RGB, 170x118: no multiple of anything."""
+    pixels = scenes[1, 0].permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels).crop((3, 5, 173, 123))
+
+
+def same(left: Codec, data: bytes, picture: Image.Image) -> None:
+    chosen, read = left.tokenize(picture, quality=70), left.file_tokens(data)
+    for level, other in zip(chosen.indices, read.indices, strict=True):
+        for group, other_group in zip(level, other, strict=True):
+            np.testing.assert_array_equal(group, other_group)
+
+
+def test_an_image_goes_through_files(codec: Codec, picture: Image.Image) -> None:
+    data = codec.encode(picture, quality=70)
+    same(codec, data, picture)
+    decoded = codec.decode(data)
+    assert decoded.size == picture.size
+    error = np.asarray(decoded, float) - np.asarray(picture, float)
+    blind = np.asarray(picture, float) - np.asarray(picture, float).mean((0, 1))
+    assert np.square(error).mean() < 0.5 * np.square(blind).mean()
+    assert decoded.tobytes() == codec.render(codec.file_tokens(data)).tobytes()
+
+
+def test_tiles_change_nothing(
+    codec: Codec, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = codec.encode(picture, quality=70)
+    decoded = np.array(codec.decode(data), int)
+    monkeypatch.setattr(tiles, "SIDE", 6)
+    monkeypatch.setattr(tiles, "ONE_TILE", 6**2)
+    assert codec.encode(picture, quality=70) == data
+    assert abs(np.array(codec.decode(data), int) - decoded).max() <= 1
+    encoded = codec.encode_pixels(np.array(picture), 70, with_picture=True)
+    assert encoded.picture is not None
+    assert abs(encoded.picture.astype(int) - decoded).max() <= 1
+
+
+def test_regions_scales_and_cut_streams(codec: Codec, picture: Image.Image) -> None:
+    data = codec.encode(picture, quality=70)
+    whole = np.array(codec.decode(data), int)
+    region = np.array(codec.decode(data, region=(60, 40, 50, 30)), int)
+    assert abs(region - whole[40:70, 60:110]).max() <= 1
+    for scale in (2, 4, 8, 16):
+        assert codec.decode(data, scale=scale).size == picture.reduce(scale).size
+    assert codec.decode(data[: len(data) // 2], partial=True).size == picture.size
+
+
+def test_bits_are_those_of_the_stream(codec: Codec, picture: Image.Image) -> None:
+    tokens = codec.tokenize(picture, quality=70)
+    stream = codec.encode_pixels(np.array(picture), 70).stream
+    assert sum(codec.bits(tokens)) / 8 == pytest.approx(len(stream), rel=0.02)
+
+
+def test_a_shape_that_does_not_fit_is_refused() -> None:
+    one = {name: (getattr(Config(), name)[-1],) for name in ("strides", "channels", "phases")}
+    changes: list[dict[str, object]] = [
+        {"strides": (8,)},
+        {"transforms": ("lapped", "wavelet")},
+        {"strides": (2, 8)},
+        {**one, "hidden": (Config().hidden[-1],), "transforms": ("lapped",)},
+    ]
+    for changed in changes:
+        with pytest.raises(ValueError, match=r"strides|transforms|stride of 8|two scales"):
+            VQVAE(Config.from_dict(changed))
