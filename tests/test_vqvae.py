@@ -280,7 +280,8 @@ def test_a_picture_in_strips_is_the_same(height: int) -> None:
 
 def random_level(phases: int) -> Level:
     """A level whose refinements do something."""
-    level = Level(INTEGERS, 0, (CHANNELS, 5, phases, 6), None)
+    config = dataclasses.replace(INTEGERS, channels=((5,), (5,)), phases=((1,), (phases,)))
+    level = Level(config, 1)
     for block in level.refine:
         torch.nn.init.normal_(block.out.weight, std=0.3)
     return level

@@ -183,7 +183,7 @@ class Ladder(nn.Module):
     def forward(self, x: Tensor) -> Terms:
         """Return the terms of the bound for one sample of each image, uint8 `[B, 3, H, W]`."""
         maps = self.maps(x)
-        sums = [each.flatten(1).sum(1, keepdim=True) for each in (maps.reconstruction, *maps.kl)]
+        sums = [x.flatten(1).sum(1, keepdim=True) for x in (maps.reconstruction, *maps.kl)]
         return Terms(sums[0], tuple(sums[1:]))
 
     def maps(self, x: Tensor, visit: Visit | None = None) -> Maps:

@@ -107,7 +107,7 @@ class PriorNetwork:
         """
         numbers = count()
         try:
-            levels = [[_level(arrays, next(numbers), own) for own in scale] for scale in phases]
+            levels = [[_level(arrays, next(numbers), size) for size in scale] for scale in phases]
             upsample = [_layer(arrays, f"prior.upsample.{i}") for i in range(len(phases) - 1)]
         except KeyError as error:
             raise ModelError(f"the weights file has no array {error}") from error

@@ -62,6 +62,10 @@ class Config:
         """What the sides of a picture are padded to multiples of: pixels of a coarsest position."""
         return math.prod(self.strides)
 
+    def scale_of(self, number: int) -> int:
+        """Return the scale of a level, counted through all scales."""
+        return next(scale for scale, numbers in enumerate(self.scales) if number in numbers)
+
     def state_channels(self, scale: int) -> int:
         """Return the channels of features and state on a scale's grid."""
         return PLANES * self.strides[scale] ** 2
@@ -95,9 +99,14 @@ class Config:
             raise ValueError("pixel_hidden is not of two or three sizes")
         if not set(config.transforms) <= TRANSFORMS.keys():
             raise ValueError(f"transforms are not of {', '.join(TRANSFORMS)}")
-        for name in ("strides", "transforms", "phases", "hidden"):
+        for name in ("strides", "transforms"):
             if len(getattr(config, name)) != len(config.channels):
                 raise ValueError(f"{name} are not of {len(config.channels)} scales")
+        for name in ("phases", "hidden"):
+            if list(map(len, getattr(config, name))) != list(map(len, config.channels)):
+                raise ValueError(f"{name} and channels are not of the same levels")
+        if config.groups and len(config.groups) != config.scales[-1].stop:
+            raise ValueError("groups are not of as many levels as channels")
         if len(config.channels) < 2:
             raise ValueError("there are not two scales at least")
         if config.padding > _MOST_PADDING:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import ModelError
 from vqcodec.model.classical import ClassicalQuantizer
-from vqcodec.model.config import Config, Groups
+from vqcodec.model.config import Config
 from vqcodec.model.layers import (
     KNOTS,
     Block,
@@ -38,20 +38,15 @@ class Level(nn.Module):
 
     log_step_gain: Tensor
 
-    def __init__(
-        self,
-        config: Config,
-        to_come: int,
-        sizes: tuple[int, int, int, int],
-        groups: Groups | None,
-    ) -> None:
-        """`sizes` are the state's channels, the level's channels, its phases and their width.
-
-        `to_come` counts the levels after this one.
-        """
+    def __init__(self, config: Config, number: int) -> None:
+        """Make level `number` of a network, counted from the coarsest."""
         super().__init__()
-        state_channels, channels, phases, hidden = sizes
-        self.step_weight = STEP_WEIGHT * STEP_GROWTH**to_come
+        scale = config.scale_of(number)
+        state_channels, index = config.state_channels(scale), number - config.scales[scale].start
+        channels, phases, hidden = (
+            sizes[scale][index] for sizes in (config.channels, config.phases, config.hidden)
+        )
+        self.step_weight = STEP_WEIGHT * STEP_GROWTH ** (config.scales[-1].stop - 1 - number)
         log_gain = log_step_gain(config.lmbda_min, config.lmbda_max)
         self.project = nn.Parameter(torch.zeros(channels, state_channels))
         self.unproject = nn.Parameter(torch.zeros(state_channels, channels))
@@ -63,7 +58,7 @@ class Level(nn.Module):
         nn.init.zeros_(self.adapt.bias)
         codebooks = ClassicalQuantizer if config.classical else CodebookQuantizer
         self.quantizer: IntegerQuantizer | CodebookQuantizer = (
-            IntegerQuantizer(channels) if groups is None else codebooks(groups)
+            IntegerQuantizer(channels) if not config.groups else codebooks(config.groups[number])
         )
         between = [config.hidden_between_phases] * (phases - 1)
         self.refine = module_list(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vqcodec.entropy.prior import CLASS_SHIFT
+from vqcodec.model.config import Config
 from vqcodec.model.layers import QUALITIES, Conv2d, module_list
 
 ACTIVATION_MAX = 127
@@ -73,42 +74,35 @@ class PriorPhase(nn.Module):
 
 
 class Prior(nn.Module):
-    """The prior of all levels.
+    """The prior of all levels, the coarsest first.
 
-    `channels[scale][i]`, `phases[scale][i]` and `symbols[scale][i]` count the values, phases and
-    symbols of level i of a scale, coarse to fine. One hidden state runs through the levels of a
-    scale, which a level's first phase updates; its other phases see what is decoded of the level
-    beside that state. Between scales the state is brought to the finer grid, each of whose
-    positions is one of `strides[scale]` x `strides[scale]`.
+    One hidden state runs through the levels of a scale, which a level's first phase updates; its
+    other phases see what is decoded of the level beside that state. Between scales the state is
+    brought to the finer grid.
     """
 
-    def __init__(
-        self,
-        channels: Sequence[Sequence[int]],
-        phases: Sequence[Sequence[int]],
-        symbols: Sequence[Sequence[int]],
-        strides: Sequence[int],
-        width: int,
-        head: int,
-    ) -> None:
+    def __init__(self, config: Config, symbols: Sequence[int]) -> None:
+        """`symbols` counts those of each level's quantizer."""
         super().__init__()
+        width, head = config.prior_width, config.prior_head
         levels = []
-        for scale, sizes in enumerate(zip(channels, phases, symbols, strict=True)):
+        for scale, numbers in enumerate(config.scales):
             inputs = QUALITY_CHANNELS + (UPSAMPLED if scale else 0)
-            for value_count, phase_count, symbol_count in zip(*sizes, strict=True):
-                seen = width + value_count
+            sizes = zip(numbers, config.channels[scale], config.phases[scale], strict=True)
+            for number, values, phases in sizes:
+                seen = width + values
                 levels.append(
                     module_list(
-                        PriorPhase(seen if phase else inputs, width, head, symbol_count)
-                        for phase in range(phase_count)
+                        PriorPhase(seen if phase else inputs, width, head, symbols[number])
+                        for phase in range(phases)
                     )
                 )
                 inputs = seen
         self.levels = module_list(levels)
-        self.strides = strides
+        self.strides = config.strides
         self.upsample = module_list(
             Conv2d(width + 2 * sum(values), UPSAMPLED * stride**2, 1)
-            for values, stride in zip(channels[:-1], strides, strict=False)
+            for values, stride in zip(config.channels[:-1], config.strides, strict=False)
         )
 
     def start(self, quality: Tensor, height: int, width: int) -> PriorState:

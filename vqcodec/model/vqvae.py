@@ -91,27 +91,8 @@ class VQVAE(nn.Module):
         self.sharpened = [levels[after] for after in config.picture_after if after < len(levels)]
         self.sharpen = module_list(picture_block(sharpen) for _ in self.sharpened)
         self.finish = picture_block(finish)
-        groups = config.groups or (None,) * levels.stop
-        sizes = [
-            (config.state_channels(scale), *size)
-            for scale in scales
-            for size in zip(
-                config.channels[scale], config.phases[scale], config.hidden[scale], strict=True
-            )
-        ]
-        self.levels = module_list(
-            Level(config, levels.stop - 1 - number, size, own)
-            for number, (size, own) in enumerate(zip(sizes, groups, strict=True))
-        )
-        symbols = [[self.levels[number].quantizer.symbols for number in s] for s in config.scales]
-        self.prior = Prior(
-            config.channels,
-            config.phases,
-            symbols,
-            config.strides,
-            config.prior_width,
-            config.prior_head,
-        )
+        self.levels = module_list(Level(config, number) for number in range(levels.stop))
+        self.prior = Prior(config, [level.quantizer.symbols for level in self.levels])
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """Yield what only encoding uses: what a decoder reads does not depend on it."""
