@@ -291,11 +291,9 @@ def test_info_of_sound_and_damaged_files() -> None:
 # One model for all
 
 
-def test_threads_that_come_at_once_share_one_loaded_model(
-    tiny_weights: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "fresh.safetensors"
-    path.write_bytes(tiny_weights.read_bytes())
+def test_threads_that_come_at_once_share_one_loaded_model(tmp_path: Path) -> None:
+    path = tmp_path / "not-loaded-yet.safetensors"
+    path.write_bytes(weights.find(weights.DEFAULT).data)
     with ThreadPoolExecutor(4) as pool:
         codecs = set(pool.map(lambda _: load_codec(path, "cpu"), range(8)))
     assert len(codecs) == 1
