@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
@@ -143,17 +144,19 @@ def test_script_trains_with_the_quantizer_it_is_told(
     config = dataclasses.asdict(dataclasses.replace(TINY, classical=not classical))
     save_checkpoint(tmp_path / "initial.pt", {**initial, "config": {"model": config}})
     arguments += ["--init", str(tmp_path / "initial.pt"), "--quantizer", quantizer]
-    assert main(arguments) == 0
+    assert CliRunner().invoke(main, arguments).exit_code == 0
     trained = load_checkpoint(tmp_path / "out" / CHECKPOINT, torch.device("cpu"))
     assert Config.from_dict(trained["config"]["model"]).classical is classical
 
 
 def test_script_refuses_the_classical_quantizer_without_codebooks(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
 ) -> None:
-    assert main([*arguments, "--quantizer", "classical"]) == 1
-    error = capsys.readouterr().err
-    assert "error: --quantizer classical needs the --init of a network with codebooks" in error
+    result = CliRunner().invoke(main, [*arguments, "--quantizer", "classical"])
+    assert result.exit_code == 1
+    assert "error: --quantizer classical needs the --init of a network with codebooks" in (
+        result.stderr
+    )
 
 
 @pytest.mark.parametrize("option", [[], ["--train-encoder"]])
@@ -170,7 +173,8 @@ def test_with_codebooks_the_encoder_rests_unless_told_otherwise(
     initial = {"model": weights, "ema": weights, "step": 0}
     config = dataclasses.asdict(TINY)
     save_checkpoint(tmp_path / "initial.pt", {**initial, "config": {"model": config}})
-    assert main([*arguments, "--warmup", "0", "--init", str(tmp_path / "initial.pt"), *option]) == 0
+    options = ["--warmup", "0", "--init", str(tmp_path / "initial.pt"), *option]
+    assert CliRunner().invoke(main, [*arguments, *options]).exit_code == 0
     trained = load_checkpoint(tmp_path / "out" / CHECKPOINT, torch.device("cpu"))["model"]
     moved = {name for name, value in trained.items() if not torch.equal(value, weights[name])}
     gains = (level.gain_parameters() for level in model.levels)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -25,7 +25,6 @@ from train.codebooks import (
     measure_ranges,
     with_codebooks,
 )
-from train.errors import CheckpointError
 from vqcodec.model.config import Config
 from vqcodec.model.prior import PriorPhase
 from vqcodec.model.quantizer import CodebookQuantizer
@@ -214,12 +213,13 @@ def folder(scenes: Tensor, tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint_becomes_one_with_codebooks(
-    tiny_integers: VQVAE, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_integers: VQVAE, folder: Path, tmp_path: Path
 ) -> None:
     source, target = checkpoint(tiny_integers, tmp_path / "a.pt"), tmp_path / "b.pt"
-    arguments = Namespace(checkpoint=source, out=target, data=[folder], memory=1)
-    assert codebooks.run(arguments)
-    assert capsys.readouterr().out.count("codebooks of") >= 4
+    pictures = ["--data", *map(str, sorted(folder.glob("*.png")))]
+    result = CliRunner().invoke(codebooks.main, [str(source), str(target), *pictures])
+    assert result.exit_code == 0
+    assert result.stdout.count("codebooks of") >= 4
     state = load_checkpoint(target, torch.device("cpu"))
     assert state["step"] == 7
     model = VQVAE(Config.from_dict(state["config"]["model"]))
@@ -227,7 +227,6 @@ def test_a_checkpoint_becomes_one_with_codebooks(
     assert all(isinstance(level.quantizer, CodebookQuantizer) for level in model.levels)
     assert torch.equal(model.decoder[0].mix.weight, tiny_integers.decoder[0].mix.weight)
 
-    again = Namespace(checkpoint=target, out=tmp_path / "c.pt", data=[folder], memory=1)
-    with pytest.raises(CheckpointError, match="has codebooks already"):
-        codebooks.run(again)
+    again = CliRunner().invoke(codebooks.main, [str(target), str(tmp_path / "c.pt"), *pictures])
+    assert (again.exit_code, again.stderr) == (1, f"error: {target} has codebooks already\n")
     assert not (tmp_path / "c.pt").exists()

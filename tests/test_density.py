@@ -6,13 +6,13 @@ import io
 import json
 import math
 import sys
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
@@ -156,7 +156,8 @@ def test_script_exports_the_averaged_weights(model: Ladder, tmp_path: Path) -> N
     config = {"config": {"model": vars(model.config), **settings}}
     save_checkpoint(tmp_path / "a.pt", checkpoint | config)
     out = tmp_path / "out.safetensors"
-    assert export_density.run(Namespace(checkpoint=tmp_path / "a.pt", out=out))
+    arguments = [str(tmp_path / "a.pt"), str(out)]
+    assert CliRunner().invoke(export_density.main, arguments).exit_code == 0
     for name, value in load(ModelInfo(out)).state_dict().items():
         torch.testing.assert_close(value, state[name])
     card = ModelInfo(out).card

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import struct
-from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save_file
 
 from train import export as script
 from train.checkpoint import save_checkpoint
-from train.errors import TrainError
 from train.export import export, frequencies, integer_arrays
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
@@ -168,7 +167,8 @@ def test_the_script_exports_the_averaged_weights_and_a_card(
     tiny_model: VQVAE, tiny_codec: Codec, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.safetensors"
-    assert script.run(Namespace(checkpoint=checkpoint(tiny_model, tmp_path / "a.pt"), out=out))
+    source = checkpoint(tiny_model, tmp_path / "a.pt")
+    assert CliRunner().invoke(script.main, [str(source), str(out)]).exit_code == 0
     assert ModelInfo(out).model_id == tiny_codec.model_id
     card = ModelInfo(out).card
     assert card["training data"] == ["photos.tar"]
@@ -178,9 +178,10 @@ def test_the_script_exports_the_averaged_weights_and_a_card(
 
 def test_the_script_refuses_a_model_without_codebooks(tiny_integers: VQVAE, tmp_path: Path) -> None:
     source = checkpoint(tiny_integers, tmp_path / "a.pt")
-    arguments = Namespace(checkpoint=source, out=tmp_path / "out.safetensors")
-    with pytest.raises((TrainError, ModelError), match="no codebooks yet"):
-        script.run(arguments)
+    result = CliRunner().invoke(script.main, [str(source), str(tmp_path / "out.safetensors")])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert "no codebooks yet" in result.stderr
 
 
 # What is read

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
 from train import integers
@@ -66,14 +66,11 @@ def test_a_channel_is_wider_than_its_class_by_what_its_words_say() -> None:
     assert wider == pytest.approx(1, abs=0.02)
 
 
-def test_the_script_writes_a_checkpoint_to_start_from(
-    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_script_writes_a_checkpoint_to_start_from(tiny_weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "start.pt"
-    arguments = ["train.integers", str(tiny_weights), str(out), "--synthesis-blocks", "4"]
-    monkeypatch.setattr(sys, "argv", arguments)
-    assert integers.main() == 0
-    model, state = load_model(out, lambda own: VQVAE(Config.from_dict(own)))
+    arguments = [str(tiny_weights), str(out), "--synthesis-blocks", "4"]
+    assert CliRunner().invoke(integers.main, arguments).exit_code == 0
+    model, state = load_model(out, lambda sizes: VQVAE(Config.from_dict(sizes)))
     assert model.config.synthesis_blocks == 4
     assert state["step"] == 0
 

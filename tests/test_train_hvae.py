@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor, nn
 
@@ -63,27 +64,26 @@ def images(scenes: Tensor, tmp_path: Path) -> Path:
     return folder
 
 
-def train(images: Path, out: Path, *options: str) -> int:
+def train(images: Path, out: Path, *options: str) -> Result:
     data = ["--data", str(images), "--valid", str(images), "--valid-images", "2"]
     sizes = ["--scales", "3", "--width", "8", "--crop", "64", "--batch", "2", "--device", "cpu"]
     logs = ["--log-every", "4", "--valid-every", "8"]
-    return hvae.main([*data, *sizes, *logs, "--out", str(out), *options])
+    return CliRunner().invoke(hvae.main, [*data, *sizes, *logs, "--out", str(out), *options])
 
 
 def test_script_lowers_the_bound_from_a_good_start(images: Path, tmp_path: Path) -> None:
-    assert train(images, tmp_path / "a", "--steps", "24", "--warmup", "4") == 0
+    assert train(images, tmp_path / "a", "--steps", "24", "--warmup", "4").exit_code == 0
     with (tmp_path / "a" / "valid.csv").open(newline="") as file:
         rows = [float(row["loss"]) for row in csv.DictReader(file)]
     assert rows[-1] < rows[0] < 5.5
     again = ["--init", str(tmp_path / "a" / "checkpoint.pt"), "--steps", "4"]
-    assert train(images, tmp_path / "b", *again) == 0
+    assert train(images, tmp_path / "b", *again).exit_code == 0
     with (tmp_path / "b" / "log.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["loss"]) < 5
 
 
-def test_crop_that_needs_padding_is_refused(
-    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert train(images, tmp_path / "a", "--steps", "1", "--crop", "60") == 1
-    assert "--crop 60 is no multiple of 8" in capsys.readouterr().err
+def test_crop_that_needs_padding_is_refused(images: Path, tmp_path: Path) -> None:
+    result = train(images, tmp_path / "a", "--steps", "1", "--crop", "60")
+    assert result.exit_code == 1
+    assert "--crop 60 is no multiple of 8" in result.stderr

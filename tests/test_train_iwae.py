@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner, Result
 
 from train import iwae, nll
 from train.digits import DigitSampler, binarised_for_testing, load_digits
@@ -29,9 +30,16 @@ def digits(tmp_path: Path) -> Path:
     return path
 
 
-def train(digits: Path, out: Path, *options: str) -> int:
+def train(digits: Path, out: Path, *options: str) -> Result:
     common = ["--data", str(digits), "--out", str(out), "--device", "cpu", "--batch", "8"]
-    return iwae.main([*common, "--log-every", "5", "--valid-every", "10", *options])
+    logs = ["--log-every", "5", "--valid-every", "10"]
+    return CliRunner().invoke(iwae.main, [*common, *logs, *options])
+
+
+def measure(*arguments: str) -> str:
+    result = CliRunner().invoke(nll.main, arguments)
+    assert result.exit_code == 0
+    return result.stdout
 
 
 def test_a_pass_sees_every_image_once_and_the_next_in_another_order() -> None:
@@ -63,22 +71,19 @@ def test_binarisation_is_fresh_each_pass_and_has_the_pixels_mean() -> None:
 
 
 @pytest.mark.parametrize("estimator", ["plain", "dreg", "resampling"])
-def test_script_trains_and_is_measured(
-    digits: Path, tmp_path: Path, estimator: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_script_trains_and_is_measured(digits: Path, tmp_path: Path, estimator: str) -> None:
     options = ["--passes", "12", "-k", "3", "--layers", "2", "--estimator", estimator]
     options += ["--lr", "1e-2"]
-    assert train(digits, tmp_path / "a", *options) == 0
+    assert train(digits, tmp_path / "a", *options).exit_code == 0
     with (tmp_path / "a" / "log.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(5, 61, 5))
     assert {"reconstruction", "kl_0", "kl_1"} <= rows[0].keys()
     assert float(rows[-1]["loss"]) < 0.9 * float(rows[0]["loss"])
     arguments = [str(tmp_path / "a" / "checkpoint.pt"), "--data", str(digits)]
-    measure = [*arguments, "--samples", "300", "--csv", str(tmp_path / "nll.csv")]
-    assert nll.main(measure) == 0
-    assert nll.main([*measure, "--images", "8"]) == 0
-    assert capsys.readouterr().out.count("NLL") == 2
+    arguments += ["--samples", "300", "--csv", str(tmp_path / "nll.csv")]
+    assert measure(*arguments).count("NLL") == 1
+    assert measure(*arguments, "--images", "8").count("NLL") == 1
     with (tmp_path / "nll.csv").open(newline="") as file:
         whole, part = csv.DictReader(file)
     assert (whole["layers"], whole["k"], whole["estimator"]) == ("2", "3", estimator)
@@ -92,11 +97,12 @@ def test_a_run_knows_the_passes_of_the_one_it_started_from(digits: Path, tmp_pat
     for number, k in enumerate((1, 3, 2)):
         init = ("--init", str(tmp_path / last / "checkpoint.pt")) if last else ()
         last = str(number)
-        assert train(digits, tmp_path / last, "--passes", str(number + 1), "-k", str(k), *init) == 0
+        options = ("--passes", str(number + 1), "-k", str(k), *init)
+        assert train(digits, tmp_path / last, *options).exit_code == 0
     checkpoint = str(tmp_path / last / "checkpoint.pt")
     table = tmp_path / "nll.csv"
     arguments = ["--data", str(digits), "--samples", "5", "--csv", str(table)]
-    assert nll.main([checkpoint, *arguments]) == 0
+    measure(checkpoint, *arguments)
     with table.open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["k"], row["passes"], row["after"]) == ("2", "3.0", "1 at k = 1, 2 at k = 3")
@@ -109,9 +115,7 @@ def test_a_part_of_the_test_images_gives_what_it_gives_in_the_whole(digits: Path
     torch.testing.assert_close(nll.negative_bounds(model, images[:8], 20, seed=0), whole[:8])
 
 
-def test_what_is_no_digits_is_one_line(
-    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_digits_is_one_line(digits: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.npz"
     broken.write_bytes(digits.read_bytes()[:200])
     pickled = tmp_path / "pickled.npz"
@@ -119,11 +123,18 @@ def test_what_is_no_digits_is_one_line(
     other = tmp_path / "other.npz"
     np.savez(other, y=np.zeros(3))
     for path in (tmp_path / "missing.npz", broken, pickled, other):
-        assert train(path, tmp_path / "out", "--steps", "1") == 1
-        assert capsys.readouterr().err.count("\n") == 1
+        result = train(path, tmp_path / "out", "--steps", "1")
+        assert result.exit_code == 1
+        assert result.stderr.count("\n") == 1
     with pytest.raises(DataError, match="not uint8"):
         load_digits(pickled, "test")
-    assert train(digits, tmp_path / "out", "--steps", "1", "--batch", "50") == 1
-    assert "only 40" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        train(digits, tmp_path / "out", "--steps", "1", "--passes", "1")
+    result = train(digits, tmp_path / "out", "--steps", "1", "--batch", "50")
+    assert result.exit_code == 1
+    assert "only 40" in result.stderr
+
+
+def test_the_length_is_told_in_one_way(digits: Path, tmp_path: Path) -> None:
+    for options in ([], ["--steps", "1", "--passes", "1"]):
+        result = train(digits, tmp_path / "out", *options)
+        assert result.exit_code == 2
+        assert "one of --steps and --passes" in result.stderr

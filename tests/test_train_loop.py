@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from train.data import CropSampler
 from train.errors import CheckpointError, DivergedError
 from train.loop import MOST_SKIPPED_IN_A_ROW, Settings, Trainer
-from train.place import Place
+from train.processes import Process
 
 ROOT = Path(__file__).parents[1]
-CPU = Place(torch.device("cpu"))
+CPU = Process(torch.device("cpu"))
 
 
 class Denoise:
@@ -262,13 +262,13 @@ from pathlib import Path
 
 import test_train_loop as tests
 import torch
-from train.place import Place
+from train.processes import Process
 
 out = Path(sys.argv[1])
-place = tests.CPU = Place.join("cpu")
+process = tests.CPU = Process.join("cpu")
 run = tests.trainer(out / "out")
 assert run.run()
-crop = int(run._sampler.batch(0, place.rank).sum())
-torch.save({"model": run.model.state_dict(), "crop": crop}, out / f"{place.rank}.pt")
-place.leave()
+crop = int(run._sampler.batch(0, process.rank).sum())
+torch.save({"model": run.model.state_dict(), "crop": crop}, out / f"{process.rank}.pt")
+process.leave()
 """

@@ -9,19 +9,18 @@ the network then chooses; training goes on with --init.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import torch
 from torch import Tensor, nn
 
-from train.arguments import run_script
 from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from train.data import CropSampler, load_images
 from train.errors import CheckpointError
+from train.options import COUNT, FILE, Script, data_option, option
 from vqcodec.model.config import Config, Groups
 from vqcodec.model.layers import QUALITIES
 from vqcodec.model.level import Level
@@ -190,37 +189,31 @@ def _watch_quantizers(
         hook.remove()
 
 
-def run(arguments: argparse.Namespace) -> bool:
-    """Convert as told."""
-    state = load_checkpoint(arguments.checkpoint, torch.device("cpu"))
+@click.command(cls=Script)
+@click.argument("checkpoint", type=FILE)
+@click.argument("out", type=FILE)
+@data_option
+@option("--memory", type=COUNT, default=8, metavar="GIB", help="For decoded images.")
+def main(checkpoint: Path, out: Path, data: tuple[Path, ...], memory: int) -> None:
+    """Turn a CHECKPOINT with integers into one with codebooks, OUT."""
+    state = load_checkpoint(checkpoint, torch.device("cpu"))
     model = VQVAE(Config.from_dict(state["config"]["model"]))
     if not isinstance(model.levels[0].quantizer, IntegerQuantizer):
-        raise CheckpointError(f"{arguments.checkpoint} has codebooks already")
-    load_weights(model, state["ema"], arguments.checkpoint)
-    sampler = CropSampler(load_images(arguments.data, arguments.memory << 30), 192, 8, seed=1)
+        raise CheckpointError(f"{checkpoint} has codebooks already")
+    load_weights(model, state["ema"], checkpoint)
+    sampler = CropSampler(load_images(data, memory << 30), 192, 8, seed=1)
     batches = torch.stack([sampler.batch(step, 0) for step in range(MEASURED_BATCHES)])
     converted = with_codebooks(model, measure_ranges(model, batches)).eval()
     fit_tables(converted, batches, torch.Generator().manual_seed(1))
     weights = converted.state_dict()
     config = {**state["config"], "model": dataclasses.asdict(converted.config)}
-    save_checkpoint(arguments.out, {**state, "model": weights, "ema": weights, "config": config})
+    save_checkpoint(out, {**state, "model": weights, "ema": weights, "config": config})
     for number, groups in enumerate(converted.config.groups or ()):
         print(
             f"level {number}: "
             + ", ".join(f"{n} codebooks of {w} codewords in {d} dimensions" for d, w, n in groups)
         )
-    return True
-
-
-def main() -> int:
-    """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="train.codebooks", description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="PATH")
-    parser.add_argument("--memory", type=int, default=8, metavar="GIB", help="for decoded images")
-    return run_script(run, parser.parse_args())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

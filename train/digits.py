@@ -65,9 +65,9 @@ class DigitSampler:
 
     def batch(self, step: int, rank: int) -> Tensor:
         """Return uint8 [B, 1, H, W] of 0 and 1; each rank passes through in an order of its own."""
-        number, place = divmod(step, self.steps_per_pass)
+        number, position = divmod(step, self.steps_per_pass)
         order = _order(len(self._images), self._seed, number, rank)
-        chosen = self._images[order[place * self._batch : (place + 1) * self._batch]]
+        chosen = self._images[order[position * self._batch : (position + 1) * self._batch]]
         return binarised(chosen, np.random.default_rng((self._seed, step, rank, 1)))
 
 

@@ -6,21 +6,20 @@ card (JSON) beside them.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from train.arguments import run_script
 from train.checkpoint import load_model
+from train.options import FILE, Script
 from vqcodec.entropy.layer import SHIFT
 from vqcodec.entropy.prior import CLASSES
 from vqcodec.entropy.tables import FREQUENCY_BITS
@@ -131,26 +130,14 @@ def model_card(state: Mapping[str, Any], architecture: str) -> dict[str, Any]:
     }
 
 
-def run(arguments: argparse.Namespace) -> bool:
-    """Export as told."""
-    model, state = load_model(arguments.checkpoint, lambda own: VQVAE(Config.from_dict(own)))
-    card = model_card(state, "hierarchical VQ-VAE, two scales, closed loop")
-    export(model, arguments.out, card)
-    return True
-
-
-def main() -> int:
-    """Run the command line; return the exit code."""
-    return run_script(run, export_arguments("train.export", __doc__))
-
-
-def export_arguments(script: str, description: str) -> argparse.Namespace:
-    """Parse the command line of a script that makes a weights file of a checkpoint."""
-    parser = argparse.ArgumentParser(prog=script, description=description.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("out", type=Path)
-    return parser.parse_args()
+@click.command(cls=Script)
+@click.argument("checkpoint", type=FILE)
+@click.argument("out", type=FILE)
+def main(checkpoint: Path, out: Path) -> None:
+    """Make the weights file OUT of the codec in CHECKPOINT."""
+    model, state = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
+    export(model, out, model_card(state, "hierarchical VQ-VAE, two scales, closed loop"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

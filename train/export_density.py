@@ -5,16 +5,16 @@ The averaged weights in half precision, and a model card (JSON) beside them.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from train.arguments import run_script
+import click
+
 from train.checkpoint import load_model
-from train.export import export_arguments, model_card, write_weights
+from train.export import model_card, write_weights
+from train.options import FILE, Script
 from vqcodec.density.ladder import Ladder, LadderConfig
 from vqcodec.density.store import CONFIG_KEY
 
@@ -25,18 +25,14 @@ def export(model: Ladder, path: Path, card: Mapping[str, Any]) -> None:
     write_weights(arrays, path, {CONFIG_KEY: dataclasses.asdict(model.config)}, card)
 
 
-def run(arguments: argparse.Namespace) -> bool:
-    """Export as told."""
-    model, state = load_model(arguments.checkpoint, lambda own: Ladder(LadderConfig.from_dict(own)))
-    card = model_card(state, "ladder VAE, Haar pyramid, logistic priors")
-    export(model, arguments.out, card)
-    return True
-
-
-def main() -> int:
-    """Run the command line; return the exit code."""
-    return run_script(run, export_arguments("train.export_density", __doc__))
+@click.command(cls=Script)
+@click.argument("checkpoint", type=FILE)
+@click.argument("out", type=FILE)
+def main(checkpoint: Path, out: Path) -> None:
+    """Make the weights file OUT of the density model in CHECKPOINT."""
+    model, state = load_model(checkpoint, lambda sizes: Ladder(LadderConfig.from_dict(sizes)))
+    export(model, out, model_card(state, "ladder VAE, Haar pyramid, logistic priors"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -17,10 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from train.data import load_images
-from train.errors import TrainError
+from train.options import COUNT, FILE, Script, option
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
-from vqcodec.errors import VqcError
 from vqcodec.fileformat.image import Pixels, Prepared, prepare
 from vqcodec.rate_control.forecast import FEATURES, SQUARE, Squares, squares
 from vqcodec.rate_control.sample import sample
@@ -114,20 +113,17 @@ def _whole_squares(pixels: Pixels) -> Pixels:
     return pixels[:height, :width]
 
 
-@click.command()
+@click.command(cls=Script)
 @click.argument("model")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--images", default=64, show_default=True, type=click.IntRange(1))
+@click.argument("paths", nargs=-1, required=True, type=FILE)
+@option("--images", default=64, type=COUNT)
 def main(model: str, paths: tuple[Path, ...], images: int) -> None:
     """Fit what rate control expects of MODEL, a name or weights file, to photographs in PATHS."""
-    try:
-        info, photographs = weights.find(model), load_images(paths)
-        spread = np.linspace(0, len(photographs), images, endpoint=False).astype(int)
-        forecast = fit(Codec.load(model), [photographs[index] for index in spread])
-        card = json.dumps({**info.card, "forecast": forecast}, indent=2)
-        info.path.with_suffix(".json").write_text(card + "\n", encoding="utf-8")
-    except (TrainError, VqcError) as error:
-        raise click.ClickException(str(error)) from error
+    info, photographs = weights.find(model), load_images(paths)
+    spread = np.linspace(0, len(photographs), images, endpoint=False).astype(int)
+    forecast = fit(Codec.load(model), [photographs[index] for index in spread])
+    card = json.dumps({**info.card, "forecast": forecast}, indent=2)
+    info.path.with_suffix(".json").write_text(card + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
-import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
+import click
 import torch
 from torch import Tensor, nn
 
-from train.arguments import (
-    add_image_arguments,
-    add_loop_arguments,
-    add_rate_arguments,
-    load_photographs,
-    loop_settings,
-    not_negative,
-    positive,
-    run_config,
-    run_script,
-)
 from train.checkpoint import load_model
 from train.data import CropSampler
 from train.errors import TrainError
 from train.loop import Trainer
-from train.place import Place
+from train.options import (
+    COUNT,
+    NOT_NEGATIVE,
+    Script,
+    image_options,
+    load_photographs,
+    loop_options,
+    loop_settings,
+    option,
+    run_config,
+)
+from train.processes import Process
 from vqcodec.density.bounds import Terms
 from vqcodec.density.fitting import initialise
 from vqcodec.density.ladder import Ladder, LadderConfig
@@ -82,11 +83,11 @@ class HVAETask:
 def _bits_per_dimension(terms: Terms, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return the reconstruction `[B]` and the KL of each layer `[L, B]`."""
     unit = math.prod(x.shape[1:]) * math.log(2)
-    kl = torch.stack([each.mean(1) for each in terms.kl])
+    kl = torch.stack([layer.mean(1) for layer in terms.kl])
     return -terms.reconstruction.mean(1) / unit, kl / unit
 
 
-def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> Ladder:
+def initial_model(arguments: SimpleNamespace, sampler: CropSampler) -> Ladder:
     """Return the network that training starts from: --init, or one fitted to some crops.
 
     Raises CheckpointError, and TrainError for crops that the network would have to pad.
@@ -94,7 +95,7 @@ def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> Ladder
     if arguments.init is None:
         model = Ladder(LadderConfig(arguments.scales, arguments.width, arguments.blocks))
     else:
-        model, _ = load_model(arguments.init, lambda own: Ladder(LadderConfig.from_dict(own)))
+        model, _ = load_model(arguments.init, lambda sizes: Ladder(LadderConfig.from_dict(sizes)))
     stride = 1 << model.config.scales
     if arguments.crop % stride:
         raise TrainError(f"--crop {arguments.crop} is no multiple of {stride}")
@@ -106,9 +107,25 @@ def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> Ladder
     return model
 
 
-def train(arguments: argparse.Namespace) -> bool:
-    """Train as told; return whether the last step was reached."""
-    place = Place.join(arguments.device)
+@click.command(
+    cls=Script, context_settings={"default_map": {"crop": 128, "lr": 6e-4, "warmup": 100}}
+)
+@image_options
+@loop_options
+@option("--scales", type=COUNT, default=LadderConfig.scales)
+@option("--width", type=COUNT, default=LadderConfig.width, help="Channels.")
+@option("--blocks", type=COUNT, default=LadderConfig.blocks, help="Residual blocks a layer.")
+@option(
+    "--free-bits",
+    type=NOT_NEGATIVE,
+    default=0.0,
+    metavar="BPD",
+    help="What each layer may say at no cost, in bits per dimension of the image.",
+)
+def main(**options: Any) -> bool:
+    """Train the density model on crops of images."""
+    arguments = SimpleNamespace(**options)
+    process = Process.join(arguments.device)
     sampler, valid = load_photographs(arguments)
     torch.manual_seed(arguments.seed)
     model = initial_model(arguments, sampler)
@@ -119,34 +136,11 @@ def train(arguments: argparse.Namespace) -> bool:
         torch.optim.Adam(model.parameters(), arguments.lr, betas=(0.9, 0.99), fused=True),
         loop_settings(arguments),
         arguments.out,
-        place,
+        process,
         run_config(arguments, dataclasses.asdict(model.config)),
     )
     return trainer.train(resume=arguments.resume)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="train.hvae", description=__doc__)
-    add_image_arguments(parser)
-    add_loop_arguments(parser)
-    add_rate_arguments(parser)
-    parser.set_defaults(crop=128, lr=6e-4, warmup=100)
-    group = parser.add_argument_group("density model")
-    group.add_argument("--scales", type=positive(int), default=LadderConfig.scales)
-    group.add_argument("--width", type=positive(int), default=LadderConfig.width, help="channels")
-    group.add_argument(
-        "--blocks", type=positive(int), default=LadderConfig.blocks, help="residual blocks a layer"
-    )
-    group.add_argument(
-        "--free-bits",
-        type=not_negative,
-        default=0.0,
-        metavar="BPD",
-        help="what each layer may say at no cost, in bits per dimension of the image",
-    )
-    return run_script(train, parser.parse_args(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

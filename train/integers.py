@@ -7,27 +7,22 @@ and its class get classes of their own; blocks can be added, which begin as the 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import torch
 from torch import Tensor
 
-from train.arguments import positive, run_script
 from train.checkpoint import save_checkpoint
-from vqcodec import weights
+from train.options import COUNT, FILE, Script, option
 from vqcodec.entropy.layer import SHIFT, Layer
 from vqcodec.model.layers import QUALITIES, Conv2d
 from vqcodec.model.prior import ACTIVATION_UNIT, PriorPhase
-from vqcodec.model.quantizer import (
-    CLASS_KNOTS,
-    Codebooks,
-    integer_log_p,
-)
+from vqcodec.model.quantizer import CLASS_KNOTS, Codebooks, integer_log_p
 from vqcodec.model.vqvae import VQVAE
+from vqcodec.weights import find
 from vqcodec.weights.store import Weights, load
 
 # How often a value is zero tells its scale best between these.
@@ -86,35 +81,29 @@ def _copy_layer(target: Conv2d, layer: Layer) -> None:
 
 def _split_classes(prior: PriorPhase, head: Layer, slope: Tensor, offsets: list[Tensor]) -> None:
     """Give every channel the class of its codebook, and its own offset from it."""
-    channels = torch.cat([part.flatten() for part in offsets])
-    counts = torch.cat([torch.full((len(part),), part.shape[1]) for part in offsets])
-    group = torch.repeat_interleave(torch.arange(len(counts)), counts)
-    weight = torch.from_numpy(head.weight[0]).T[group]
+    channels = torch.cat([group.flatten() for group in offsets])
+    counts = torch.cat([torch.full((len(group),), group.shape[1]) for group in offsets])
+    codebook = torch.repeat_interleave(torch.arange(len(counts)), counts)
+    weight = torch.from_numpy(head.weight[0]).T[codebook]
     prior.head.weight.copy_(weight[:, :, None, None] / 2**SHIFT)
-    bias = torch.from_numpy(np.ascontiguousarray(head.bias))[group]
+    bias = torch.from_numpy(np.ascontiguousarray(head.bias))[codebook]
     prior.head.bias.copy_(bias * ACTIVATION_UNIT / 2**SHIFT + channels)
-    prior.slope.copy_(slope[group] * QUALITIES * ACTIVATION_UNIT / 2**SHIFT)
+    prior.slope.copy_(slope[codebook] * QUALITIES * ACTIVATION_UNIT / 2**SHIFT)
 
 
-def run(arguments: argparse.Namespace) -> bool:
-    """Convert as told."""
-    shipped = load(weights.find(arguments.weights))
-    model = with_integers(shipped, arguments.analysis_blocks, arguments.synthesis_blocks)
+@click.command(cls=Script)
+@click.argument("weights")
+@click.argument("out", type=FILE)
+@option("--analysis-blocks", type=COUNT, default=1, help="Have at least so many.")
+@option("--synthesis-blocks", type=COUNT, default=1, help="Have at least so many.")
+def main(weights: str, out: Path, analysis_blocks: int, synthesis_blocks: int) -> None:
+    """Turn WEIGHTS, the name or file of a model, into a checkpoint with integers, OUT."""
+    shipped = load(find(weights))
+    model = with_integers(shipped, analysis_blocks, synthesis_blocks)
     state = model.state_dict()
     config = {"model": dataclasses.asdict(model.config), "settings": {}}
-    save_checkpoint(arguments.out, {"model": state, "ema": state, "step": 0, "config": config})
-    return True
-
-
-def main() -> int:
-    """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="train.integers", description=__doc__.splitlines()[0])
-    parser.add_argument("weights", help="name of a shipped model, or a path")
-    parser.add_argument("out", type=Path)
-    for name in ("--analysis-blocks", "--synthesis-blocks"):
-        parser.add_argument(name, type=positive(int), default=1, help="have at least so many")
-    return run_script(run, parser.parse_args())
+    save_checkpoint(out, {"model": state, "ema": state, "step": 0, "config": config})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,30 +5,22 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import torch
 from torch import Tensor, nn
 
-from train.arguments import (
-    add_loop_arguments,
-    add_rate_arguments,
-    loop_settings,
-    positive,
-    run_config,
-    run_script,
-)
 from train.checkpoint import load_model
 from train.digits import DigitSampler, Pixels, binarised_for_testing, load_digits
 from train.loop import Trainer
 from train.muon import MuonWithAdam
-from train.place import Place
+from train.options import COUNT, FILE, Script, loop_options, loop_settings, option, run_config
+from train.processes import Process
 from vqcodec.density.bounds import Terms, dreg_loss, iwae_loss, log_mean_exp, resampled
 from vqcodec.density.dense import DenseConfig, DenseVAE
 
@@ -59,7 +51,7 @@ def resampling(model: nn.Module, batch: Tensor, k: int) -> tuple[Terms, Tensor]:
         terms: Terms = model(batch, k)
         chosen = resampled(terms.log_w, RESAMPLED)
         noise = [
-            each.gather(1, chosen[..., None].expand(-1, -1, each.shape[-1])) for each in terms.noise
+            eps.gather(1, chosen[..., None].expand(-1, -1, eps.shape[-1])) for eps in terms.noise
         ]
     surrogate = -model(batch, RESAMPLED, noise=noise).log_w.mean()
     return terms, surrogate + (iwae_loss(terms) - surrogate).detach()
@@ -95,15 +87,15 @@ class IWAETask:
         return [{"samples": VALIDATION_SAMPLES, "loss": -float(torch.cat(bounds).mean())}]
 
 
-def initial_model(arguments: argparse.Namespace, images: Pixels) -> tuple[DenseVAE, str]:
+def initial_model(arguments: SimpleNamespace, images: Pixels) -> tuple[DenseVAE, str]:
     """Return the network that training starts from, and its passes so far, in words.
 
     It is --init, or a new one for these images.
     """
     if arguments.init is not None:
-        model, state = load_model(arguments.init, lambda own: DenseVAE(DenseConfig.from_dict(own)))
-        own = f"{passes(state):g} at k = {state['config']['settings']['k']}"
-        return model, ", ".join(filter(None, (state["config"]["after"], own)))
+        model, state = load_model(arguments.init, lambda c: DenseVAE(DenseConfig.from_dict(c)))
+        last = f"{passes(state):g} at k = {state['config']['settings']['k']}"
+        return model, ", ".join(filter(None, (state["config"]["after"], last)))
     config = DenseConfig.of_layers(arguments.layers)
     model = DenseVAE(dataclasses.replace(config, pixels=math.prod(images.shape[1:])))
     model.initialise(torch.from_numpy(images.mean(0) / 255).flatten())
@@ -116,9 +108,34 @@ def passes(state: Mapping[str, Any]) -> float:
     return float(state["pixels"] / (config["model"]["pixels"] * config["images"]))
 
 
-def train(arguments: argparse.Namespace) -> bool:
-    """Train as told; return whether the last step was reached."""
-    place = Place.join(arguments.device)
+# A rate that falls all the way, and steps as large as Muon bears: docs/density.md.
+DEFAULTS = {
+    "batch": 400, "lr": 8e-3, "warmup": 300, "decay": 1.0, "clip": math.inf, "bf16": False,
+    "log_every": 150, "valid_every": 6000,
+}  # fmt: skip
+
+
+@click.command(cls=Script, context_settings={"default_map": DEFAULTS})
+@option("--data", type=FILE, required=True, metavar="NPZ", help="x_train and x_test.")
+@option("--valid-images", type=COUNT, default=1000, help="Test images to watch the bound on.")
+@option("--steps", type=COUNT)
+@option("--passes", type=COUNT, help="Through the training images, in place of --steps.")
+@loop_options
+@option("-k", type=COUNT, default=1, help="Samples of each image.")
+@option("--layers", type=click.IntRange(1, 2), default=1, help="Stochastic layers.")
+@option(
+    "--estimator",
+    type=click.Choice(list(ESTIMATORS)),
+    default="plain",
+    help="Of the gradient: dreg is doubly reparameterised for the inference network, "
+    f"resampling takes {RESAMPLED} samples drawn by their weights, half the work for a large k.",
+)
+def main(**options: Any) -> bool:
+    """Train the VAE of the IWAE paper on MNIST."""
+    arguments = SimpleNamespace(**options)
+    if (arguments.steps is None) == (arguments.passes is None):
+        raise click.UsageError("Give one of --steps and --passes.")
+    process = Process.join(arguments.device)
     images = load_digits(arguments.data, "train")
     held_out = load_digits(arguments.data, "test")[: arguments.valid_images]
     sampler = DigitSampler(images, arguments.batch, arguments.seed)
@@ -134,40 +151,11 @@ def train(arguments: argparse.Namespace) -> bool:
         MuonWithAdam(model.parameters(), arguments.lr),
         loop_settings(arguments),
         arguments.out,
-        place,
+        process,
         config | {"images": len(images), "after": after},
     )
     return trainer.train(resume=arguments.resume)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="train.iwae", description=__doc__.splitlines()[0])
-    group = parser.add_argument_group("digits")
-    group.add_argument("--data", type=Path, required=True, metavar="NPZ", help="x_train and x_test")
-    group.add_argument(
-        "--valid-images", type=positive(int), default=1000, help="test images to watch the bound on"
-    )
-    length = add_loop_arguments(parser)
-    length.add_argument("--passes", type=positive(int), help="through the training images")
-    add_rate_arguments(parser)
-    # A rate that falls all the way, and steps as large as Muon bears: docs/density.md.
-    parser.set_defaults(
-        batch=400, lr=8e-3, warmup=300, decay=1.0, clip=math.inf, bf16=False,
-        log_every=150, valid_every=6000,
-    )  # fmt: skip
-    group = parser.add_argument_group("bound")
-    group.add_argument("-k", type=positive(int), default=1, help="samples of each image")
-    group.add_argument("--layers", type=int, choices=(1, 2), default=1, help="stochastic layers")
-    group.add_argument(
-        "--estimator",
-        choices=list(ESTIMATORS),
-        default="plain",
-        help="of the gradient: dreg is doubly reparameterised for the inference network, "
-        f"resampling takes {RESAMPLED} samples drawn by their weights, half the work for a large k",
-    )
-    return run_script(train, parser.parse_args(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -30,7 +30,7 @@ from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from train.data import Sampler, prefetch
 from train.errors import CheckpointError, DivergedError
 from train.log import CsvLog, TensorBoardLog
-from train.place import Place
+from train.processes import Process
 
 CHECKPOINT = "checkpoint.pt"
 MOST_SKIPPED_IN_A_ROW = 100
@@ -110,14 +110,14 @@ class Trainer:
         optimizer: Optimizer,
         settings: Settings,
         out: Path,
-        place: Place,
+        process: Process,
         config: Mapping[str, Any],
     ) -> None:
-        model.to(place.device)
+        model.to(process.device)
         self.model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.step = 0
-        parallel = place.parallel(self.model)
+        parallel = process.parallel(self.model)
         self._parallel = cast(nn.Module, torch.compile(parallel)) if settings.compile else parallel
         self._task = task
         self._sampler = sampler
@@ -125,9 +125,9 @@ class Trainer:
         self._peaks = [float(group["lr"]) for group in optimizer.param_groups]
         self._settings = settings
         self._out = out
-        self._place = place
+        self._process = process
         self._config = dict(config)
-        self._generator = torch.Generator(place.device)
+        self._generator = torch.Generator(process.device)
         self._seconds = 0.0
         self._pixels = 0
         self._skipped = 0
@@ -142,7 +142,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the checkpoint; raises CheckpointError if there is none or it does not fit."""
-        state = load_checkpoint(self.checkpoint, self._place.device)
+        state = load_checkpoint(self.checkpoint, self._process.device)
         load_weights(self.model, state["model"], self.checkpoint)
         load_weights(self.ema, state["ema"], self.checkpoint)
         try:
@@ -166,7 +166,7 @@ class Trainer:
         if resume:
             self.resume()
         finished = self.run()
-        self._place.leave()
+        self._process.leave()
         return finished
 
     def run(self) -> bool:
@@ -177,7 +177,7 @@ class Trainer:
         """
         if self.step == 0 and self.checkpoint.exists():
             raise CheckpointError(f"{self.checkpoint} exists: give --resume or another --out")
-        settings, first = self._settings, self._place.first
+        settings, first = self._settings, self._process.first
         if first:
             self._out.mkdir(parents=True, exist_ok=True)
             self._log = CsvLog(self._out / "log.csv", self.step)
@@ -185,7 +185,7 @@ class Trainer:
             self._board = TensorBoardLog(self._out / "tensorboard", self.step)
         saved = clock = time.monotonic()
         batches = prefetch(
-            self._sampler, self.step, settings.steps, self._place.rank, settings.data_threads
+            self._sampler, self.step, settings.steps, self._process.rank, settings.data_threads
         )
         with _stop_signals() as signals, logging_redirect_tqdm(), self._bar() as bar:
             for batch in batches:
@@ -225,22 +225,22 @@ class Trainer:
 
     def _advance(self, batch: Tensor, signals: list[int]) -> bool:
         """Take one step; return whether any process was asked to stop."""
-        place = self._place
-        seeds = np.random.SeedSequence((self._settings.seed, self.step, place.rank))
+        process = self._process
+        seeds = np.random.SeedSequence((self._settings.seed, self.step, process.rank))
         of_task, of_torch = (int(seed) for seed in seeds.generate_state(2))
         self._generator.manual_seed(of_task)
         torch.manual_seed(of_torch)
         factor = self._settings.lr_factor(self.step)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
-        batch = batch.to(place.device, non_blocking=True)
-        with torch.autocast(place.device.type, torch.bfloat16, enabled=self._settings.bf16):
+        batch = batch.to(process.device, non_blocking=True)
+        with torch.autocast(process.device.type, torch.bfloat16, enabled=self._settings.bf16):
             terms = self._task.loss(self._parallel, batch, self._generator)
         self._optimizer.zero_grad()
         torch.autograd.backward(terms["loss"])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip)
         scalars = [*terms.values(), norm, torch.tensor(float(len(signals)), device=norm.device)]
-        values = place.mean(torch.stack([value.detach().float() for value in scalars])).tolist()
+        values = process.mean(torch.stack([value.detach().float() for value in scalars])).tolist()
         means = dict(zip([*terms, "grad_norm"], values, strict=False))
         # Every process has the same means, so all skip or none does.
         if math.isfinite(means["loss"]) and math.isfinite(means["grad_norm"]):
@@ -253,13 +253,13 @@ class Trainer:
             self._skip(means)
         self._update_ema()
         self.step += 1
-        self._pixels += place.world * batch.shape[0] * math.prod(batch.shape[2:])
+        self._pixels += process.world_size * batch.shape[0] * math.prod(batch.shape[2:])
         return bool(values[-1] > 0)
 
     def _skip(self, means: Mapping[str, float]) -> None:
         self._skipped += 1
         self._skipped_in_a_row += 1
-        if self._place.first:
+        if self._process.first:
             loss, norm = means["loss"], means["grad_norm"]
             _log.warning("step %d skipped: loss %g, gradient norm %g", self.step, loss, norm)
         if self._skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
@@ -308,7 +308,7 @@ class Trainer:
             total=self._settings.steps,
             initial=self.step,
             unit="step",
-            disable=not self._place.first,
+            disable=not self._process.first,
             dynamic_ncols=True,
             mininterval=0.5 if sys.stderr.isatty() else 60.0,
         )

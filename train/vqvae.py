@@ -5,33 +5,33 @@ Several GPUs: torchrun --nproc-per-node N -m train.vqvae …
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import itertools
-import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import click
 import torch
 from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
-from train.arguments import (
-    add_image_arguments,
-    add_loop_arguments,
-    add_rate_arguments,
-    load_photographs,
-    loop_settings,
-    positive,
-    run_config,
-    run_script,
-    share,
-)
 from train.checkpoint import load_checkpoint, load_weights
 from train.data import CropSampler
 from train.errors import TrainError
 from train.loop import Trainer
-from train.place import Place
+from train.options import (
+    POSITIVE,
+    SHARE,
+    Script,
+    image_options,
+    load_photographs,
+    loop_options,
+    loop_settings,
+    option,
+    run_config,
+)
+from train.processes import Process
 from train.ssimulacra2 import distortion as ssimulacra2_distortion
 from vqcodec.model.classical import ClassicalQuantizer
 from vqcodec.model.config import Config
@@ -185,7 +185,7 @@ def rest_encoder(model: VQVAE) -> None:
         level.codebooks.soft = False
 
 
-def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> VQVAE:
+def initial_model(arguments: SimpleNamespace, sampler: CropSampler) -> VQVAE:
     """Return the network that training starts from: --init, or one fitted to a few batches.
 
     Raises CheckpointError, and TrainError if the classical quantizer has no codebooks to work on.
@@ -210,9 +210,38 @@ def initial_model(arguments: argparse.Namespace, sampler: CropSampler) -> VQVAE:
     return model
 
 
-def train(arguments: argparse.Namespace) -> bool:
-    """Train as told; return whether the last step was reached."""
-    place = Place.join(arguments.device)
+@click.command(cls=Script)
+@image_options
+@loop_options
+@option("--lmbda-min", type=POSITIVE, default=Config.lmbda_min)
+@option("--lmbda-max", type=POSITIVE, default=Config.lmbda_max)
+@option(
+    "--gain-range",
+    type=POSITIVE,
+    help="How far the gain may follow the picture, in nats; with --init that of the network.",
+)
+@option(
+    "--structure",
+    type=SHARE,
+    default=0.0,
+    help="Share of the distortion that is 1 - MS-SSIM, the rest being the mean squared error.",
+)
+@option("--ssimulacra2", type=SHARE, default=0.0, help="The same of SSIMULACRA2's own sum.")
+@option(
+    "--train-encoder",
+    is_flag=True,
+    help="With codebooks, train the encoder too, on the soft index posterior.",
+)
+@option(
+    "--quantizer",
+    type=click.Choice(["entropy", "classical"]),
+    default="entropy",
+    help="How codebooks assign and learn: with the rate, or as the plain VQ-VAE.",
+)
+def main(**options: Any) -> bool:
+    """Train the codec on crops of images."""
+    arguments = SimpleNamespace(**options)
+    process = Process.join(arguments.device)
     sampler, valid = load_photographs(arguments)
     torch.manual_seed(arguments.seed)
     model = initial_model(arguments, sampler)
@@ -223,48 +252,11 @@ def train(arguments: argparse.Namespace) -> bool:
         torch.optim.Adam(parameter_groups(model, arguments.lr), betas=(0.9, 0.99), fused=True),
         loop_settings(arguments),
         arguments.out,
-        place,
+        process,
         run_config(arguments, dataclasses.asdict(model.config)),
     )
     return trainer.train(resume=arguments.resume)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="train.vqvae", description=__doc__.splitlines()[0])
-    add_image_arguments(parser)
-    add_loop_arguments(parser)
-    add_rate_arguments(parser)
-    group = parser.add_argument_group("codec")
-    group.add_argument("--lmbda-min", type=positive(float), default=Config.lmbda_min)
-    group.add_argument("--lmbda-max", type=positive(float), default=Config.lmbda_max)
-    group.add_argument(
-        "--gain-range",
-        type=positive(float),
-        help="how far the gain may follow the picture, in nats; with --init that of the network",
-    )
-    group.add_argument(
-        "--structure",
-        type=share,
-        default=0.0,
-        help="share of the distortion that is 1 - MS-SSIM, the rest being the mean squared error",
-    )
-    group.add_argument(
-        "--ssimulacra2", type=share, default=0.0, help="the same of SSIMULACRA2's own sum"
-    )
-    group.add_argument(
-        "--train-encoder",
-        action="store_true",
-        help="with codebooks, train the encoder too, on the soft index posterior",
-    )
-    group.add_argument(
-        "--quantizer",
-        choices=("entropy", "classical"),
-        default="entropy",
-        help="how codebooks assign and learn: with the rate, or as the plain VQ-VAE",
-    )
-    return run_script(train, parser.parse_args(argv))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""Where a process trains: its device, and its rank among the processes that torchrun started."""
+"""The processes of a training run: their devices, and their ranks among those of torchrun."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from train.errors import TrainError
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One process of a training run; `world` is the number of processes."""
+class Process:
+    """One process of a training run; `world_size` is the number of processes."""
 
     device: torch.device
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
     @classmethod
-    def join(cls, device: str) -> Place:
+    def join(cls, device: str) -> Process:
         """Join the processes of torchrun, if it started this one, on "auto", "cpu" or "cuda".
 
         Raises TrainError if the device is not there.
@@ -50,16 +50,16 @@ class Place:
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """Return a module whose backward pass averages the gradients over all processes."""
-        if self.world == 1:
+        if self.world_size == 1:
             return model
         local = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(model, device_ids=local)
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the mean of `values` over all processes; not finite where one is not finite."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.all_reduce(values)
-            values = values / self.world
+            values = values / self.world_size
         return values
 
     def leave(self) -> None:

@@ -1,0 +1,187 @@
+"""Command-line options that the training scripts share, and how a script ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import math
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import click
+from torch import Tensor
+
+from train.data import CropSampler, load_images, whole_images
+from train.errors import TrainError
+from train.loop import Settings
+from vqcodec.errors import VqcError
+
+# EX_TEMPFAIL of sysexits.h: so that a script does not go on with half-trained weights.
+STOPPED_EARLY = 75
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Number(click.FloatRange):
+    """A number within bounds, and not NaN, which no bound keeps out."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
+FILE = click.Path(path_type=Path)
+COUNT = click.IntRange(min=1)
+NATURAL = click.IntRange(min=0)
+POSITIVE = Number(min=0, min_open=True)
+NOT_NEGATIVE = Number(min=0)
+SHARE = Number(min=0, max=1)
+
+option = functools.partial(click.option, show_default=True)
+data_option = option(
+    "--data", type=FILE, multiple=True, required=True, metavar="PATH...",
+    help="Folders and tar shards of images.",
+)  # fmt: skip
+
+
+class Script(click.Command):
+    """A command whose function returns False if it was stopped early.
+
+    It exits with 0 if finished, 75 if stopped early, 1 on an error, which is one line. An option
+    that may be given several times takes several values at once too: --data A B.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the name of an option before each of its values."""
+        multiple = {name for p in self.params if getattr(p, "multiple", False) for name in p.opts}
+        repeated: list[str] = []
+        name = ""
+        for argument in args:
+            if argument.startswith("-"):
+                name = argument if argument in multiple else ""
+            elif name and repeated[-1] != name:
+                repeated.append(name)
+            repeated.append(argument)
+        return super().parse_args(ctx, repeated)
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command, then leave with its exit code."""
+        logging.basicConfig(format="%(levelname)s: %(message)s")
+        logging.getLogger("train").setLevel(logging.INFO)
+        try:
+            finished = super().invoke(ctx)
+        except (TrainError, VqcError, OSError) as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(1)
+        if finished is False:
+            click.echo(f"stopped; go on with --resume --out {ctx.params['out']}", err=True)
+            ctx.exit(STOPPED_EARLY)
+
+
+def loop_options(command: Command) -> Command:
+    """What every training script takes beside --steps: where to, from what, how fast."""
+    for decorate in reversed((
+        option("--out", type=FILE, required=True, help="Folder for checkpoint and logs."),
+        option("--resume", is_flag=True, help="Go on from OUT/checkpoint.pt."),
+        option("--init", type=FILE, metavar="CHECKPOINT", help="Start from its EMA weights."),
+        option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
+        option("--batch", type=COUNT, default=8, help="Images per process and step."),
+        option("--lr", type=POSITIVE, default=1e-3, help="Peak learning rate."),
+        option("--warmup", type=NATURAL, default=Settings.warmup, help="Steps of rising rate."),
+        option(
+            "--decay", type=SHARE, default=Settings.decay,
+            help="Last share of the steps, of falling rate.",
+        ),
+        option("--clip", type=POSITIVE, default=Settings.clip, help="Gradient norm."),
+        option("--ema", type=SHARE, default=Settings.ema, help="Decay of averaged weights."),
+        option(
+            "--compile", is_flag=True, help="torch.compile the model: minutes, then faster steps."
+        ),
+        option(
+            "--bf16/--no-bf16", default=Settings.bf16,
+            help="bfloat16 where it is safe: faster, less exact.",
+        ),
+        option("--seed", type=NATURAL, default=Settings.seed),
+        option("--log-every", type=COUNT, default=Settings.log_every, metavar="STEPS"),
+        option("--valid-every", type=COUNT, default=Settings.valid_every, metavar="STEPS"),
+        option("--checkpoint-minutes", type=POSITIVE, default=Settings.checkpoint_minutes),
+        option("--data-threads", type=COUNT, default=Settings.data_threads),
+    )):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+def image_options(command: Command) -> Command:
+    """What a script that trains for a number of steps on crops of images takes."""
+    for decorate in reversed((
+        data_option,
+        option(
+            "--valid", type=FILE, multiple=True, required=True, metavar="PATH...",
+            help="The same, for validation.",
+        ),
+        option("--crop", type=COUNT, default=192, help="Side of a crop in pixels."),
+        option("--valid-images", type=COUNT, default=24, help="Images for each validation."),
+        option("--memory", type=POSITIVE, default=8.0, metavar="GIB", help="For decoded images."),
+        option("--steps", type=COUNT, required=True),
+    )):  # fmt: skip
+        command = decorate(command)
+    return command
+
+
+def load_photographs(arguments: SimpleNamespace) -> tuple[CropSampler, list[Tensor]]:
+    """Return what `image_options` tell: crops to train on, batches of whole images.
+
+    Raises DataError if there are none, or they need more memory than allowed.
+    """
+    memory = int(arguments.memory * 2**30)
+    images = load_images(arguments.data, memory)
+    valid = whole_images(load_images(arguments.valid, memory), arguments.valid_images)
+    return CropSampler(images, arguments.crop, arguments.batch, arguments.seed), valid
+
+
+def loop_settings(arguments: SimpleNamespace) -> Settings:
+    """Return the settings that the arguments hold."""
+    return Settings(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(Settings)})
+
+
+def run_config(arguments: SimpleNamespace, model: dict[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint keeps of a run, as plain data.
+
+    "settings" are the arguments that shape the result, "model" is the model's own configuration,
+    "command" and "commit" are for the model card.
+    """
+    passing = {"out", "resume", "device", "log_every", "valid_every", "checkpoint_minutes"}
+    passing |= {"memory", "data_threads"}
+    settings = {k: _plain(v) for k, v in vars(arguments).items() if k not in passing}
+    return {"settings": settings, "model": model, "command": _command(), "commit": _commit()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def _command() -> str:
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    script = ["python", "-m", module.name] if module else ["python", sys.argv[0]]
+    return shlex.join([*script, *sys.argv[1:]])
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
