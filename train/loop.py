@@ -7,22 +7,19 @@ run repeats the run that was never interrupted.
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -30,10 +27,12 @@ from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from train.data import Sampler, prefetch
 from train.errors import CheckpointError, DivergedError
 from train.log import CsvLog, TensorBoardLog
-from train.processes import Process
+from train.processes import Process, stop_signals
 
 CHECKPOINT = "checkpoint.pt"
 MOST_SKIPPED_IN_A_ROW = 100
+
+Weights = tuple[Tensor, ...] | list[Tensor]
 
 _log = logging.getLogger("train")
 
@@ -93,6 +92,48 @@ class Settings:
         fall = (self.steps - step) / max(self.decay * self.steps, 1.0)
         return min(1.0, rise, fall)
 
+    def ema_decay(self, step: int) -> float:
+        """Return how much of the averaged weights stays at `step`.
+
+        A young run averages over its last tenth, so that it forgets the start.
+        """
+        return min(self.ema, (1 + step) / (10 + step))
+
+
+@dataclass
+class Progress:
+    """How far a run is, as its checkpoint keeps it; `sums` are of `summed` steps, to be logged."""
+
+    step: int = 0
+    seconds: float = 0.0
+    pixels: int = 0
+    skipped: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    summed: int = 0
+
+    def add(self, terms: Mapping[str, float]) -> None:
+        """Count a step's terms in the means."""
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.summed += 1
+
+    def take_means(self) -> dict[str, float]:
+        """Return the means of the terms since the last time, of no terms if there was no step."""
+        means = {name: total / self.summed for name, total in self.sums.items()}
+        self.sums, self.summed = {}, 0
+        return means
+
+
+def averaged(model: nn.Module, decay: Callable[[], float]) -> AveragedModel:
+    """Return an average of the model's weights, of which each update leaves `decay()`."""
+
+    def update(averages: Weights, weights: Weights, _: Tensor | int) -> None:
+        torch._foreach_lerp_(averages, weights, 1.0 - decay())
+
+    average = AveragedModel(model, multi_avg_fn=update).eval().requires_grad_(False)
+    average.update_parameters(model)  # the first update only copies
+    return average
+
 
 class Trainer:
     """Trains `model` for `task` on the batches of `sampler`, in the folder `out`.
@@ -115,8 +156,8 @@ class Trainer:
     ) -> None:
         model.to(process.device)
         self.model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
-        self.step = 0
+        self.progress = Progress()
+        self._average = averaged(self.model, lambda: settings.ema_decay(self.step))
         parallel = process.parallel(self.model)
         self._parallel = cast(nn.Module, torch.compile(parallel)) if settings.compile else parallel
         self._task = task
@@ -128,12 +169,17 @@ class Trainer:
         self._process = process
         self._config = dict(config)
         self._generator = torch.Generator(process.device)
-        self._seconds = 0.0
-        self._pixels = 0
-        self._skipped = 0
         self._skipped_in_a_row = 0
-        self._sums: dict[str, float] = {}
-        self._summed = 0
+
+    @property
+    def step(self) -> int:
+        """The number of steps that are done."""
+        return self.progress.step
+
+    @property
+    def ema(self) -> nn.Module:
+        """The model with averaged weights, in evaluation mode."""
+        return self._average.module
 
     @property
     def checkpoint(self) -> Path:
@@ -149,12 +195,7 @@ class Trainer:
             self._optimizer.load_state_dict(state["optimizer"])
         except ValueError as error:
             raise CheckpointError(f"{self.checkpoint} has another optimizer: {error}") from error
-        self.step = state["step"]
-        self._seconds = state["seconds"]
-        self._pixels = state["pixels"]
-        self._skipped = state["skipped"]
-        self._sums = state["sums"]
-        self._summed = state["summed"]
+        self.progress = Progress(**{name: state[name] for name in asdict(self.progress)})
         before, now = state["config"].get("settings", {}), self._config.get("settings", {})
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
@@ -187,11 +228,19 @@ class Trainer:
         batches = prefetch(
             self._sampler, self.step, settings.steps, self._process.rank, settings.data_threads
         )
-        with _stop_signals() as signals, logging_redirect_tqdm(), self._bar() as bar:
+        bar = tqdm(
+            total=settings.steps,
+            initial=self.step,
+            unit="step",
+            disable=not first,
+            dynamic_ncols=True,
+            mininterval=0.5 if sys.stderr.isatty() else 60.0,
+        )
+        with stop_signals() as signals, logging_redirect_tqdm(), bar:
             for batch in batches:
                 stop = self._advance(batch, signals)
                 now = time.monotonic()
-                self._seconds, clock = self._seconds + now - clock, now
+                self.progress.seconds, clock = self.progress.seconds + now - clock, now
                 bar.update()
                 if first and self.step % settings.log_every == 0:
                     self._write_means(bar)
@@ -213,13 +262,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self._seconds,
-            "pixels": self._pixels,
-            "skipped": self._skipped,
-            "sums": self._sums,
-            "summed": self._summed,
             "config": self._config,
+            **asdict(self.progress),
         }
         save_checkpoint(self.checkpoint, state)
 
@@ -230,9 +274,8 @@ class Trainer:
         of_task, of_torch = (int(seed) for seed in seeds.generate_state(2))
         self._generator.manual_seed(of_task)
         torch.manual_seed(of_torch)
-        factor = self._settings.lr_factor(self.step)
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
+            group["lr"] = peak * self._settings.lr_factor(self.step)
         batch = batch.to(process.device, non_blocking=True)
         with torch.autocast(process.device.type, torch.bfloat16, enabled=self._settings.bf16):
             terms = self._task.loss(self._parallel, batch, self._generator)
@@ -246,18 +289,16 @@ class Trainer:
         if math.isfinite(means["loss"]) and math.isfinite(means["grad_norm"]):
             self._optimizer.step()
             self._skipped_in_a_row = 0
-            for name, value in means.items():
-                self._sums[name] = self._sums.get(name, 0.0) + value
-            self._summed += 1
+            self.progress.add(means)
         else:
             self._skip(means)
-        self._update_ema()
-        self.step += 1
-        self._pixels += process.world_size * batch.shape[0] * math.prod(batch.shape[2:])
+        self._average.update_parameters(self.model)
+        self.progress.step += 1
+        self.progress.pixels += process.world_size * batch.shape[0] * math.prod(batch.shape[2:])
         return bool(values[-1] > 0)
 
     def _skip(self, means: Mapping[str, float]) -> None:
-        self._skipped += 1
+        self.progress.skipped += 1
         self._skipped_in_a_row += 1
         if self._process.first:
             loss, norm = means["loss"], means["grad_norm"]
@@ -268,69 +309,28 @@ class Trainer:
                 f"up to step {self.step}: lower --lr"
             )
 
-    @torch.no_grad()
-    def _update_ema(self) -> None:
-        # An average over the last tenth of a young run, so that it forgets the start.
-        decay = min(self._settings.ema, (1 + self.step) / (10 + self.step))
-        averages, currents = list(self.ema.parameters()), list(self.model.parameters())
-        torch._foreach_lerp_(averages, currents, 1.0 - decay)
-        for average, current in zip(self.ema.buffers(), self.model.buffers(), strict=True):
-            average.copy_(current)
-
     def _write_means(self, bar: tqdm[Any]) -> None:
-        means = {name: total / self._summed for name, total in self._sums.items()}
-        if means:
+        progress = self.progress
+        if means := progress.take_means():
             row: dict[str, float] = {
-                "step": self.step,
-                "seconds": round(self._seconds, 1),
-                "pixels": self._pixels,
+                "step": progress.step,
+                "seconds": round(progress.seconds, 1),
+                "pixels": progress.pixels,
                 **means,
                 "lr": float(self._optimizer.param_groups[0]["lr"]),
-                "skipped": self._skipped,
+                "skipped": progress.skipped,
             }
             self._log.write(row)
             self._board.write("train", row, self.step)
             bar.set_postfix({name: f"{value:.4g}" for name, value in means.items()}, refresh=False)
-        self._sums, self._summed = {}, 0
 
     @torch.no_grad()
     def _validate(self) -> None:
         torch.manual_seed(self._settings.seed)
         rows = self._task.validate(self.ema)
+        seconds = round(self.progress.seconds, 1)
         for row in rows:
-            self._valid_log.write({"step": self.step, "seconds": round(self._seconds, 1), **row})
+            self._valid_log.write({"step": self.step, "seconds": seconds, **row})
         mean = sum(row["loss"] for row in rows) / len(rows)
         self._board.write("valid", {"loss": mean}, self.step)
         _log.info("step %d: validation loss %.5f", self.step, mean)
-
-    def _bar(self) -> tqdm[Any]:
-        return tqdm(
-            total=self._settings.steps,
-            initial=self.step,
-            unit="step",
-            disable=not self._process.first,
-            dynamic_ncols=True,
-            mininterval=0.5 if sys.stderr.isatty() else 60.0,
-        )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect the first SIGINT or SIGTERM in a list; a second one acts as it always does."""
-    received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        restore()
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        restore()

@@ -1,9 +1,13 @@
-"""The processes of a training run: their devices, and their ranks among those of torchrun."""
+"""The processes of a training run: their devices, their ranks, the signals that stop them."""
 
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 import torch
 import torch.distributed as dist
@@ -67,3 +71,25 @@ class Process:
         if dist.is_initialized():
             dist.barrier()
             dist.destroy_process_group()
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """Collect the first SIGINT or SIGTERM in a list; a second one acts as it always does."""
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        restore()
