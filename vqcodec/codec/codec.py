@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqcodec import weights
 from vqcodec.codec.decoder import Decoder
-from vqcodec.codec.encoder import Encoded, encode
+from vqcodec.codec.encoder import Encoded, ImageEncoder
 from vqcodec.codec.pixels import tile_of
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.target import Target, encode_prepared
@@ -94,15 +94,9 @@ class Codec:
         profiler: Profiler | None = None,
     ) -> Encoded:
         """Return what uint8 `[H, W, 3]` pixels are coded to; ValueError for a bad quality."""
-        return encode(
-            self._network,
-            self._prior,
-            self._tables,
-            pixels,
-            quality,
-            with_picture=with_picture,
-            profiler=profiler or Profiler(),
-        )
+        model = self._network, self._prior, self._tables
+        profiler = profiler or Profiler()
+        return ImageEncoder(*model, pixels, quality, with_picture, profiler).encode()
 
     def pack(self, prepared: Prepared, quality: int, stream: bytes) -> bytes:
         """Return the file of a prepared image whose pixels were coded to `stream`."""

@@ -54,30 +54,12 @@ class Encoded:
         return self._requantize(distortion_weight)
 
 
-@torch.inference_mode()
-def encode(
-    network: VQVAE,
-    prior: PriorNetwork,
-    tables: Tables,
-    pixels: Pixels,
-    quality: int,
-    *,
-    with_picture: bool,
-    profiler: Profiler,
-) -> Encoded:
-    """Code uint8 `[H, W, 3]` pixels at a quality of 1..100.
+class ImageEncoder:
+    """The encoder of one image: uint8 `[H, W, 3]` pixels, at a quality of 1..100.
 
     The coarser grids are worked on as a whole, the finest tile by tile. Raises ValueError for a
     quality out of range.
     """
-    if not 1 <= quality <= QUALITIES:
-        raise ValueError(f"quality {quality} is not within 1..{QUALITIES}")
-    encoder = _ImageEncoder(network, prior, tables, pixels, quality, with_picture, profiler)
-    return encoder.in_tiles() if len(encoder.tiles) > 1 else encoder.whole()
-
-
-class _ImageEncoder:
-    """The encoder of one image."""
 
     def __init__(
         self,
@@ -89,6 +71,8 @@ class _ImageEncoder:
         with_picture: bool,
         profiler: Profiler,
     ) -> None:
+        if not 1 <= quality <= QUALITIES:
+            raise ValueError(f"quality {quality} is not within 1..{QUALITIES}")
         self.network, self.prior, self.tables, self.profiler = network, prior, tables, profiler
         self.pixels, self.quality, self.with_picture = pixels, quality, with_picture
         self.stride = network.config.strides[-1]
@@ -98,6 +82,11 @@ class _ImageEncoder:
         reach = margin(network, with_picture=with_picture)
         self.tiles = split(*self.grid, rows, columns, reach)
         self.weights = network.quality_weights(quality)
+
+    @torch.inference_mode()
+    def encode(self) -> Encoded:
+        """Return what the image is coded to."""
+        return self.in_tiles() if len(self.tiles) > 1 else self.whole()
 
     def whole(self) -> Encoded:
         """Code a small image, as a whole."""
@@ -202,7 +191,7 @@ class _IndexSearch:
 
     def __init__(
         self,
-        encoder: _ImageEncoder,
+        encoder: ImageEncoder,
         t: Tensor,
         h: Tensor,
         stream: coder.Encoder | None,
