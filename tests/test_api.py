@@ -39,6 +39,13 @@ def by_codec(image: Image.Image, **options: Any) -> bytes:
     return load_codec(weights.DEFAULT, "cpu").encode(image, **options)
 
 
+def assert_same(tokens: vqcodec.Tokens, others: vqcodec.Tokens) -> None:
+    assert [len(level) for level in tokens.indices] == [len(level) for level in others.indices]
+    for level, other_level in zip(tokens.indices, others.indices, strict=True):
+        for group, other_group in zip(level, other_level, strict=True):
+            np.testing.assert_array_equal(group, other_group)
+
+
 # The names
 
 
@@ -56,6 +63,7 @@ def test_everything_in_all_exists_and_nothing_else() -> None:
         if not name.startswith("_") and not isinstance(value, ModuleType)
     }
     assert public == set(vqcodec.__all__) - {"Codec", "Tokens", "VectorQuantizer"}
+    assert isinstance(load_codec(weights.DEFAULT, "cpu"), vqcodec.Codec)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = vqcodec.nonsense
 
@@ -221,6 +229,8 @@ def test_a_model_by_path(photo: Image.Image, tiny_weights: Path, tiny_codec: Cod
     expected = tiny_codec.encode(photo, quality=70)
     assert vqcodec.encode(photo, quality=70, model=tiny_weights, device="cpu") == expected
     assert by_pillow(photo, quality=70, model=tiny_weights) == expected
+    tokens = vqcodec.tokenize(photo, quality=70, model=tiny_weights, device="cpu")
+    assert_same(tokens, tiny_codec.file_tokens(expected))
     with pytest.raises(vqcodec.UnknownModelError):
         vqcodec.decode(expected)
     with pytest.raises(vqcodec.UnknownModelError):
@@ -233,9 +243,7 @@ def test_tokens_are_those_of_a_file(codec: Codec, photo: Image.Image) -> None:
     file = codec.file_tokens(data)
     assert (tokens.width, tokens.height, tokens.quality) == (96, 64, 40)
     assert tokens.model_id == file.model_id == codec.model_id
-    for level, level_of_file in zip(tokens.indices, file.indices, strict=True):
-        for group, group_of_file in zip(level, level_of_file, strict=True):
-            np.testing.assert_array_equal(group, group_of_file)
+    assert_same(tokens, file)
     assert vqcodec.render(tokens, device="cpu").tobytes() == codec.decode(data).tobytes()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from pictures import SAMPLE, psnr
 from PIL import Image
 
 import vqcodec
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
     from vqcodec.model.vqvae import VQVAE
 
-SAMPLE = Path(__file__).parents[1] / "samples" / "photo.png"
 SIZES = [(1, 1), (7, 5), (64, 64), (9, 130), (130, 70)]
 
 
@@ -77,10 +77,6 @@ def assert_same(indices: Indices, others: Indices) -> None:
 
 def values(image: Image.Image) -> NDArray[np.int16]:
     return np.asarray(image).astype(np.int16)
-
-
-def psnr(x: Image.Image, x_hat: Image.Image) -> float:
-    return float(10 * np.log10(255**2 / np.square(values(x) - values(x_hat), dtype=float).mean()))
 
 
 def ideal_bytes(model: Path, quality: int, size: tuple[int, int], indices: Indices) -> float:
@@ -282,33 +278,12 @@ def test_a_truncated_file_gives_what_it_holds_if_that_is_asked_for(
     assert (np.diff(distances) > -0.5).all(), distances
 
 
-# The package
-
-
-def test_the_functions_take_a_model_by_path(
-    tiny_weights: Path, tiny_codec: Codec, picture: Image.Image, file: bytes
-) -> None:
-    assert vqcodec.encode(picture, quality=70, model=tiny_weights, device="cpu") == file
-    tokens = vqcodec.tokenize(picture, quality=70, model=tiny_weights, device="cpu")
-    assert_same(tokens.indices, tiny_codec.file_tokens(file).indices)
+# Models and tokens
 
 
 def test_a_model_that_does_not_exist() -> None:
     with pytest.raises(ModelError, match="no model called nobody"):
         Codec.load("nobody")
-
-
-def test_importing_the_package_does_not_import_torch() -> None:
-    script = "import sys, vqcodec; vqcodec.register(); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1])
-
-
-def test_everything_in_all_exists_and_nothing_else() -> None:
-    for name in vqcodec.__all__:
-        assert callable(getattr(vqcodec, name))
-    assert vqcodec.Codec is Codec
-    with pytest.raises(AttributeError, match="nonsense"):
-        _ = vqcodec.nonsense
 
 
 def test_tokens_of_another_model_are_refused(tiny_codec: Codec, picture: Image.Image) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from golden import SAMPLE
 from numpy.typing import NDArray
+from pictures import SAMPLE, psnr
 from PIL import Image
 
 import vqcodec
@@ -39,10 +39,6 @@ def assert_same(indices: Indices, others: Indices) -> None:
 
 def values(image: Image.Image) -> NDArray[np.int16]:
     return np.asarray(image).astype(np.int16)
-
-
-def psnr(x: Image.Image, x_hat: Image.Image) -> float:
-    return float(10 * np.log10(255**2 / np.square(values(x) - values(x_hat), dtype=float).mean()))
 
 
 def ideal_bytes(model: Path, quality: int, size: tuple[int, int], indices: Indices) -> float:

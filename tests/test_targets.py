@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from pictures import SAMPLE, psnr
 from PIL import ExifTags, Image
 
 import vqcodec
@@ -27,14 +28,6 @@ def test_functions_of_the_package(codec: Codec, photo: Image.Image) -> None:
     assert vqcodec.encode(photo, max_bytes=900) == encode_to_size(codec, prepare(photo), 900)[0]
     tuned = Codec.load(weights.TUNED["psnr"], device="cpu")
     assert vqcodec.encode(photo, psnr=28) == encode_to_psnr(tuned, prepare(photo), 28)[0]
-
-
-def psnr(x: Image.Image, x_hat: Image.Image) -> float:
-    error = np.asarray(x, float) - np.asarray(x_hat, float)
-    return float(10 * np.log10(255**2 / np.mean(error**2)))
-
-
-SAMPLE = Path(__file__).parents[1] / "samples" / "photo.png"
 
 
 @pytest.fixture

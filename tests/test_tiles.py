@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from pictures import SAMPLE, psnr
 from PIL import Image
 
 import vqcodec
@@ -16,8 +17,6 @@ from vqcodec.codec.codec import Codec
 from vqcodec.codec.tiles import box, split
 from vqcodec.commands.main import cli
 from vqcodec.errors import RegionError, TooLargeError
-
-SAMPLE = Path(__file__).parents[1] / "samples" / "photo.png"
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +28,6 @@ def sample() -> Image.Image:
 @pytest.fixture(scope="module")
 def file(codec: Codec, sample: Image.Image) -> bytes:
     return codec.encode(sample, quality=70)
-
-
-def psnr(x: Image.Image, x_hat: Image.Image) -> float:
-    error = np.asarray(x, float) - np.asarray(x_hat, float)
-    return float(10 * np.log10(255**2 / np.mean(error**2)))
 
 
 def test_tiles_cover_what_is_asked_for_once() -> None:
