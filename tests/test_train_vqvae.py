@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +16,9 @@ from PIL import Image
 from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
-from train.checkpoint import save_checkpoint
+from train.checkpoint import load_model, save_checkpoint
 from train.errors import TrainError
+from train.loop import CHECKPOINT
 from train.ssimulacra2 import distortion
 from train.vqvae import VALIDATION_QUALITIES, VQVAETask, dissimilarity, main, rate_distortion
 from vqcodec.model.config import Config
@@ -33,6 +36,16 @@ TINY = Config(
     synthesis_blocks=1,
     prior_width=4,
     prior_head=4,
+)
+# Positions of 128 pixels: more than crops and validation images are multiples of by default.
+THREE_SCALES = dataclasses.replace(
+    TINY,
+    lmbda_max=0.03,
+    strides=(4, 4, 8),
+    transforms=("dct", "dct", "lapped"),
+    channels=((4,), (6,), (6, 8)),
+    phases=((1,), (2,), (1, 2)),
+    hidden=((4,), (4,), (4, 4)),
 )
 
 
@@ -165,17 +178,80 @@ def test_cost_at_the_unit_is_in_bits_per_pixel() -> None:
     torch.testing.assert_close(cost, 1.005 * ones)
 
 
-def test_script_weighs_structure_as_told(scene: Tensor, tmp_path: Path) -> None:
+@pytest.fixture
+def arguments(scene: Tensor, tmp_path: Path) -> list[str]:
+    """The arguments of one training step on one picture."""
     Image.fromarray(scene[0].permute(1, 2, 0).numpy()).save(tmp_path / "scene.png")
+    data = ["--data", str(tmp_path), "--valid", str(tmp_path), "--out", str(tmp_path / "out")]
+    return [*data, "--steps", "1", "--batch", "1", "--log-every", "1", "--device", "cpu"]
+
+
+def test_script_weighs_structure_as_told(arguments: list[str], tmp_path: Path) -> None:
     weights = VQVAE(TINY).state_dict()
     initial = {"model": weights, "ema": weights, "step": 0}
     config = {"config": {"model": dataclasses.asdict(TINY)}}
     save_checkpoint(tmp_path / "initial.pt", {**initial, **config})
-    data = ["--data", str(tmp_path), "--valid", str(tmp_path), "--out", str(tmp_path / "out")]
-    steps = ["--steps", "1", "--batch", "1", "--log-every", "1", "--device", "cpu"]
     options = ["--init", str(tmp_path / "initial.pt"), "--structure", "0.2"]
-    assert CliRunner().invoke(main, [*data, *steps, *options]).exit_code == 0
+    assert CliRunner().invoke(main, [*arguments, *options]).exit_code == 0
     assert "ms_ssim" in (tmp_path / "out" / "log.csv").read_text().splitlines()[0].split(",")
+
+
+@pytest.mark.parametrize("told", [{}, {"lmbda_min": 0.003}])
+def test_a_network_of_another_shape_is_trained(
+    arguments: list[str], told: dict[str, float], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(THREE_SCALES)))
+    options = ["--config", str(tmp_path / "config.json"), "--crop", "128"]
+    options += [f"--{name.replace('_', '-')}={value}" for name, value in told.items()]
+    assert CliRunner().invoke(main, [*arguments, *options]).exit_code == 0
+    model, state = load_model(
+        tmp_path / "out" / CHECKPOINT, lambda sizes: VQVAE(Config.from_dict(sizes))
+    )
+    assert model.config == dataclasses.replace(THREE_SCALES, **told)  # type: ignore[arg-type]
+    settings = state["config"]["settings"]
+    assert settings["lmbda_min"] == model.config.lmbda_min
+    assert settings["lmbda_max"] == 0.03
+    with (tmp_path / "out" / "valid.csv").open(newline="") as file:
+        assert all(math.isfinite(float(row["loss"])) for row in csv.DictReader(file))
+
+
+def test_crops_that_the_network_would_pad_are_refused(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(THREE_SCALES)))
+    result = CliRunner().invoke(
+        main, [*arguments, "--config", str(tmp_path / "config.json"), "--crop", "64"]
+    )
+    assert (result.exit_code, result.stderr) == (1, "error: --crop 64 is no multiple of 128\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "Expecting property name"),
+        ("[]", "no attribute 'items'"),
+        ('{"depth": 3}', "unexpected keyword argument 'depth'"),
+        ('{"prior_width": 0}', "prior_width is out of bounds"),
+        ('{"lmbda_min": 0}', "not above 0"),
+        ('{"phases": [[3], [3, 2, 2, 2, 2]]}', "zip"),
+        ('{"channels": [[48, 145], [6, 10, 12, 20, 112]]}', "more than a scale has coefficients"),
+        ('{"groups": [[[1, 16, 4]]]}', "without codebooks"),
+    ],
+)
+def test_a_bad_config_is_one_line_and_exit_1(
+    arguments: list[str], text: str, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    result = CliRunner().invoke(main, [*arguments, "--config", str(path)])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {path} is no config of a new network: ")
+    assert reason in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_config_and_a_trained_network_are_refused_together(arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, [*arguments, "--config", "a.json", "--init", "b.pt"])
+    assert result.exit_code == 2
+    assert "--config is for a new network" in result.stderr
 
 
 def test_empty_data_set_is_one_line_and_exit_1(tmp_path: Path) -> None:

@@ -139,14 +139,18 @@ def image_options(command: Command) -> Command:
     return command
 
 
-def load_photographs(arguments: SimpleNamespace) -> tuple[CropSampler, list[Tensor]]:
+def load_photographs(
+    arguments: SimpleNamespace, multiple: int = 64
+) -> tuple[CropSampler, list[Tensor]]:
     """Return what `image_options` tell: crops to train on, batches of whole images.
+
+    The images are cut so that their sides are multiples of `multiple` pixels.
 
     Raises DataError if there are none, or they need more memory than allowed.
     """
     memory = int(arguments.memory * 2**30)
     images = load_images(arguments.data, memory)
-    valid = whole_images(load_images(arguments.valid, memory), arguments.valid_images)
+    valid = whole_images(load_images(arguments.valid, memory), arguments.valid_images, multiple)
     return CropSampler(images, arguments.crop, arguments.batch, arguments.seed), valid
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +23,7 @@ from train.data import CropSampler
 from train.errors import TrainError
 from train.loop import Trainer
 from train.options import (
+    FILE,
     POSITIVE,
     SHARE,
     Script,
@@ -185,27 +188,67 @@ def rest_encoder(model: VQVAE) -> None:
         level.codebooks.soft = False
 
 
-def initial_model(arguments: SimpleNamespace, sampler: CropSampler) -> VQVAE:
-    """Return the network that training starts from: --init, or one fitted to a few batches.
+def read_config(path: Path) -> Config:
+    """Return the config of a new network from the fields in a JSON file.
 
-    Raises CheckpointError, and TrainError if the classical quantizer has no codebooks to work on.
+    Raises TrainError if the file holds no config, or not of a network that training can start from.
     """
-    if arguments.init is None:
-        config, weights = Config(lmbda_min=arguments.lmbda_min, lmbda_max=arguments.lmbda_max), None
-    else:
+    try:
+        config = Config.from_dict(json.loads(path.read_bytes()))
+        if config.groups is not None:
+            raise ValueError("training starts without codebooks, so groups are null")
+        if not 0 < config.lmbda_min <= config.lmbda_max:
+            raise ValueError("lmbda_min and lmbda_max are not above 0 and in order")
+        if any(sum(c) > config.state_channels(s) for s, c in enumerate(config.channels)):
+            raise ValueError("channels are more than a scale has coefficients")
+        with torch.random.fork_rng(devices=()):
+            VQVAE(config)  # what from_dict leaves unchecked fails here
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise TrainError(f"{path} is no config of a new network: {error}") from error
+    return config
+
+
+def initial_config(arguments: SimpleNamespace) -> tuple[Config, dict[str, Tensor] | None]:
+    """Return the config of the network to train, and its weights unless it is a new one.
+
+    Raises CheckpointError, and TrainError for a bad --config, crops that the network would have to
+    pad, and a classical quantizer that has no codebooks to work on.
+    """
+    config, weights = Config(), None
+    if arguments.config is not None:
+        config = read_config(arguments.config)
+    elif arguments.init is not None:
         initial = load_checkpoint(arguments.init, torch.device("cpu"))
         config, weights = Config.from_dict(initial["config"]["model"]), initial["ema"]
     classical = arguments.quantizer == "classical"
     if classical and config.groups is None:
         raise TrainError("--quantizer classical needs the --init of a network with codebooks")
-    gain_range = arguments.gain_range or config.gain_range
-    model = VQVAE(dataclasses.replace(config, classical=classical, gain_range=gain_range))
+    if arguments.crop % config.padding:
+        raise TrainError(f"--crop {arguments.crop} is no multiple of {config.padding}")
+    told = {
+        name: getattr(arguments, name) or getattr(config, name)
+        for name in ("lmbda_min", "lmbda_max", "gain_range")
+    }
+    return dataclasses.replace(config, classical=classical, **told), weights
+
+
+def initial_model(
+    config: Config,
+    weights: dict[str, Tensor] | None,
+    arguments: SimpleNamespace,
+    sampler: CropSampler,
+) -> VQVAE:
+    """Return the network with the weights of --init, or fitted to a few batches.
+
+    Raises CheckpointError if the weights do not fit.
+    """
+    model = VQVAE(config)
     if weights is None:
         batches = [sampler.batch(step, 0) for step in range(INITIAL_BATCHES)]
         initialise(model, torch.cat(batches).float() / 255)
     else:
         load_weights(model, weights, arguments.init)
-    if config.groups is not None and not (arguments.train_encoder or classical):
+    if config.groups is not None and not (arguments.train_encoder or config.classical):
         rest_encoder(model)
     return model
 
@@ -213,13 +256,15 @@ def initial_model(arguments: SimpleNamespace, sampler: CropSampler) -> VQVAE:
 @click.command(cls=Script)
 @image_options
 @loop_options
-@option("--lmbda-min", type=POSITIVE, default=Config.lmbda_min)
-@option("--lmbda-max", type=POSITIVE, default=Config.lmbda_max)
 @option(
-    "--gain-range",
-    type=POSITIVE,
-    help="How far the gain may follow the picture, in nats; with --init that of the network.",
+    "--config",
+    type=FILE,
+    metavar="JSON",
+    help="Fields of vqcodec.model.config.Config, for a new network of another shape.",
 )
+@option("--lmbda-min", type=POSITIVE, help="The network's if not given, as the next two.")
+@option("--lmbda-max", type=POSITIVE)
+@option("--gain-range", type=POSITIVE, help="How far the gain may follow the picture, in nats.")
 @option(
     "--structure",
     type=SHARE,
@@ -241,10 +286,14 @@ def initial_model(arguments: SimpleNamespace, sampler: CropSampler) -> VQVAE:
 def main(**options: Any) -> bool:
     """Train the codec on crops of images."""
     arguments = SimpleNamespace(**options)
+    if arguments.config is not None and arguments.init is not None:
+        raise click.UsageError("--config is for a new network, --init for a trained one.")
     process = Process.join(arguments.device)
-    sampler, valid = load_photographs(arguments)
+    config, weights = initial_config(arguments)
+    arguments.lmbda_min, arguments.lmbda_max = config.lmbda_min, config.lmbda_max
+    sampler, valid = load_photographs(arguments, config.padding)
     torch.manual_seed(arguments.seed)
-    model = initial_model(arguments, sampler)
+    model = initial_model(config, weights, arguments, sampler)
     trainer = Trainer(
         model,
         VQVAETask(valid, model.config, arguments.structure, arguments.ssimulacra2),
