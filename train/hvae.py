@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -16,17 +15,7 @@ from train.checkpoint import load_model
 from train.data import CropSampler
 from train.errors import TrainError
 from train.loop import Trainer
-from train.options import (
-    COUNT,
-    NOT_NEGATIVE,
-    Script,
-    image_options,
-    load_photographs,
-    loop_options,
-    loop_settings,
-    option,
-    run_config,
-)
+from train.options import COUNT, NOT_NEGATIVE, Arguments, Script, image_options, option
 from train.processes import Process
 from vqcodec.density.bounds import Terms
 from vqcodec.density.fitting import initialise
@@ -87,7 +76,7 @@ def _bits_per_dimension(terms: Terms, x: Tensor) -> tuple[Tensor, Tensor]:
     return -terms.reconstruction.mean(1) / unit, kl / unit
 
 
-def initial_model(arguments: SimpleNamespace, sampler: CropSampler) -> Ladder:
+def initial_model(arguments: Arguments, sampler: CropSampler) -> Ladder:
     """Return the network that training starts from: --init, or one fitted to some crops.
 
     Raises CheckpointError, and TrainError for crops that the network would have to pad.
@@ -111,7 +100,6 @@ def initial_model(arguments: SimpleNamespace, sampler: CropSampler) -> Ladder:
     cls=Script, context_settings={"default_map": {"crop": 128, "lr": 6e-4, "warmup": 100}}
 )
 @image_options
-@loop_options
 @option("--scales", type=COUNT, default=LadderConfig.scales)
 @option("--width", type=COUNT, default=LadderConfig.width, help="Channels.")
 @option("--blocks", type=COUNT, default=LadderConfig.blocks, help="Residual blocks a layer.")
@@ -124,9 +112,9 @@ def initial_model(arguments: SimpleNamespace, sampler: CropSampler) -> Ladder:
 )
 def main(**options: Any) -> bool:
     """Train the density model on crops of images."""
-    arguments = SimpleNamespace(**options)
+    arguments = Arguments(**options)
     process = Process.join(arguments.device)
-    sampler, valid = load_photographs(arguments)
+    sampler, valid = arguments.photographs()
     torch.manual_seed(arguments.seed)
     model = initial_model(arguments, sampler)
     trainer = Trainer(
@@ -134,10 +122,10 @@ def main(**options: Any) -> bool:
         HVAETask(valid, arguments.free_bits),
         sampler,
         torch.optim.Adam(model.parameters(), arguments.lr, betas=(0.9, 0.99), fused=True),
-        loop_settings(arguments),
+        arguments.settings(),
         arguments.out,
         process,
-        run_config(arguments, dataclasses.asdict(model.config)),
+        arguments.run_config(dataclasses.asdict(model.config)),
     )
     return trainer.train(resume=arguments.resume)
 

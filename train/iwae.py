@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -19,7 +18,7 @@ from train.checkpoint import load_model
 from train.digits import DigitSampler, Pixels, binarised_for_testing, load_digits
 from train.loop import Trainer
 from train.muon import MuonWithAdam
-from train.options import COUNT, FILE, Script, loop_options, loop_settings, option, run_config
+from train.options import COUNT, FILE, Arguments, Script, loop_options, option
 from train.processes import Process
 from vqcodec.density.bounds import Terms, dreg_loss, iwae_loss, log_mean_exp, resampled
 from vqcodec.density.dense import DenseConfig, DenseVAE
@@ -87,7 +86,7 @@ class IWAETask:
         return [{"samples": VALIDATION_SAMPLES, "loss": -float(torch.cat(bounds).mean())}]
 
 
-def initial_model(arguments: SimpleNamespace, images: Pixels) -> tuple[DenseVAE, str]:
+def initial_model(arguments: Arguments, images: Pixels) -> tuple[DenseVAE, str]:
     """Return the network that training starts from, and its passes so far, in words.
 
     It is --init, or a new one for these images.
@@ -132,7 +131,7 @@ DEFAULTS = {
 )
 def main(**options: Any) -> bool:
     """Train the VAE of the IWAE paper on MNIST."""
-    arguments = SimpleNamespace(**options)
+    arguments = Arguments(**options)
     if (arguments.steps is None) == (arguments.passes is None):
         raise click.UsageError("Give one of --steps and --passes.")
     process = Process.join(arguments.device)
@@ -143,13 +142,13 @@ def main(**options: Any) -> bool:
         arguments.steps = arguments.passes * sampler.steps_per_pass
     torch.manual_seed(arguments.seed)
     model, after = initial_model(arguments, images)
-    config = run_config(arguments, dataclasses.asdict(model.config))
+    config = arguments.run_config(dataclasses.asdict(model.config))
     trainer = Trainer(
         model,
         IWAETask(binarised_for_testing(held_out), arguments.k, ESTIMATORS[arguments.estimator]),
         sampler,
         MuonWithAdam(model.parameters(), arguments.lr),
-        loop_settings(arguments),
+        arguments.settings(),
         arguments.out,
         process,
         config | {"images": len(images), "after": after},

@@ -123,7 +123,8 @@ def loop_options(command: Command) -> Command:
 
 
 def image_options(command: Command) -> Command:
-    """What a script that trains for a number of steps on crops of images takes."""
+    """What a script takes that trains for a number of steps on crops of images."""
+    command = loop_options(command)
     for decorate in reversed((
         data_option,
         option(
@@ -139,36 +140,34 @@ def image_options(command: Command) -> Command:
     return command
 
 
-def load_photographs(
-    arguments: SimpleNamespace, multiple: int = 64
-) -> tuple[CropSampler, list[Tensor]]:
-    """Return what `image_options` tell: crops to train on, batches of whole images.
+class Arguments(SimpleNamespace):
+    """What the shared options, and a script's others, were given as."""
 
-    The images are cut so that their sides are multiples of `multiple` pixels.
+    def photographs(self, multiple: int = 64) -> tuple[CropSampler, list[Tensor]]:
+        """Return what `image_options` tell: crops to train on, batches of whole images.
 
-    Raises DataError if there are none, or they need more memory than allowed.
-    """
-    memory = int(arguments.memory * 2**30)
-    images = load_images(arguments.data, memory)
-    valid = whole_images(load_images(arguments.valid, memory), arguments.valid_images, multiple)
-    return CropSampler(images, arguments.crop, arguments.batch, arguments.seed), valid
+        The images are cut so that their sides are multiples of `multiple` pixels. Raises DataError
+        if there are none.
+        """
+        memory = int(self.memory * 2**30)
+        images = load_images(self.data, memory)
+        valid = whole_images(load_images(self.valid, memory), self.valid_images, multiple)
+        return CropSampler(images, self.crop, self.batch, self.seed), valid
 
+    def settings(self) -> Settings:
+        """Return the settings of the training loop."""
+        return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)})
 
-def loop_settings(arguments: SimpleNamespace) -> Settings:
-    """Return the settings that the arguments hold."""
-    return Settings(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(Settings)})
+    def run_config(self, model: dict[str, Any]) -> dict[str, Any]:
+        """Return what a checkpoint keeps of a run, as plain data.
 
-
-def run_config(arguments: SimpleNamespace, model: dict[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint keeps of a run, as plain data.
-
-    "settings" are the arguments that shape the result, "model" is the model's own configuration,
-    "command" and "commit" are for the model card.
-    """
-    passing = {"out", "resume", "device", "log_every", "valid_every", "checkpoint_minutes"}
-    passing |= {"memory", "data_threads"}
-    settings = {k: _plain(v) for k, v in vars(arguments).items() if k not in passing}
-    return {"settings": settings, "model": model, "command": _command(), "commit": _commit()}
+        "settings" are the arguments that shape the result, "model" is the model's own
+        configuration, "command" and "commit" are for the model card.
+        """
+        passing = {"out", "resume", "device", "log_every", "valid_every", "checkpoint_minutes"}
+        passing |= {"memory", "data_threads"}
+        settings = {k: _plain(v) for k, v in vars(self).items() if k not in passing}
+        return {"settings": settings, "model": model, "command": _command(), "commit": _commit()}
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,6 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -22,18 +21,7 @@ from train.checkpoint import load_checkpoint, load_weights
 from train.data import CropSampler
 from train.errors import TrainError
 from train.loop import Trainer
-from train.options import (
-    FILE,
-    POSITIVE,
-    SHARE,
-    Script,
-    image_options,
-    load_photographs,
-    loop_options,
-    loop_settings,
-    option,
-    run_config,
-)
+from train.options import FILE, POSITIVE, SHARE, Arguments, Script, image_options, option
 from train.processes import Process
 from train.ssimulacra2 import distortion as ssimulacra2_distortion
 from vqcodec.model.classical import ClassicalQuantizer
@@ -208,7 +196,7 @@ def read_config(path: Path) -> Config:
     return config
 
 
-def initial_config(arguments: SimpleNamespace) -> tuple[Config, dict[str, Tensor] | None]:
+def initial_config(arguments: Arguments) -> tuple[Config, dict[str, Tensor] | None]:
     """Return the config of the network to train, and its weights unless it is a new one.
 
     Raises CheckpointError, and TrainError for a bad --config, crops that the network would have to
@@ -235,7 +223,7 @@ def initial_config(arguments: SimpleNamespace) -> tuple[Config, dict[str, Tensor
 def initial_model(
     config: Config,
     weights: dict[str, Tensor] | None,
-    arguments: SimpleNamespace,
+    arguments: Arguments,
     sampler: CropSampler,
 ) -> VQVAE:
     """Return the network with the weights of --init, or fitted to a few batches.
@@ -255,7 +243,6 @@ def initial_model(
 
 @click.command(cls=Script)
 @image_options
-@loop_options
 @option(
     "--config",
     type=FILE,
@@ -285,13 +272,13 @@ def initial_model(
 )
 def main(**options: Any) -> bool:
     """Train the codec on crops of images."""
-    arguments = SimpleNamespace(**options)
+    arguments = Arguments(**options)
     if arguments.config is not None and arguments.init is not None:
         raise click.UsageError("--config is for a new network, --init for a trained one.")
     process = Process.join(arguments.device)
     config, weights = initial_config(arguments)
     arguments.lmbda_min, arguments.lmbda_max = config.lmbda_min, config.lmbda_max
-    sampler, valid = load_photographs(arguments, config.padding)
+    sampler, valid = arguments.photographs(config.padding)
     torch.manual_seed(arguments.seed)
     model = initial_model(config, weights, arguments, sampler)
     trainer = Trainer(
@@ -299,10 +286,10 @@ def main(**options: Any) -> bool:
         VQVAETask(valid, model.config, arguments.structure, arguments.ssimulacra2),
         sampler,
         torch.optim.Adam(parameter_groups(model, arguments.lr), betas=(0.9, 0.99), fused=True),
-        loop_settings(arguments),
+        arguments.settings(),
         arguments.out,
         process,
-        run_config(arguments, dataclasses.asdict(model.config)),
+        arguments.run_config(dataclasses.asdict(model.config)),
     )
     return trainer.train(resume=arguments.resume)
 
