@@ -121,9 +121,9 @@ def test_training_loss_includes_the_auxiliary_loss_of_every_phase() -> None:
     share = torch.rand(1, generator=torch.Generator().manual_seed(3))
     lmbda = config.lmbda(1 + (QUALITIES - 1) * share)
     assert len(bits) == 3
-    own = torch.stack(bits).sum() / 64**2
-    assert float(own.detach()) > 0.01
-    expected = terms["bpp"] + own + lmbda * 255**2 * terms["mse"]
+    auxiliary = torch.stack(bits).sum() / 64**2
+    assert float(auxiliary.detach()) > 0.01
+    expected = terms["bpp"] + auxiliary + lmbda * 255**2 * terms["mse"]
     torch.testing.assert_close(terms["loss"], (expected / (lmbda / LMBDA_UNIT).sqrt())[0])
 
 

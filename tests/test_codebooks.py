@@ -1,4 +1,4 @@
-"""From integers to codebooks: the same network, its channels sorted and sharing words."""
+"""From integers to codebooks: the same network, its channels sorted and sharing codewords."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def x(scenes: Tensor) -> Tensor:
 
 
 @given(st.lists(st.floats(0, 200) | st.floats(0, 1.5), min_size=1, max_size=60))
-def test_channels_have_words_for_their_range_or_share_them_by_the_eight(
+def test_channels_have_codewords_for_their_range_or_share_them_by_the_eight(
     values: list[float],
 ) -> None:
     ranges = torch.tensor(sorted(values, reverse=True))
@@ -69,9 +69,9 @@ def test_channels_have_words_for_their_range_or_share_them_by_the_eight(
     assert len({group[:2] for group in groups}) == len(groups)
     shared = sum(dim * count for dim, _, count in groups if dim > 1)
     alone, sparse = torch.split(ranges, [len(ranges) - shared, shared])
-    words = [size for dim, size, count in groups if dim == 1 for _ in range(count)]
-    for value, own in zip(alone.tolist(), words, strict=True):
-        assert own == next((size for size, bound in CODEWORD_BOUNDS if value > bound), 16)
+    codewords = [size for dim, size, count in groups if dim == 1 for _ in range(count)]
+    for value, size in zip(alone.tolist(), codewords, strict=True):
+        assert size == next((most for most, bound in CODEWORD_BOUNDS if value > bound), 16)
     assert {group[:2] for group in groups if group[0] > 1} <= {(8, 256)}
     assert bool((sparse <= CODEWORD_BOUNDS[-1][1]).all())
     assert int((alone <= CODEWORD_BOUNDS[-1][1]).sum()) < 8
@@ -140,19 +140,19 @@ def test_sorted_channels_are_the_same_network(tiny_integers: VQVAE, x: Tensor) -
     after, other_picture = driven(new, x, orders)
     torch.testing.assert_close(other_picture, picture, rtol=0, atol=1e-4)
     numbers = [0, 0, 1, 2, 2, 2, 3, 3]
-    for number, own, others in zip(numbers, before, after, strict=True):
-        assert own[2].std() > 0.01  # the classes
-        for value, other in zip(own, others, strict=True):
+    for number, kept, others in zip(numbers, before, after, strict=True):
+        assert kept[2].std() > 0.01  # the classes
+        for value, other in zip(kept, others, strict=True):
             torch.testing.assert_close(other, value[..., orders[number]], rtol=1e-4, atol=1e-3)
 
 
-def test_sharing_words_costs_little(tiny_integers: VQVAE, scenes: Tensor, x: Tensor) -> None:
+def test_sharing_codewords_costs_little(tiny_integers: VQVAE, scenes: Tensor, x: Tensor) -> None:
     # As after initialisation: channels of a codebook have classes that move together.
     model = copy.deepcopy(tiny_integers)
     for module in model.modules():
         if isinstance(module, PriorPhase):
             torch.nn.init.zeros_(module.head.weight)
-    ranges = [0.4 * r for r in measure_ranges(model, scenes)]  # so that channels share words
+    ranges = [0.4 * r for r in measure_ranges(model, scenes)]  # so that channels share codewords
     converted = with_codebooks(model, ranges).eval()
     groups = itertools.chain.from_iterable(converted.config.groups or ())
     assert {(8, 256), (1, 16), (1, 32), (1, 64)} <= {group[:2] for group in groups}
@@ -174,7 +174,7 @@ def test_fitted_tables_know_what_is_chosen(tiny_integers: VQVAE, scenes: Tensor,
 
 
 def test_a_codebook_has_the_mean_class_of_its_channels(tiny_integers: VQVAE) -> None:
-    # Four channels of the last level have words of their own, the last eight share theirs.
+    # Four channels of the last level have codewords of their own, the last eight share theirs.
     ranges = [torch.zeros(channels) for channels in (6, 8, 4, 12)]
     converted = with_codebooks(tiny_integers, ranges)
     alone, shared = (1, 16, 4), (8, 256, 1)

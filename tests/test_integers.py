@@ -52,8 +52,8 @@ def test_added_blocks_begin_as_the_identity(tiny_weights: Path, x: Tensor) -> No
     shipped = load(ModelInfo(tiny_weights))
     same, deeper = with_integers(shipped, 1, 1), with_integers(shipped, 3, 4)
     assert (deeper.config.analysis_blocks, deeper.config.synthesis_blocks) == (3, 4)
-    for own, other in zip(bits_and_mse(deeper, x), bits_and_mse(same, x), strict=True):
-        torch.testing.assert_close(own, other)
+    for value, other in zip(bits_and_mse(deeper, x), bits_and_mse(same, x), strict=True):
+        torch.testing.assert_close(value, other)
 
 
 def test_a_channel_is_wider_than_its_class_by_what_its_words_say() -> None:

@@ -10,14 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor, nn
 
 from train.data import CropSampler
 from train.errors import CheckpointError, DivergedError
 from train.loop import MOST_SKIPPED_IN_A_ROW, Settings, Trainer
+from train.options import FILE, Script
 from train.processes import Process
 
 ROOT = Path(__file__).parents[1]
@@ -98,6 +101,21 @@ def test_resumed_run_equals_the_uninterrupted_one(tmp_path: Path) -> None:
     assert rows(parts / "log.csv") == rows(whole / "log.csv")
     assert len(rows(whole / "valid.csv")) == 4
     assert rows(parts / "valid.csv") == rows(whole / "valid.csv")
+
+
+@pytest.mark.parametrize(("kill_at", "code"), [(None, 0), (0, 75)])
+def test_exit_code_of_a_script_says_whether_it_was_stopped(
+    tmp_path: Path, kill_at: int | None, code: int
+) -> None:
+    @click.command(cls=Script)
+    @click.option("--out", type=FILE)
+    def script(out: Path) -> bool:
+        return trainer(out, Denoise(kill_at=kill_at), steps=2).train(resume=False)
+
+    result = CliRunner().invoke(script, ["--out", str(tmp_path / "out")])
+    assert result.exit_code == code
+    stopped = f"stopped; go on with --resume --out {tmp_path / 'out'}"
+    assert (stopped in result.stderr) == (code == 75)
 
 
 def test_signal_handlers_are_put_back(tmp_path: Path) -> None:

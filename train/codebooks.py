@@ -3,8 +3,8 @@
 Training starts with integers as codewords, because they have no range to outgrow. This turns such a
 checkpoint into one with learned codebooks, sized by what the channels really hold: a channel
 gets a codebook of its own, the larger the wider it ranges; channels that are nearly always zero
-share one by the eight. Words start where the integers left off, tables as the frequencies of what
-the network then chooses; training goes on with --init.
+share one by the eight. Codewords start where the integers left off, tables as the frequencies of
+what the network then chooses; training goes on with --init.
 """
 
 from __future__ import annotations
@@ -165,9 +165,9 @@ def fit_tables(model: VQVAE, batches: Tensor, generator: torch.Generator) -> Non
         assert isinstance(module, CodebookQuantizer)
         chosen = module.indices(*inputs), module.split_symbols(inputs[2])
         for codebooks, indices, log_scale in zip(module.groups, *chosen, strict=True):
-            knots = class_weights(log_scale).transpose(1, 2)
+            weights = class_weights(log_scale).transpose(1, 2)
             rows = indices[:, None].expand(-1, CLASS_KNOTS, -1)
-            counts[codebooks].scatter_add_(2, rows, knots)
+            counts[codebooks].scatter_add_(2, rows, weights)
 
     def quality(size: int) -> Tensor:
         return 1 + (QUALITIES - 1) * torch.rand(size, generator=generator)

@@ -1,4 +1,4 @@
-"""What can go wrong in training and is the user's to mend: each message is one clear line."""
+"""What can go wrong in training and the user can put right: each message is one clear line."""
 
 
 class TrainError(Exception):

@@ -21,7 +21,7 @@ class MuonWithAdam:
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
         parameters = list(parameters)
-        self._parts: list[torch.optim.Optimizer] = [
+        self._optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Muon(
                 [p for p in parameters if p.ndim == 2],
                 lr,
@@ -34,25 +34,25 @@ class MuonWithAdam:
     @property
     def param_groups(self) -> list[dict[str, Any]]:
         """The groups of both."""
-        return [group for part in self._parts for group in part.param_groups]
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        for part in self._parts:
-            part.zero_grad()
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
 
     def step(self) -> None:
         """Take a step with both."""
-        for part in self._parts:
-            part.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of both."""
-        return {str(number): part.state_dict() for number, part in enumerate(self._parts)}
+        return {str(n): optimizer.state_dict() for n, optimizer in enumerate(self._optimizers)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the states back; raises ValueError if they are another optimizer's."""
         if state.keys() != self.state_dict().keys():
             raise ValueError("not the states of Muon and Adam")
-        for number, part in enumerate(self._parts):
-            part.load_state_dict(state[str(number)])
+        for number, optimizer in enumerate(self._optimizers):
+            optimizer.load_state_dict(state[str(number)])

@@ -38,8 +38,8 @@ STRUCTURE_UNIT = 1650 / 255**2
 # And at this one mse and the sum of SSIMULACRA2.
 SSIMULACRA2_UNIT = 8e-5
 INITIAL_BATCHES = 8
-# Each kind of parameter learns at its own share of the learning rate. The linear transforms start
-# near their optimum, where a full step is mostly noise; a word is seen rarely and has far to go.
+# Each kind of parameter learns at a share of the learning rate. The linear transforms start near
+# their optimum, where a full step is mostly noise; a codeword is seen rarely and has far to go.
 RATE_SHARES = {"basis": 0.3, "project": 0.3, "unproject": 0.3, "codewords": 4.0, "logits": 4.0}
 
 
@@ -82,8 +82,8 @@ class VQVAETask:
         pixels = batch.shape[-2] * batch.shape[-1]
         bpp = out.bits / pixels
         classical = (m for m in model.modules() if isinstance(m, ClassicalQuantizer))
-        own = (quantizer.take_auxiliary_loss() for quantizer in classical)
-        paid = torch.stack([out.bits, *own]).sum(0) / pixels
+        auxiliary = (quantizer.take_auxiliary_loss() for quantizer in classical)
+        paid = torch.stack([out.bits, *auxiliary]).sum(0) / pixels
         terms = {"bpp": bpp.mean(), "mse": out.mse.mean()}
         distortion = (1 - self._structure - self._ssimulacra2) * out.mse
         if self._structure:
@@ -107,7 +107,7 @@ class VQVAETask:
         device = next(model.parameters()).device
         for quality in VALIDATION_QUALITIES:
             points = [_measure(model, batch.to(device), quality) for batch in self._valid]
-            bpp, mse = (torch.cat(parts) for parts in zip(*points, strict=True))
+            bpp, mse = (torch.cat(images) for images in zip(*points, strict=True))
             lmbda = self._config.lmbda(torch.full_like(bpp, quality))
             loss = rate_distortion(bpp, mse, lmbda)
             rows.append(
