@@ -17,7 +17,7 @@ import click
 import torch
 from torch import Tensor, nn
 
-from train.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from train.checkpoint import load_model, save_checkpoint
 from train.data import CropSampler, load_images
 from train.errors import CheckpointError
 from train.options import COUNT, FILE, Script, data_option, option
@@ -42,6 +42,7 @@ SPARSE_DIM, SPARSE_CODEWORDS = 8, 256
 RANGE_QUALITY = 100.0
 QUANTILE = 0.9999
 MEASURED_BATCHES = 24
+LEAST_CROP = 192
 # How many codewords the distribution that a table has is worth beside those that are counted.
 TABLE_STRENGTH = 100.0
 
@@ -196,12 +197,11 @@ def _watch_quantizers(
 @option("--memory", type=COUNT, default=8, metavar="GIB", help="For decoded images.")
 def main(checkpoint: Path, out: Path, data: tuple[Path, ...], memory: int) -> None:
     """Turn a CHECKPOINT with integers into one with codebooks, OUT."""
-    state = load_checkpoint(checkpoint, torch.device("cpu"))
-    model = VQVAE(Config.from_dict(state["config"]["model"]))
+    model, state = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
     if not isinstance(model.levels[0].quantizer, IntegerQuantizer):
         raise CheckpointError(f"{checkpoint} has codebooks already")
-    load_weights(model, state["ema"], checkpoint)
-    sampler = CropSampler(load_images(data, memory << 30), 192, 8, seed=1)
+    side = -(-LEAST_CROP // model.config.padding) * model.config.padding
+    sampler = CropSampler(load_images(data, memory << 30), side, 8, seed=1)
     batches = torch.stack([sampler.batch(step, 0) for step in range(MEASURED_BATCHES)])
     converted = with_codebooks(model, measure_ranges(model, batches)).eval()
     fit_tables(converted, batches, torch.Generator().manual_seed(1))
