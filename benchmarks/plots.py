@@ -1,52 +1,55 @@
-"""Charts as SVG, within a page or as files: rate-distortion curves, and bars of times.
+"""Charts as SVG: rate-distortion curves, and bars of times.
 
 Curves differ by colour and by the shape of their points, and published ones are dashed as well, so
-that nothing hangs on colour alone. Within a page ink, lines and paper are the page's, light or
-dark.
+that nothing hangs on colour alone. Ink, lines and paper follow the reader's theme, light or dark.
+The same input gives the same bytes.
 """
 
+import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from html import escape
 
+import matplotlib
+from matplotlib.figure import Figure
+
 from benchmarks.curves import METRICS, Curve
-from benchmarks.tables import METRIC_NAMES, PUBLISHED, Row, codec_name, is_published
+from benchmarks.tables import METRIC_NAMES, Row, codec_name, is_published
 
 STYLE = """
 .plots { display: flex; flex-wrap: wrap; gap: 1rem 2rem; }
-.plots figure { flex: 1 1 20rem; max-width: 40rem; margin: 0; }
-figure > .chart { display: block; width: 100%; max-width: 40rem; height: auto; }
-.chart text { fill: var(--ink); font-size: 14px; }
-.grid { stroke: var(--line); }
-.range { fill: var(--line); opacity: 0.3; }
-.curve { fill: none; stroke-width: 2; }
-.published { stroke-dasharray: 6 4; }
-.bar { fill: var(--accent); }
-.spread { stroke: var(--ink); stroke-width: 2; }
-.legend { display: flex; flex-wrap: wrap; gap: 0 1.5rem; padding: 0; list-style: none; }
-.legend svg { width: 36px; height: 16px; margin-right: 0.5rem; }
-"""
-_FILE_STYLE = """
-svg { --paper: #fff; --ink: #1c1c1c; --line: #c4c4c4; font-family: system-ui, sans-serif; }
-@media (prefers-color-scheme: dark) {
-  svg { --paper: #16181b; --ink: #e8e8e8; --line: #4a4d52; }
-}
-.paper { fill: var(--paper); }
-.chart .entry { font-size: 11px; }
+figure.plot { flex: 1 1 20rem; max-width: 45rem; margin: 0; }
+figure.plot img { display: block; width: 100%; height: auto; }
 """
 # Each is clear enough on white and on near black.
 _COLOURS = ("#0b79d0", "#d55e00", "#0f9168", "#c2569a", "#a17a00", "#7a6ff0", "#5f8a8b", "#b0413e")
-_SHAPES = (
-    "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z",  # circle
-    "M-4-4h8v8h-8z",  # square
-    "M0-5l5 9h-10z",  # triangle
-    "M0-5l5 5-5 5-5-5z",  # diamond
-    "M0 5l5-9h-10z",  # triangle on its head
+_MARKERS = "os^Dv"
+_INK, _LINE, _PAPER = "#1c1c1c", "#c4c4c4", "#ffffff"
+_DARK = {_INK: "#e8e8e8", _LINE: "#4a4d52", _PAPER: "#16181b"}
+_in_style = matplotlib.rc_context(
+    {
+        "svg.fonttype": "none",  # text stays text
+        "svg.hashsalt": "vqcodec",  # else names of clip paths are random
+        "figure.constrained_layout.use": True,
+        "figure.facecolor": _PAPER,
+        "axes.facecolor": _PAPER,
+        "axes.edgecolor": _LINE,
+        "axes.axisbelow": True,
+        "axes.labelcolor": _INK,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlesize": "medium",
+        "grid.color": _LINE,
+        "lines.markersize": 4,
+        "legend.fontsize": "x-small",
+        "legend.frameon": False,
+        "legend.handlelength": 4,
+        "text.color": _INK,
+        "xtick.color": _INK,
+        "ytick.color": _INK,
+    }
 )
-_WIDTH, _HEIGHT = 420, 270  # of the area that curves are drawn in
-_LEFT, _TOP, _BELOW = 50, 10, 46
-_TITLE, _ENTRY, _COLUMNS = 30, 18, 2  # of a file: height of title and legend entry
-_ROW, _LABELS, _BARS, _VALUES = 26, 200, 225, 80
 
 
 def looks(names: Sequence[str]) -> dict[str, int]:
@@ -59,6 +62,7 @@ def axis(metric: str) -> str:
     return f"{METRIC_NAMES[metric]} ({METRICS[metric]})"
 
 
+@_in_style
 def rate_plot(
     title: str,
     curves: Mapping[str, Curve],
@@ -67,157 +71,79 @@ def rate_plot(
     min_bpp: float,
     max_bpp: float,
 ) -> str:
-    """Draw curves for a page, over bits per pixel up to half as far again as `max_bpp`.
+    """Draw curves over bits per pixel up to half as far again as `max_bpp`, as text of an SVG file.
 
-    The range that BD-rates are taken in is shaded. Points that are not finite are left out.
+    The range that BD-rates are taken in is shaded. Points that are not finite are left out. The
+    element that holds a curve has the curve's name as its id.
     """
-    parts = _rate_parts(curves, look, min_bpp, max_bpp)
-    size = f"{-_LEFT} {-_TOP} {_LEFT + _WIDTH + 14} {_TOP + _HEIGHT + _BELOW}"
-    return (
-        f"<figure>{_svg(f'{title} over bits per pixel', size, parts)}"
-        f"<figcaption>{escape(title)}</figcaption></figure>"
-    )
+    figure = Figure(figsize=(7, 5 + 0.075 * len(curves)))
+    axes = figure.add_subplot(title=title, xlabel="bits per pixel", xlim=(0, 1.5 * max_bpp))
+    axes.grid(axis="y")
+    axes.axvspan(min_bpp, max_bpp, color=_LINE, alpha=0.3, linewidth=0)
+    seen = []
+    for name, curve in curves.items():
+        points = [(bpp, value) for bpp, value in curve.points if math.isfinite(value)]
+        seen += [value for bpp, value in points if bpp <= 1.5 * max_bpp]
+        axes.plot(
+            [bpp for bpp, _ in points],
+            [value for _, value in points],
+            color=_COLOURS[look[name] % len(_COLOURS)],
+            marker=_MARKERS[look[name] % len(_MARKERS)],
+            linestyle="--" if is_published(name) else "-",
+            label=codec_name(name),
+            gid=name,
+        )
+    if seen:  # what lies beyond the rates shown would stretch the axis
+        axes.set_ylim(min(seen) - 1, max(seen) + 1)
+    figure.legend(loc="outside lower center", ncols=3)
+    return _svg(figure)
 
 
-def rate_file(
-    title: str,
-    curves: Mapping[str, Curve],
-    look: Mapping[str, int],
-    *,
-    min_bpp: float,
-    max_bpp: float,
-) -> str:
-    """Draw the same as the text of an SVG file, with its title above and its legend below.
-
-    That the dashed curves are published is said in the title.
-    """
-    if any(map(is_published, curves)):
-        title += "; dashed: published"
-    parts = _rate_parts(curves, look, min_bpp, max_bpp)
-    parts.append(f'<text x="0" y="{-_TITLE / 2}">{escape(title)}</text>')
-    width, below = _LEFT + _WIDTH + 14, _HEIGHT + _BELOW
-    for place, name in enumerate(curves):
-        row, column = divmod(place, _COLUMNS)
-        x, y = column * _WIDTH // _COLUMNS, below + _ENTRY * row + _ENTRY // 2
-        parts += [
-            _line(name, look[name], f"{x},{y} {x + 36},{y}"),
-            _mark(look[name], x + 18, y),
-            f'<text class="entry" x="{x + 42}" y="{y + 4}">'
-            f"{escape(name.removeprefix(PUBLISHED))}</text>",
-        ]
-    height = _TITLE + below + _ENTRY * math.ceil(len(curves) / _COLUMNS)
-    content = "\n".join(parts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{1.5 * width}" height="{1.5 * height}" '
-        f'viewBox="{-_LEFT} {-_TITLE} {width} {height}" role="img" class="chart">\n'
-        f"<style>{STYLE}{_FILE_STYLE}</style>\n"
-        f'<rect class="paper" x="{-_LEFT}" y="{-_TITLE}" width="{width}" height="{height}"/>\n'
-        f"{content}\n</svg>\n"
-    )
-
-
-def _rate_parts(
-    curves: Mapping[str, Curve], look: Mapping[str, int], min_bpp: float, max_bpp: float
-) -> list[str]:
-    end = 1.5 * max_bpp
-    points = {
-        name: [(bpp, value) for bpp, value in each.points if math.isfinite(value)]
-        for name, each in curves.items()
-    }
-    seen = [value for each in points.values() for bpp, value in each if bpp <= end]
-    levels = _ticks(min(seen), max(seen)) if seen else [0.0, 1.0]
-    x = _scale(0, end, _WIDTH)
-    y = _scale(levels[-1], levels[0], _HEIGHT)
-    parts = [
-        f'<rect class="range" x="{x(min_bpp)}" width="{x(max_bpp - min_bpp)}" height="{_HEIGHT}"/>'
-    ]
-    for level in levels:
-        parts.append(f'<line class="grid" x2="{_WIDTH}" y1="{y(level)}" y2="{y(level)}"/>')
-        parts.append(f'<text x="-8" y="{y(level) + 5}" text-anchor="end">{level:g}</text>')
-    for bpp in _ticks(0, end):
-        if bpp <= end:
-            parts.append(
-                f'<text x="{x(bpp)}" y="{_HEIGHT + 18}" text-anchor="middle">{bpp:g}</text>'
-            )
-    middle = f'x="{_WIDTH / 2}" y="{_HEIGHT + 38}" text-anchor="middle"'
-    parts.append(f"<text {middle}>bits per pixel</text>")
-    # An svg within the svg cuts off what leaves the area.
-    parts.append(f'<svg width="{_WIDTH}" height="{_HEIGHT}">')
-    for name, each in points.items():
-        line = " ".join(f"{x(bpp)},{y(value)}" for bpp, value in each)
-        parts.append(_line(name, look[name], line))
-        for bpp, value in each:
-            label = f"{codec_name(name)}: {bpp:.3f} bpp, {value:.2f}"
-            parts.append(_mark(look[name], x(bpp), y(value), label))
-    parts.append("</svg>")
-    return parts
-
-
-def legend(look: Mapping[str, int]) -> str:
-    """Name the curves, each beside a piece of it."""
-    items = [
-        f'<li><svg viewBox="0 0 36 16" aria-hidden="true">{_line(name, number, "0,8 36,8")}'
-        f"{_mark(number, 18, 8)}</svg>{escape(codec_name(name))}</li>"
-        for name, number in look.items()
-    ]
-    return f'<ul class="legend">{"".join(items)}</ul>'
-
-
+@_in_style
 def time_bars(rows: Sequence[Row]) -> str:
-    """Draw medians and their ranges from a CSV of `speed`, all on one scale from zero."""
-    longest = max(float(row["max_s"]) for row in rows)
-    x = _scale(0, longest, _BARS)
-    parts = []
-    for number, row in enumerate(rows):
-        top = number * _ROW
-        low, median, high = (float(row[name]) for name in ("min_s", "median_s", "max_s"))
-        parts += [
-            f'<text x="-8" y="{top + 18}" text-anchor="end">'
-            f"{escape(row['codec'])}, {escape(row['what'])}</text>",
-            f'<rect class="bar" y="{top + 5}" width="{x(median)}" height="{_ROW - 8}"/>',
-            f'<line class="spread" x1="{x(low)}" x2="{x(high)}" y1="{top + 14}" y2="{top + 14}"/>',
-            f'<text x="{x(high) + 8}" y="{top + 18}">{1000 * median:.0f} ms</text>',
-        ]
-    return _svg(
-        "Times as bars", f"{-_LABELS} 0 {_LABELS + _BARS + _VALUES} {len(rows) * _ROW}", parts
+    """Draw medians and their ranges from a CSV of `speed`, all on one scale from zero.
+
+    The element that holds the bar of row i has the id `bar-i`.
+    """
+    low, median, high = (
+        [1000 * float(row[name]) for row in rows] for name in ("min_s", "median_s", "max_s")
     )
+    figure = Figure(figsize=(7, 0.5 + 0.25 * len(rows)))
+    axes = figure.add_subplot(xlabel="ms")
+    axes.invert_yaxis()
+    axes.margins(x=0.1, y=0.01)
+    bars = axes.barh(range(len(rows)), median, color=_COLOURS[0])
+    axes.hlines(range(len(rows)), low, high, color=_INK)
+    axes.set_yticks(range(len(rows)), [f"{row['codec']}, {row['what']}" for row in rows])
+    for number, bar in enumerate(bars):
+        bar.set_gid(f"bar-{number}")
+        axes.annotate(
+            f"{median[number]:.0f}",
+            (high[number], number),
+            xytext=(4, 0),
+            textcoords="offset points",
+            verticalalignment="center",
+        )
+    return _svg(figure)
 
 
-def _svg(label: str, view: str, parts: Sequence[str]) -> str:
-    content = "\n".join(parts)
+def on_page(svg: str, label: str, caption: str = "") -> str:
+    """Put a chart into a page, as an image that has its ids and its style to itself."""
+    source = b64encode(svg.encode()).decode()
     return (
-        f'<svg class="chart" viewBox="{view}" role="img" aria-label="{escape(label)}">\n'
-        f"{content}</svg>"
+        f'<figure class="plot"><img alt="{escape(label)}" src="data:image/svg+xml;base64,{source}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
-def _line(name: str, number: int, points: str) -> str:
-    published = " published" * is_published(name)
-    return f'<polyline class="curve{published}" stroke="{_colour(number)}" points="{points}"/>'
-
-
-def _mark(number: int, x: float, y: float, label: str = "") -> str:
-    shape = _SHAPES[number % len(_SHAPES)]
-    title = f"<title>{escape(label)}</title>" if label else ""
-    return (
-        f'<path d="{shape}" fill="{_colour(number)}" transform="translate({x} {y})">{title}</path>'
-    )
-
-
-def _colour(number: int) -> str:
-    return _COLOURS[number % len(_COLOURS)]
-
-
-def _scale(low: float, high: float, length: int) -> Callable[[float], float]:
-    """Return the place of a value on an axis from `low` at 0 to `high` at `length`."""
-    return lambda value: round((value - low) / (high - low) * length, 1)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return a few round values, the first not above `low` and the last not below `high`."""
-    rough = (high - low) / 7 or 1.0
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough)
-    first = math.floor(low / step)
-    last = max(math.ceil(high / step), first + 1)
-    return [round(number * step, 10) for number in range(first, last + 1)]
+def _svg(figure: Figure) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    light = dark = ""
+    for number, (colour, other) in enumerate(_DARK.items()):
+        text = text.replace(colour, f"var(--c{number})")
+        light += f"--c{number}: {colour}; "
+        dark += f"--c{number}: {other}; "
+    style = f"svg {{ {light}}} @media (prefers-color-scheme: dark) {{ svg {{ {dark}}} }}"
+    return text.replace("<defs>", f"<style>{style}</style>\n <defs>", 1)

@@ -7,7 +7,6 @@ The page is one file without network, made by the same builder as that of `vqcod
 """
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 
 import click
@@ -47,7 +46,7 @@ def read_sets(sources: Sequence[Path]) -> dict[str, list[Measurement]]:
     return sets
 
 
-def rate_parts(
+def rate_sections(
     rows: Sequence[Measurement],
     published: Mapping[str, Mapping[str, Curve]],
     anchors: Sequence[str],
@@ -64,32 +63,27 @@ def rate_parts(
     measured = group(rows)
     by_metric = summary.all_curves(measured, published)
     look = plots.looks([name for curves in by_metric.values() for name in curves])
-    drawn = [
-        plots.rate_plot(
-            plots.axis(metric),
-            curves,
-            look,
-            min_bpp=min_bpp,
-            max_bpp=max_bpp,
-        )
-        for metric, curves in by_metric.items()
-    ]
+    drawn = []
+    for metric, curves in by_metric.items():
+        name = plots.axis(metric)
+        title = f"{named['dataset']}, {named['images']} images: {name}"
+        svg = plots.rate_plot(title, curves, look, min_bpp=min_bpp, max_bpp=max_bpp)
+        drawn.append(plots.on_page(svg, f"{name} over bits per pixel"))
     compared = summary.compare_all(measured, published, anchors, min_bpp=min_bpp, max_bpp=max_bpp)
     sources = {of.name: of.source for curves in published.values() for of in curves.values()}
     origins = [f"{tables.codec_name(name)}: {text}" for name, text in sources.items() if text]
-    parts = [
+    sections = [
         heading(f"{named['dataset']} ({named['images']} images)"),
         f'<div class="plots">{"".join(drawn)}</div>',
-        plots.legend(look),
         listing(origins),
         folded("Points of the measured curves", table(_points(measured, named))),
     ]
-    for each in tables.bd_rate_tables([named | row for row in compared]):
-        parts += [heading(each.title, 3), table(each)]
-    return parts
+    for content in tables.bd_rate_tables([named | row for row in compared]):
+        sections += [heading(content.title, 3), table(content)]
+    return sections
 
 
-def picture_parts(
+def picture_sections(
     refs: Sequence[ImageRef], contenders: Sequence[Contender], bpp: float
 ) -> list[str]:
     """Make a table and a slider for each image, all codecs within the same bytes.
@@ -97,20 +91,19 @@ def picture_parts(
     Raises:
         OSError, ValueError: an image cannot be read, or no codec can meet the budget.
     """
-    parts = []
+    sections = []
     for ref in refs:
         made, notes = compare(ref.load(), contenders, bpp)
         for note in notes:
             click.echo(f"{ref.name}: {note}", err=True)
-        parts += [heading(f"{ref.name} in {bpp:g} bits per pixel", 3), *made, listing(notes)]
-    return parts
+        sections += [heading(f"{ref.name} in {bpp:g} bits per pixel", 3), *made, listing(notes)]
+    return sections
 
 
-def speed_parts(rows: Sequence[tables.Row]) -> list[str]:
+def speed_sections(rows: Sequence[tables.Row]) -> list[str]:
     """Make the bars and the table of a CSV of `speed`."""
     content = tables.speed(rows)
-    caption = f"<figcaption>{escape(content.caption)}</figcaption>"
-    bars = f"<figure>{plots.time_bars(rows)}{caption}</figure>"
+    bars = plots.on_page(plots.time_bars(rows), "Times as bars", content.caption)
     return [heading("Speed"), bars, folded("Times in figures", table(content))]
 
 
@@ -220,21 +213,21 @@ def main(
             raise click.UsageError(f"--published is for one set of images: {', '.join(sets)}")
         public = read_published(published) if published else {}
         times = _read_speed(speed_csv)
-        parts = []
+        sections = []
         for rows in sets.values():
-            parts += rate_parts(rows, public, anchors, min_bpp=min_bpp, max_bpp=max_bpp)
-        parts += speed_parts(times)
+            sections += rate_sections(rows, public, anchors, min_bpp=min_bpp, max_bpp=max_bpp)
+        sections += speed_sections(times)
         if refs := _choose(images, names):
             measured = [row.codec for rows in sets.values() for row in rows]
             contenders, notes = _build(measured, model)
             click.echo("\n".join(notes), err=True)
-            pictures = picture_parts(refs, contenders, bpp)
-            parts += [heading("Pictures at equal bytes"), listing(notes), *pictures]
+            pictures = picture_sections(refs, contenders, bpp)
+            sections += [heading("Pictures at equal bytes"), listing(notes), *pictures]
         lead = (
             f"Made by benchmarks.report at commit {machine.commit()} from "
             f"{', '.join(source.name for source in sources)}."
         )
-        text = page("vqcodec measured", lead, parts, style=plots.STYLE)
+        text = page("vqcodec measured", lead, sections, style=plots.STYLE)
         atomic_write(out, text.encode(), force=force)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error

@@ -191,7 +191,7 @@ def main(
         look = plots.looks([name for of in drawn.values() for name in of])
         for metric, of in drawn.items():
             title = f"{named['dataset']}, {named['images']} images: {plots.axis(metric)}"
-            text = plots.rate_file(title, of, look, min_bpp=min_bpp, max_bpp=max_bpp)
+            text = plots.rate_plot(title, of, look, min_bpp=min_bpp, max_bpp=max_bpp)
             Path(f"{prefix}-{metric}.svg").write_text(text, encoding="utf-8")
 
 
