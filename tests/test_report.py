@@ -6,6 +6,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET
+from base64 import b64decode
 from html import unescape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks import plots, rd, report, summary, tables
@@ -21,6 +23,7 @@ from benchmarks.curves import curve
 if TYPE_CHECKING:
     from chromium import Chromium
 
+SVG = "{http://www.w3.org/2000/svg}"
 RATES = (0.08, 0.12, 0.2, 0.35, 0.6, 1.0)
 
 
@@ -62,7 +65,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(report.main, [str(each) for each in arguments])
+    result = CliRunner().invoke(report.main, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
 
@@ -73,6 +76,34 @@ def made(*arguments: object) -> str:
     result = run(*arguments, "-o", out)
     assert result.exit_code == 0, result.output
     return out.read_text(encoding="utf-8")
+
+
+def charts(page: str) -> dict[str, str]:
+    """The SVG files within a page by their labels."""
+    found = re.findall(r'<img alt="([^"]*)" src="data:image/svg\+xml;base64,([^"]*)"', page)
+    return {label: b64decode(source).decode() for label, source in found}
+
+
+def element(svg: str, name: str) -> ET.Element:
+    """The element of that id."""
+    found = ET.fromstring(svg).find(f".//*[@id='{name}']")
+    assert found is not None
+    return found
+
+
+def texts(tree: ET.Element) -> list[str]:
+    return [text.text or "" for text in tree.iter(f"{SVG}text")]
+
+
+def places(tree: ET.Element) -> list[tuple[float, float]]:
+    """Where the marks of an element stand: the points of a curve, or the tick of an axis."""
+    return [(float(mark.attrib["x"]), float(mark.attrib["y"])) for mark in tree.iter(f"{SVG}use")]
+
+
+def vertices(tree: ET.Element) -> NDArray[np.float64]:
+    """The corners of the first path of an element, [N, 2]."""
+    path = next(tree.iter(f"{SVG}path")).attrib["d"]
+    return np.array(re.findall(r"[ML] (\S+) (\S+)", path), float)
 
 
 def test_every_bd_rate_table_names_anchor_average_and_colour_space(measured: Path) -> None:
@@ -89,11 +120,10 @@ def test_every_bd_rate_table_names_anchor_average_and_colour_space(measured: Pat
 
 
 def test_there_is_a_plot_for_each_metric_that_was_measured(measured: Path, tmp_path: Path) -> None:
-    def titles(page: str) -> list[str]:
-        return re.findall(r'aria-label="([^"]*) over bits per pixel"', page)
-
-    assert titles(made(measured)) == ["PSNR (dB)", "MS-SSIM (dB)"]
-    assert titles(made(write_rd(tmp_path / "plain.csv", {"jpeg": 1.0}), "-f")) == ["PSNR (dB)"]
+    psnr, ms_ssim = (f"{name} (dB) over bits per pixel" for name in ("PSNR", "MS-SSIM"))
+    assert [*charts(made(measured))] == [psnr, ms_ssim, "Times as bars"]
+    plain = made(write_rd(tmp_path / "plain.csv", {"jpeg": 1.0}), "-f")
+    assert [*charts(plain)] == [psnr, "Times as bars"]
 
 
 def test_published_curves_are_marked_and_their_source_is_named(measured: Path) -> None:
@@ -102,7 +132,11 @@ def test_published_curves_are_marked_and_their_source_is_named(measured: Path) -
     entry = {"source": "a paper & more", "bpp": [0.5 * rate for rate in RATES], "psnr": psnr}
     public.write_text(json.dumps({"vtm": entry}))
     page = made(measured, "--published", public, "--anchor", "published/vtm")
-    assert page.count('class="curve published"') == 2  # in the plot of PSNR and in the legend
+    chart = charts(page)["PSNR (dB) over bits per pixel"]
+    for name, published in (("jpeg", False), ("published/vtm", True)):
+        style = next(element(chart, name).iter(f"{SVG}path")).attrib["style"]
+        assert ("stroke-dasharray" in style) == published
+    assert texts(element(chart, "legend_1")) == ["jpeg", "webp", "vtm (published)"]
     assert "<li>vtm (published): a paper &amp; more</li>" in page
     assert "PSNR against vtm (published)" in page
     assert re.search(r"jpeg</th><td>\+100.0 %</td>", page)
@@ -118,11 +152,11 @@ def test_readme_tables_keep_what_is_published_apart(measured: Path) -> None:
     result = CliRunner().invoke(summary.main, given)
     assert result.exit_code == 0, result.output
     rows = tables.read_csv(out)
-    own = tables.bd_rate_table(rows)
-    assert "| PSNR | against jpeg |" in own
-    assert "| MS-SSIM | against jpeg |" in own
-    assert "| webp | −20.0 % (−20.0 %) |" in own
-    assert "published" not in own
+    between_measured = tables.bd_rate_table(rows)
+    assert "| PSNR | against jpeg |" in between_measured
+    assert "| MS-SSIM | against jpeg |" in between_measured
+    assert "| webp | −20.0 % (−20.0 %) |" in between_measured
+    assert "published" not in between_measured
     ladder = tables.ladder_table(rows).splitlines()
     assert ladder[0] == "| PSNR | against vtm (published) | overlap |"
     rungs = [line.split(" | ")[:2] for line in ladder[2:5]]
@@ -154,8 +188,10 @@ def test_a_codec_that_is_not_here_is_left_out_of_the_pictures(photos: Path, tmp_
 
 def test_times_are_drawn_to_scale(measured: Path) -> None:
     medians = np.array([float(row["median_s"]) for row in tables.read_csv(report.SPEED)])
-    found = re.findall(r'class="bar" y="\d+" width="([\d.]+)"', made(measured))
-    widths = np.array([float(width) for width in found])
+    chart = charts(made(measured))["Times as bars"]
+    bars = [vertices(element(chart, f"bar-{number}"))[:, 0] for number in range(len(medians))]
+    assert len({bar.min() for bar in bars}) == 1
+    widths = np.array([np.ptp(bar) for bar in bars])
     assert widths / widths.max() == pytest.approx(medians / medians.max(), abs=1e-3)
 
 
@@ -169,21 +205,20 @@ def test_several_sets_of_images_are_sections_of_their_own(measured: Path) -> Non
 def test_points_lie_where_the_axes_say() -> None:
     points = [(0.2, 30.0), (0.4, 34.0), (0.6, math.inf), (2.0, 50.0)]
     look = plots.looks(["a"])
-    figure = plots.rate_plot("PSNR", {"a": curve("a", points)}, look, min_bpp=0.1, max_bpp=0.8)
-    tree = ET.fromstring(figure)
-    (line,) = tree.iter("polyline")
-    drawn = [[float(part) for part in pair.split(",")] for pair in line.attrib["points"].split()]
-    left, below = {}, {}
-    for text in tree.iter("text"):
-        if text.text != "bits per pixel":
-            x, y = float(text.attrib["x"]), float(text.attrib["y"])
-            if x < 0:
-                left[float(text.text or "")] = y - 5  # the foot of a text, not its middle
-            else:
-                below[float(text.text or "")] = x
-    assert drawn[:2] == [[below[0.2], left[30]], [below[0.4], left[34]]]
-    assert len(drawn) == 3  # the infinite one is left out
-    assert max(left) < 50  # what lies beyond the axis does not stretch the other one
+    chart = plots.rate_plot("PSNR", {"a": curve("a", points)}, look, min_bpp=0.1, max_bpp=0.8)
+    ticks: dict[str, dict[float, tuple[float, float]]] = {"xtick": {}, "ytick": {}}
+    for group in ET.fromstring(chart).iter(f"{SVG}g"):
+        kind = group.attrib.get("id", "").partition("_")[0]
+        if kind in ticks:
+            (value,) = texts(group)
+            ticks[kind][float(value)] = places(group)[0]
+    line = element(chart, "a")
+    assert places(line)[:2] == [
+        (ticks["xtick"][0.2][0], ticks["ytick"][30][1]),
+        (ticks["xtick"][0.4][0], ticks["ytick"][34][1]),
+    ]
+    assert len(vertices(line)) == 3  # the infinite one is left out
+    assert max(ticks["ytick"]) < 50  # what lies beyond the axis does not stretch the other one
 
 
 def test_plots_as_files_hold_the_curves_of_the_page(measured: Path) -> None:
@@ -193,17 +228,14 @@ def test_plots_as_files_hold_the_curves_of_the_page(measured: Path) -> None:
     given = [str(measured), "--published", str(public), "--plots", str(prefix)]
     result = CliRunner().invoke(summary.main, given)
     assert result.exit_code == 0, result.output
-    page = made(measured, "--published", public)
-    for metric, names in (("psnr", ["jpeg", "webp", "vtm"]), ("ms_ssim", ["jpeg", "webp"])):
-        tree = ET.parse(f"{prefix}-{metric}.svg").getroot()
-        spaces = {"": "http://www.w3.org/2000/svg"}
-        texts = [text.text for text in tree.findall("text", spaces)]
-        assert texts[-len(names) :] == names
-        for line in tree.findall("svg/polyline", spaces):
-            assert f'points="{line.attrib["points"]}"' in page
-        assert len(tree.findall("svg/polyline", spaces)) == len(names)
-        title = f"made <set>, 2 images: {plots.axis(metric)}"
-        assert title + "; dashed: published" * ("vtm" in names) in texts
+    drawn = charts(made(measured, "--published", public))
+    for metric, names in (
+        ("psnr", ["jpeg", "webp", "vtm (published)"]), ("ms_ssim", ["jpeg", "webp"]),
+    ):  # fmt: skip
+        chart = Path(f"{prefix}-{metric}.svg").read_text(encoding="utf-8")
+        assert drawn[f"{plots.axis(metric)} over bits per pixel"] == chart
+        assert texts(element(chart, "legend_1")) == names
+        assert f"made <set>, 2 images: {plots.axis(metric)}" in texts(ET.fromstring(chart))
 
 
 def test_an_existing_page_is_kept_and_a_csv_never_replaced(measured: Path) -> None:
