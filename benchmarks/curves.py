@@ -34,7 +34,7 @@ class Curve:
     """Where a published curve comes from."""
 
     def clip(self, min_bpp: float, max_bpp: float) -> "Curve":
-        """Cut the curve to a range of rates, with interpolated points at the cuts.
+        """Cut the curve to a range of rates, with interpolated points at its ends.
 
         Raises:
             CurveError: the metric does not rise with the rate, or too few points lie in the range.
@@ -53,9 +53,9 @@ class Curve:
         if np.any(np.diff(bpp) <= 0) or np.any(np.diff(value) <= 0):
             raise CurveError(f"{self.name}: the metric does not rise with the rate")
         value_at = PchipInterpolator(np.log(bpp), value)
-        cuts = [min_bpp] * len(below) + [max_bpp] * len(above)
-        ends = [(cut, float(value_at(math.log(cut)))) for cut in cuts]
-        # A point that lies on the cut would stand there twice.
+        limits = [min_bpp] * len(below) + [max_bpp] * len(above)
+        ends = [(bpp, float(value_at(math.log(bpp)))) for bpp in limits]
+        # A point that lies on a limit would stand there twice.
         return curve(self.name, list(dict(ends + inside).items()))
 
     @property

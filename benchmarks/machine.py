@@ -28,10 +28,10 @@ def processor() -> str:
 @functools.cache
 def versions() -> str:
     """Versions of Python and of the libraries that do the work."""
-    parts = [f"python {platform.python_version()}"]
+    versions = [f"python {platform.python_version()}"]
     for name in ("numpy", "pillow", "torch"):
-        parts.append(f"{name} {importlib.metadata.version(name)}")
-    return ", ".join(parts)
+        versions.append(f"{name} {importlib.metadata.version(name)}")
+    return ", ".join(versions)
 
 
 @functools.cache

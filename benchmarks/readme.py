@@ -11,19 +11,19 @@ from pathlib import Path
 
 import click
 
-from benchmarks import tables
+from benchmarks import rate_tables, tables, time_tables
 
 ROOT = Path(__file__).parent.parent
 TABLES: dict[str, tuple[str, Callable[[Sequence[tables.Row]], str]]] = {
-    "kodak": ("kodak-summary.csv", tables.bd_rate_table),
-    "kodak-ladder": ("kodak-summary.csv", tables.ladder_table),
+    "kodak": ("kodak-summary.csv", rate_tables.bd_rate_table),
+    "kodak-ladder": ("kodak-summary.csv", rate_tables.ladder_table),
     "kodak-qualities": ("kodak-curves.csv", tables.quality_table),
     "kodak-density": ("kodak-density.csv", tables.density_table),
     "mnist": ("mnist-nll.csv", tables.digits_table),
-    "photos": ("photos-summary.csv", tables.bd_rate_table),
+    "photos": ("photos-summary.csv", rate_tables.bd_rate_table),
     "preview": ("preview.csv", tables.preview_table),
-    "speed": ("speed.csv", tables.speed_table),
-    "sweep": ("sweep.csv", tables.sweep_tables),
+    "speed": ("speed.csv", time_tables.speed_table),
+    "sweep": ("sweep.csv", time_tables.sweep_tables),
 }
 PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "results" / "README.md")
 _MARKED = re.compile(r"(<!-- table:(\S+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)

@@ -20,14 +20,14 @@ from vqcodec.codec.codec import SCALES, Codec
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Region
 
-PARTS = (1, 2, 4, 8)  # of each side
+DIVISORS = (1, 2, 4, 8)  # of each side
 HEADER = ("part", "share of the pixels", "time (s)", "share", "entropy (s)", "synthesis (s)")
 
 
-def middle(width: int, height: int, part: int) -> Region:
+def middle(width: int, height: int, divisor: int) -> Region:
     """Return the region in the middle of an image whose sides are so many times smaller."""
-    own_width, own_height = width // part, height // part
-    return (width - own_width) // 2, (height - own_height) // 2, own_width, own_height
+    region_width, region_height = width // divisor, height // divisor
+    return (width - region_width) // 2, (height - region_height) // 2, region_width, region_height
 
 
 def timed(codec: Codec, data: bytes, region: Region | None, scale: int) -> Sequence[float]:
@@ -53,8 +53,8 @@ def main(photo: Path, model: str, quality: int, rounds: int) -> None:
     image = Image.open(photo).convert("RGB")
     data = codec.encode(image, quality=quality)
     cases: list[tuple[str, float, Region | None, int]] = [
-        (f"region, 1/{part} of each side", part**-2.0, middle(*image.size, part), 1)
-        for part in PARTS
+        (f"region, 1/{divisor} of each side", divisor**-2.0, middle(*image.size, divisor), 1)
+        for divisor in DIVISORS
     ]
     cases += [(f"scale 1/{scale}", scale**-2.0, None, scale) for scale in SCALES[1:]]
     rows: list[list[str]] = []

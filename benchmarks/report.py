@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import codecs, machine, plots, speed, summary, tables
+from benchmarks import codecs, machine, plots, rate_tables, speed, summary, tables, time_tables
 from benchmarks.curves import METRICS, Curve, read_published
 from benchmarks.images import ImageRef, find_images
 from benchmarks.measurements import CodecPoints, Measurement, group, read_measurements
@@ -78,7 +78,7 @@ def rate_sections(
         listing(origins),
         folded("Points of the measured curves", table(_points(measured, named))),
     ]
-    for content in tables.bd_rate_tables([named | row for row in compared]):
+    for content in rate_tables.bd_rate_tables([named | row for row in compared]):
         sections += [heading(content.title, 3), table(content)]
     return sections
 
@@ -102,7 +102,7 @@ def picture_sections(
 
 def speed_sections(rows: Sequence[tables.Row]) -> list[str]:
     """Make the bars and the table of a CSV of `speed`."""
-    content = tables.speed(rows)
+    content = time_tables.speed(rows)
     bars = plots.on_page(plots.time_bars(rows), "Times as bars", content.caption)
     return [heading("Speed"), bars, folded("Times in figures", table(content))]
 

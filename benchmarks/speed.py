@@ -19,7 +19,7 @@ import click
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks import codecs, machine, metrics, runs, tables
+from benchmarks import codecs, machine, metrics, runs, tables, time_tables
 from benchmarks.rd import parse_one
 
 FIELDS = (
@@ -177,7 +177,7 @@ def main(
         "threads": str(threads),
     } | machine.about()
     rows = [dict.fromkeys(FIELDS, "") | row | about for row in make_rows(seconds, sizes)]
-    click.echo(tables.speed_table(rows))
+    click.echo(time_tables.speed_table(rows))
     if csv_path:
         tables.write_csv(csv_path, FIELDS, rows)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from benchmarks import plots, tables
+from benchmarks import plots, rate_tables, tables
 from benchmarks.curves import METRICS, Curve, CurveError, bd_rate, read_published
 from benchmarks.measurements import CodecPoints, Measurement, group, read_measurements
 
@@ -181,7 +181,7 @@ def main(
     result = [named | row for row in compared]
     for line in monotonicity(measured):
         click.echo(f"- {line}")
-    click.echo("\n" + tables.bd_rate_details(result))
+    click.echo("\n" + rate_tables.bd_rate_details(result))
     if csv_path:
         tables.write_csv(csv_path, SUMMARY_FIELDS, result)
     if curves_path:

@@ -23,7 +23,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks import codecs, machine, memory, metrics, tables
+from benchmarks import codecs, machine, memory, metrics, tables, time_tables
 from benchmarks.speed import (
     Seconds,
     codec_option,
@@ -41,7 +41,7 @@ FIELDS = (
     "width", "height", "machine", "versions", "commit",
 )  # fmt: skip
 MEGAPIXELS = (0.1, 0.4, 1.5, 6.0, 24.0)
-OWN = "vqcodec"
+VQCODEC = "vqcodec"
 START_SIZE = (64, 64)  # one block of the network: next to nothing beside the start
 
 
@@ -96,27 +96,27 @@ def time_files(image: Image.Image, photo: Path, encoded: bytes, rounds: int) -> 
         for what, call in calls.items():
             start = time.perf_counter()
             call()
-            seconds[what, OWN].append(time.perf_counter() - start)
+            seconds[what, VQCODEC].append(time.perf_counter() - start)
     return seconds
 
 
 def with_coding(seconds: Seconds) -> Seconds:
     """Put what follows the analysis into one entry, `encode: code`.
 
-    The closed loop chooses words, walks through the prior and codes, level by level: of these
+    The closed loop chooses codewords, walks through the prior and codes, level by level: of these
     only the first and the last have entries of their own.
     """
-    whole, analysis = seconds["encode", OWN], seconds["encode: analysis", OWN]
+    whole, analysis = seconds["encode", VQCODEC], seconds["encode: analysis", VQCODEC]
     rest = [a - b for a, b in zip(whole, analysis, strict=True)]
     left_out = {"encode: quantize", "encode: entropy"}
     kept = {key: values for key, values in seconds.items() if key[0] not in left_out}
-    return kept | {("encode: code", OWN): rest}
+    return kept | {("encode: code", VQCODEC): rest}
 
 
 def ratio(seconds: Seconds, what: str, codec: str) -> float:
     """How many times as long as the codec vqcodec takes: in each round, then their median."""
-    pairs = zip(seconds[what, OWN], seconds[what, codec], strict=True)
-    return statistics.median(own / other for own, other in pairs)
+    pairs = zip(seconds[what, VQCODEC], seconds[what, codec], strict=True)
+    return statistics.median(x / y for x, y in pairs)
 
 
 def measure(
@@ -138,15 +138,15 @@ def measure(
     photo, coded = folder / "photo.png", folder / "coded"
     image.save(photo)
     seconds = time_codecs(image, ready, setup.rounds)
-    if OWN in files:
+    if VQCODEC in files:
         seconds = with_coding(seconds)
-        seconds |= time_files(image, photo, files[OWN], setup.rounds)
+        seconds |= time_files(image, photo, files[VQCODEC], setup.rounds)
     for row in make_rows(seconds, sizes):
         name, what = row["codec"], row["what"]
         row.pop("share", None)  # reading and writing are no part of the call it would be a share of
         if what in ("encode", "decode"):
             row["mpixel_s"] = f"{image.width * image.height / 1e6 / float(row['median_s']):.3f}"
-            if OWN in files and name != OWN:
+            if VQCODEC in files and name != VQCODEC:
                 row["vqcodec_ratio"] = f"{ratio(seconds, what, name):.3f}"
             coded.write_bytes(files[name])
             row |= _peaks(name, sizes[name][0], what, photo if what == "encode" else coded, setup)
@@ -154,7 +154,7 @@ def measure(
 
 
 def _peaks(name: str, setting: float, what: str, file: Path, setup: Setup) -> Row:
-    device = setup.device if name == OWN else "cpu"
+    device = setup.device if name == VQCODEC else "cpu"
     peaks = memory.measure(
         f"{name}:{setting:g}", what, file, threads=setup.threads, model=setup.model, device=device
     )
@@ -218,12 +218,12 @@ def main(
                     about = {"megapixels": f"{megapixels:g}", "threads": str(threads)}
                     about |= {"width": str(image.width), "height": str(image.height)}
                     rows += [row | about for row in measure(image, ready, setup, Path(folder))]
-        if any(row["codec"] == OWN for row in rows):
+        if any(row["codec"] == VQCODEC for row in rows):
             rows += start_rows(model, device, rounds)
     except subprocess.CalledProcessError as error:
         raise click.ClickException(f"{error}: {error.stderr.decode()}") from error
     rows = [dict.fromkeys(FIELDS, "") | row | common for row in rows]
-    click.echo(tables.sweep_tables(rows))
+    click.echo(time_tables.sweep_tables(rows))
     if csv_path:
         tables.write_csv(csv_path, FIELDS, rows)
 

@@ -30,10 +30,10 @@ def gains(codec: Codec, image: Image.Image, quality: int, shares: tuple[float, .
     lower = [codec.encode(image, quality=quality - step) for step in LOWER]
     points = sorted((math.log(len(data)), _psnr(codec, image, data)) for data in [whole, *lower])
     sizes, decibels = zip(*points, strict=True)
-    cut = [truncate(whole, int(share * len(whole)))[0] for share in shares]
+    truncated = [truncate(whole, int(share * len(whole)))[0] for share in shares]
     return [
         _psnr(codec, image, data) - float(np.interp(math.log(len(data)), sizes, decibels))
-        for data in cut
+        for data in truncated
     ]
 
 

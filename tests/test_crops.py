@@ -19,7 +19,7 @@ def photo_png(photo: Image.Image, tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(crops.main, [str(each) for each in arguments])
+    result = CliRunner().invoke(crops.main, [str(argument) for argument in arguments])
     return result.exit_code, result.output
 
 

@@ -22,7 +22,7 @@ def folder(tmp_path: Path, photo: Image.Image) -> Path:
 
 
 def run(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(density.main, [str(each) for each in arguments])
+    result = CliRunner().invoke(density.main, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result.exit_code, result.output
 

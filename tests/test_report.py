@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from curves import RATES, rows_of, save_rows
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks import plots, rd, report, summary, tables
+from benchmarks import plots, rate_tables, report, summary, tables
 from benchmarks.curves import curve
 
 if TYPE_CHECKING:
     from chromium import Chromium
 
 SVG = "{http://www.w3.org/2000/svg}"
-RATES = (0.08, 0.12, 0.2, 0.35, 0.6, 1.0)
 
 
 def write_rd(
@@ -33,19 +33,9 @@ def write_rd(
     """A CSV of `rd` with two images: codecs at 10 dB a decade, rates times each one's factor."""
     rows = []
     for codec, factor in factors.items():
-        for image in ("1.png", "2.png"):
-            for setting, rate in enumerate(RATES):
-                size = round(rate * factor * 125_000)
-                rows.append(
-                    dict.fromkeys(rd.FIELDS, "")
-                    | {"dataset": dataset, "image": image, "width": "1000", "height": "1000"}
-                    | {"codec": codec, "setting": str(setting), "codec_version": "1"}
-                    | {"bytes": str(size), "bpp": f"{size / 125_000:.6f}"}
-                    | {"psnr": f"{30 + 10 * math.log10(rate / 0.1):.6f}"}
-                    | ({"ms_ssim": f"{1 - 0.02 / (1 + setting):.6f}"} if ms_ssim else {})
-                )
-    tables.write_csv(path, rd.FIELDS, rows)
-    return path
+        images = {"1.png": factor, "2.png": factor}
+        rows += rows_of(codec, images, dataset=dataset, ms_ssim=ms_ssim)
+    return save_rows(path, rows)
 
 
 @pytest.fixture
@@ -152,12 +142,12 @@ def test_readme_tables_keep_what_is_published_apart(measured: Path) -> None:
     result = CliRunner().invoke(summary.main, given)
     assert result.exit_code == 0, result.output
     rows = tables.read_csv(out)
-    between_measured = tables.bd_rate_table(rows)
+    between_measured = rate_tables.bd_rate_table(rows)
     assert "| PSNR | against jpeg |" in between_measured
     assert "| MS-SSIM | against jpeg |" in between_measured
     assert "| webp | −20.0 % (−20.0 %) |" in between_measured
     assert "published" not in between_measured
-    ladder = tables.ladder_table(rows).splitlines()
+    ladder = rate_tables.ladder_table(rows).splitlines()
     assert ladder[0] == "| PSNR | against vtm (published) | overlap |"
     rungs = [line.split(" | ")[:2] for line in ladder[2:5]]
     assert rungs == [
