@@ -13,6 +13,7 @@ import pytest
 import torch
 from golden import FOLDER, cases, stored_indices
 from numpy.typing import NDArray
+from pictures import SAMPLE
 from PIL import Image
 from reference_decoder import Reference, parse
 
@@ -127,7 +128,7 @@ def test_a_second_decoder_reads_the_same(reference: Reference, name: str) -> Non
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (150, 100)])
 def test_the_second_decoder_reads_the_other_tune(size: tuple[int, int]) -> None:
     tuned = Codec.load(weights.TUNED["psnr"], device="cpu")
-    photo = Image.open(FOLDER.parents[1] / "samples" / "photo.png").resize(size)
+    photo = Image.open(SAMPLE).resize(size)
     chosen = tuned.tokenize(photo, quality=60).indices
     data = tuned.encode(photo, quality=60)
     read = Reference(weights.find(weights.TUNED["psnr"]).path).indices(data)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pictures import SAMPLE
 from PIL import Image
 from torch import Tensor
 
@@ -21,7 +21,7 @@ def tensor(image: Image.Image) -> Tensor:
 
 @pytest.fixture
 def sample() -> Image.Image:
-    return Image.open(Path(__file__).parents[1] / "samples" / "photo.png").convert("RGB")
+    return Image.open(SAMPLE).convert("RGB")
 
 
 def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
