@@ -52,7 +52,7 @@ def time_codecs(
 ) -> Seconds:
     """Encode and decode the image `rounds` times with each codec, in turns.
 
-    Codecs that time their own parts add entries such as `decode: entropy`.
+    Codecs that time their stages add entries such as `decode: entropy`.
     """
     seconds: Seconds = defaultdict(list)
     for number in tqdm(range(-1, rounds), unit="round", disable=None):
@@ -76,7 +76,7 @@ def _time_once(codec: codecs.BenchCodec, setting: float, image: Image.Image) -> 
         call()
         result[what] = time.perf_counter() - start
         if codec.timings is not None:
-            result |= {f"{what}: {part}": took for part, took in codec.timings().items()}
+            result |= {f"{what}: {stage}": took for stage, took in codec.timings().items()}
     return result
 
 
@@ -104,7 +104,7 @@ def time_command(command: Sequence[str]) -> float:
 def make_rows(seconds: Seconds, sizes: dict[str, tuple[float, float]]) -> list[tables.Row]:
     """Lay out medians and ranges; `sizes` holds setting and bits per pixel of each codec.
 
-    A part such as `decode: entropy` gets its share of the whole, median by median.
+    A stage such as `decode: entropy` gets its share of the whole, median by median.
     """
     rows = []
     medians = {key: statistics.median(values) for key, values in seconds.items()}
@@ -117,8 +117,8 @@ def make_rows(seconds: Seconds, sizes: dict[str, tuple[float, float]]) -> list[t
             "max_s": f"{max(values):.5f}",
             "rounds": str(len(values)),
         }
-        whole, _, part = what.partition(": ")
-        if (whole, codec) in medians and part:
+        whole, _, stage = what.partition(": ")
+        if (whole, codec) in medians and stage:
             row["share"] = f"{medians[what, codec] / medians[whole, codec]:.4f}"
         if whole in ("encode", "decode"):
             setting, bpp = sizes[codec]

@@ -118,7 +118,7 @@ def test_blurhash_draws_the_reference_hash() -> None:
     # The average colour, written in characters 3 to 6 of any BlurHash, here "V6nW" of base 83.
     digits = ["0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~"
               .index(chr(c)) for c in BLURRED[2:6]]  # fmt: skip
-    average = sum(digit * 83**place for place, digit in enumerate(reversed(digits)))
+    average = sum(digit * 83**power for power, digit in enumerate(reversed(digits)))
     light = (np.asarray(picture, dtype=float) / 255) ** 2.2  # BlurHash averages light, not codes
     measured = 255 * light.mean(axis=(0, 1)) ** (1 / 2.2)
     assert measured == pytest.approx([average >> 16, average >> 8 & 255, average & 255], abs=6)
