@@ -136,7 +136,8 @@ def model_card(state: Mapping[str, Any], architecture: str) -> dict[str, Any]:
 def main(checkpoint: Path, out: Path) -> None:
     """Make the weights file OUT of the codec in CHECKPOINT."""
     model, state = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
-    export(model, out, model_card(state, "hierarchical VQ-VAE, two scales, closed loop"))
+    scales = len(model.config.scales)
+    export(model, out, model_card(state, f"hierarchical VQ-VAE, {scales} scales, closed loop"))
 
 
 if __name__ == "__main__":
