@@ -72,9 +72,9 @@ def tiny_integers(scenes: Tensor) -> VQVAE:
     """
     import torch
 
+    from vqcodec.model.blocks import Block, PictureBlock
     from vqcodec.model.config import Config
     from vqcodec.model.initialise import initialise
-    from vqcodec.model.layers import Block, PictureBlock
     from vqcodec.model.level import Level
     from vqcodec.model.prior import PriorPhase
     from vqcodec.model.vqvae import VQVAE

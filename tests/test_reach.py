@@ -30,6 +30,7 @@ CONFIGS = {
     "nothing on the image": dataclasses.replace(SMALL, pixel_hidden=(4, 4)),
     "nothing on the picture in the loop": dataclasses.replace(SMALL, picture_after=()),
     "on the picture after every level": dataclasses.replace(SMALL, picture_after=(0, 1)),
+    "light": dataclasses.replace(SMALL, activation="relu", picture_layers=1, block_inputs=32),
     "no overlap": dataclasses.replace(SMALL, transforms=("dct", "dct")),
     "blocks of 16": dataclasses.replace(SMALL, strides=(4, 16), transforms=("dct", "dct")),
 }

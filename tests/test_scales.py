@@ -42,6 +42,9 @@ SHAPES = {
         channels=((8,), (8,), (12,), (6, 20)),
         phases=((3,), (2,), (1,), (1, 2)),
         hidden=((8,), (8,), (8,), (8, 8)),
+        picture_layers=1,
+        activation="relu",
+        block_inputs=48,
         **SIZES,
     ),
     "blocks of 16": Config(

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from vqcodec.model.blocks import Block
 from vqcodec.model.classical import ClassicalQuantizer
 from vqcodec.model.config import Config
 from vqcodec.model.initialise import initialise
 from vqcodec.model.layers import (
-    Block,
     add_at,
     columns_of,
     quality_weights,

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 from webdataset.tariterators import tar_file_iterator
 
+from train.drawings import drawn, on_page
 from train.errors import DataError
 
 Pixels = NDArray[np.uint8]
@@ -31,6 +32,7 @@ MEMORY = 8 << 30
 
 ENLARGED_SHARE = 0.3
 ENLARGED_MOST = 1.6
+ON_PAGE_SHARE = 0.4  # of the crops with something drawn
 
 _UNREADABLE = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
 _log = logging.getLogger("train")
@@ -98,10 +100,13 @@ class CropSampler:
     """Random square crops; every pixel of the data set is about equally likely.
 
     Crops are flipped, turned by quarter turns, and some are enlarged: enlarged photographs are
-    smoother, as the photographs of large sensors are.
+    smoother, as the photographs of large sensors are. A share of the crops is `drawn`.
     """
 
-    def __init__(self, images: Sequence[Pixels], size: int, batch: int, seed: int) -> None:
+    def __init__(
+        self, images: Sequence[Pixels], size: int, batch: int, seed: int, drawn: float = 0.0
+    ) -> None:
+        self._drawn = drawn
         self._images = images
         self._size = size
         self._batch = batch
@@ -115,6 +120,10 @@ class CropSampler:
         crops = np.empty((self._batch, self._size, self._size, 3), dtype=np.uint8)
         for crop in crops:
             crop[:] = self._crop(rng)
+            # Nothing is asked of the random numbers where nothing is drawn.
+            if self._drawn and rng.random() < self._drawn:
+                page = rng.random() < ON_PAGE_SHARE
+                crop[:] = on_page(rng, crop) if page else drawn(rng, self._size)
         return torch.from_numpy(crops).permute(0, 3, 1, 2)
 
     def _crop(self, rng: np.random.Generator) -> Pixels:

@@ -1,4 +1,4 @@
-"""Drawn pictures for training: flat areas, edges, text and patterns, which photographs have little of.
+"""Drawn pictures for training: flat areas, edges, text, patterns, of which photographs have few.
 
 A codec is tried on pages, products on white and one-pixel patterns, too: they should come back
 exact, and get better with every step of quality.
@@ -24,12 +24,12 @@ def drawn(rng: np.random.Generator, size: int) -> Pixels:
     return kinds[int(rng.integers(len(kinds)))](rng, size)
 
 
-def on_white(rng: np.random.Generator, photograph: Pixels) -> Pixels:
+def on_page(rng: np.random.Generator, photograph: Pixels) -> Pixels:
     """Return an object cut out of a photograph `[size, size, 3]`, on a page of one colour."""
     size = len(photograph)
     mask = Image.new("L", (size, size))
     left, upper = (int(rng.integers(size // 2)) for _ in range(2))
-    box = (left, upper, *(int(rng.integers(side + 8, size)) for side in (left, upper)))
+    box = (left, upper, *(int(rng.integers(side + size // 8, size)) for side in (left, upper)))
     ImageDraw.Draw(mask).ellipse(box, fill=255)
     page = Image.new("RGB", (size, size), _colour(rng))
     page.paste(Image.fromarray(photograph), (0, 0), mask)
@@ -72,9 +72,8 @@ def _text(rng: np.random.Generator, size: int) -> Pixels:
     while top < size:
         height = int(rng.integers(9, 40))
         letters = "".join(rng.choice(list(_LETTERS), size // 4))
-        draw.text(
-            (-int(rng.integers(8)), top), letters, _colour(rng), ImageFont.load_default(height)
-        )
+        font = ImageFont.load_default(height)
+        draw.text((-int(rng.integers(8)), top), letters, _colour(rng), font)
         top += round(1.3 * height)
     return np.array(image)
 

@@ -132,6 +132,9 @@ def image_options(command: Command) -> Command:
             help="The same, for validation.",
         ),
         option("--crop", type=COUNT, default=192, help="Side of a crop in pixels."),
+        option(
+            "--drawn", type=SHARE, default=0.0, help="Share of crops that are drawn, or cut out."
+        ),
         option("--valid-images", type=COUNT, default=24, help="Images for each validation."),
         option("--memory", type=POSITIVE, default=8.0, metavar="GIB", help="For decoded images."),
         option("--steps", type=COUNT, required=True),
@@ -152,7 +155,7 @@ class Arguments(SimpleNamespace):
         memory = int(self.memory * 2**30)
         images = load_images(self.data, memory)
         valid = whole_images(load_images(self.valid, memory), self.valid_images, multiple)
-        return CropSampler(images, self.crop, self.batch, self.seed), valid
+        return CropSampler(images, self.crop, self.batch, self.seed, self.drawn), valid
 
     def settings(self) -> Settings:
         """Return the settings of the training loop."""

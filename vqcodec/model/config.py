@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 
 from torch import Tensor
 
-from vqcodec.model.layers import QUALITIES
+from vqcodec.model.layers import ACTIVATIONS, QUALITIES
 from vqcodec.model.quantizer import Group
 from vqcodec.model.transform import TRANSFORMS
 
@@ -27,7 +27,9 @@ class Config:
     values of each level, and `phases[s]` the interleaved sets in which its positions are coded;
     `hidden` and `pixel_hidden` are widths of residual blocks, the latter of those on the picture:
     in the loop, after the levels `picture_after` of the finest scale, at the end, and in the
-    encoder if there is a third. `groups`, one entry a level, holds (dimension, codewords, number)
+    encoder if there is a third. They have `picture_layers` between their first and their last;
+    the other blocks see the first `block_inputs` channels, or all. `activation` names that of all
+    blocks. `groups`, one entry a level, holds (dimension, codewords, number)
     of its codebooks; None means integers, the first stage of training. `gain_range` bounds by how
     much, in nats, the gain follows the picture. With `classical` codebooks assign and learn as in
     the plain VQ-VAE, for comparison.
@@ -42,6 +44,9 @@ class Config:
     hidden: tuple[tuple[int, ...], ...] = ((96, 96), (48, 128, 64, 128, 128))
     hidden_between_phases: int = 48
     pixel_hidden: tuple[int, ...] = (32, 64, 48)
+    picture_layers: int = 2
+    activation: str = "rooted"
+    block_inputs: int | None = None
     picture_after: tuple[int, ...] = (1, 3)
     analysis_blocks: int = 3
     synthesis_blocks: int = 2
@@ -97,6 +102,8 @@ class Config:
                 raise ValueError(f"{name} is out of bounds")
         if len(config.pixel_hidden) not in (2, 3):
             raise ValueError("pixel_hidden is not of two or three sizes")
+        if config.activation not in ACTIVATIONS:
+            raise ValueError(f"activation is not one of {', '.join(ACTIVATIONS)}")
         if not set(config.transforms) <= TRANSFORMS.keys():
             raise ValueError(f"transforms are not of {', '.join(TRANSFORMS)}")
         for name in ("strides", "transforms"):
@@ -118,7 +125,7 @@ _MOST_CHANNELS = PLANES * 16**2
 _MOST = {
     "strides": 16, "channels": _MOST_CHANNELS, "phases": 3, "hidden": 512,
     "hidden_between_phases": 512, "pixel_hidden": 512, "analysis_blocks": 8, "synthesis_blocks": 8,
-    "prior_width": 512, "prior_head": 512, "groups": 256,
+    "picture_layers": 8, "block_inputs": 1024, "prior_width": 512, "prior_head": 512, "groups": 256,
 }  # fmt: skip
 _MOST_SIZES = 256  # in all levels
 _MOST_PADDING = 256  # pixels

@@ -1,4 +1,4 @@
-"""Layers shared by encoder and decoder: quality-conditioned tables and residual blocks.
+"""Layers shared by encoder and decoder: quality-conditioned tables, activations, grids and columns.
 
 Features and states are grids `[B, C, H, W]`, channels last in memory; some of their positions, or
 all, are columns `[B, N, C]`.
@@ -7,7 +7,7 @@ all, are columns `[B, N, C]`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar, cast
 
 import torch
@@ -16,12 +16,10 @@ from torch.nn import functional
 
 QUALITIES = 100
 KNOTS = 9
-SPREAD = 16  # channels that a picture's block sees of the state
-MIXES = 2  # layers between its first and its last
-STRIP = 16  # rows of the state that it works on at once
-PIXELS_REACHED = 2 * (MIXES + 2)  # by its convolutions, at half the resolution
 
 M = TypeVar("M")
+# Of hidden values, with scale and shift, channels along the last argument.
+Activation = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 
 
 def module_list(modules: Iterable[M]) -> Sequence[M]:
@@ -73,104 +71,21 @@ def log_step_gain(lmbda_min: float, lmbda_max: float) -> Tensor:
     return math.log(12.5) + 0.5 * log_lmbda
 
 
-class Block(nn.Module):
-    """Residual block that works in units of the quantisation step, and looks one position away.
-
-    Its branch grows like the square root of a large input, so that the closed loop of encoder and
-    decoder stays a contraction on images unlike the training set.
-    """
-
-    def __init__(
-        self, channels: int, hidden: int, log_gain: Tensor, inputs: int | None = None
-    ) -> None:
-        """The branch sees the first `inputs` of the channels, or all, and changes all."""
-        super().__init__()
-        self.log_gain = QualityTable(log_gain[:, None].expand(KNOTS, channels))
-        self.scale = QualityTable(torch.zeros(KNOTS, hidden))
-        self.shift = QualityTable(torch.zeros(KNOTS, hidden))
-        self.mix = Conv2d(inputs or channels, hidden, 3, padding=1)
-        self.out = nn.Linear(hidden, channels)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, x: Tensor, quality_weights: Tensor) -> Tensor:
-        """Return `x` with the branch added; both `[B, C, H, W]`."""
-        return x + as_grid(self.branch(x, quality_weights), *x.shape[2:])
-
-    def branch(self, x: Tensor, quality_weights: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Return the columns that the block adds to `x`, those at `positions` `[N]` or all."""
-        gain: Tensor = self.log_gain(quality_weights).exp()
-        seen = self.mix.in_channels
-        hidden = columns_of(self.mix(x[:, :seen] * gain[:, :seen, None, None]), positions)
-        scale, shift = (table.on_columns(quality_weights) for table in (self.scale, self.shift))
-        hidden = activated(hidden, scale, shift, dim=2)
-        change: Tensor = self.out(hidden) / gain[:, None]
-        return change
-
-
-class PictureBlock(nn.Module):
-    """Residual block on a picture, at half its resolution, in units of the quantisation step.
-
-    On a grid of positions an edge looks different at each of its places in a position; here it does
-    not.
-    """
-
-    def __init__(
-        self, planes: int, channels: int, stride: int, hidden: int, log_gain: Tensor
-    ) -> None:
-        """The block sees a picture of `planes` and the state behind it, of `channels`."""
-        super().__init__()
-        self.stride = stride  # pixels of a position
-        self.log_gain = QualityTable(log_gain[:, None])
-        self.spread = Conv2d(channels, SPREAD * (stride // 2) ** 2, 1)
-        self.enter = Conv2d(4 * planes + SPREAD, hidden, 3, padding=1)
-        self.mix = module_list(Conv2d(hidden, hidden, 3, padding=1) for _ in range(MIXES))
-        self.out = Conv2d(hidden, 4 * planes, 3, padding=1)
-        self.scale, self.shift = (
-            module_list(QualityTable(torch.zeros(KNOTS, hidden)) for _ in range(1 + MIXES))
-            for _ in range(2)
-        )
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
-        """Return what the block adds to `x` `[B, planes, H, W]`; `t` is the state behind it."""
-        if self.training:
-            return self._change(x, t, quality_weights)
-        # In strips, which need little memory, and a margin of what the convolutions reach.
-        strips, margin = [], -(-PIXELS_REACHED // self.stride)
-        for start in range(0, t.shape[2], STRIP):
-            first, stop = max(start - margin, 0), start + STRIP
-            rows = slice(first, stop + margin)
-            pixels = slice(self.stride * first, self.stride * rows.stop)
-            change = self._change(x[:, :, pixels], t[:, :, rows], quality_weights)
-            inner = slice(self.stride * (start - first), self.stride * (stop - first))
-            strips.append(change[:, :, inner])
-        return torch.cat(strips, 2)
-
-    def _change(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
-        gain = self.log_gain.on_grid(quality_weights).exp()
-        state = functional.pixel_shuffle(self.spread(t * gain), self.stride // 2)
-        picture = functional.pixel_unshuffle(x * gain, 2).to(state.dtype)
-        hidden = torch.cat([picture, state], 1).contiguous(memory_format=torch.channels_last)
-        hidden = self._activated(0, self.enter(hidden), quality_weights)
-        for number, mix in enumerate(self.mix, 1):
-            hidden = hidden + self._activated(number, mix(hidden), quality_weights)
-        change: Tensor = functional.pixel_shuffle(self.out(hidden) / gain, 2)
-        return change
-
-    def _activated(self, number: int, hidden: Tensor, quality_weights: Tensor) -> Tensor:
-        tables = self.scale[number], self.shift[number]
-        scale, shift = (table.on_grid(quality_weights) for table in tables)
-        return activated(hidden, scale, shift, dim=1)
-
-
-def activated(hidden: Tensor, scale: Tensor, shift: Tensor, dim: int) -> Tensor:
+def rooted(hidden: Tensor, scale: Tensor, shift: Tensor, dim: int) -> Tensor:
     """Return an activation that grows like the square root of a large input; `dim` is channels'."""
     hidden = torch.addcmul(shift, hidden, 1 + scale)
     power = hidden.square().mean(dim=dim, keepdim=True)
     # pow takes three times as long as two roots.
     return functional.leaky_relu_(hidden * (1 + power / 4).rsqrt().sqrt(), 0.1)
+
+
+def rectified(hidden: Tensor, scale: Tensor, shift: Tensor, dim: int) -> Tensor:
+    """Return a ReLU, which fuses with the convolution before it; of any `dim`."""
+    dtype = hidden.dtype
+    return functional.relu_(torch.addcmul(shift.to(dtype), hidden, 1 + scale.to(dtype)))
+
+
+ACTIVATIONS: dict[str, Activation] = {"rooted": rooted, "relu": rectified}
 
 
 def columns_of(x: Tensor, positions: Tensor | None = None) -> Tensor:

@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import ModelError
+from vqcodec.model.blocks import Block
 from vqcodec.model.classical import ClassicalQuantizer
 from vqcodec.model.config import Config
 from vqcodec.model.layers import (
     KNOTS,
-    Block,
     QualityTable,
     add_at,
     log_step_gain,
@@ -62,7 +62,7 @@ class Level(nn.Module):
         )
         between = [config.hidden_between_phases] * (phases - 1)
         self.refine = module_list(
-            Block(state_channels, width, log_gain) for width in (*between, hidden)
+            Block(config, scale, width, config.block_inputs) for width in (*between, hidden)
         )
 
     @property

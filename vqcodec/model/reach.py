@@ -6,16 +6,14 @@ far as it overlaps, a block on the picture as far as its convolutions.
 
 from __future__ import annotations
 
-from vqcodec.model.layers import PIXELS_REACHED
 from vqcodec.model.vqvae import VQVAE
 
 
 def reach(network: VQVAE, levels: range) -> int:
     """Return how far what follows a state looks: some levels of the finest scale, synthesis."""
-    overlap, pixels = network.analysis[-1].overlap, PIXELS_REACHED * network.works_on_picture
-    return (
-        _loop_reach(network, levels) + len(network.decoder) + _positions(network, pixels + overlap)
-    )
+    overlap, pixels = network.analysis[-1].overlap, network.finish.pixels_reached
+    synthesis = _positions(network, pixels * network.works_on_picture + overlap)
+    return _loop_reach(network, levels) + len(network.decoder) + synthesis
 
 
 def margin(network: VQVAE, *, with_picture: bool) -> int:
@@ -25,8 +23,8 @@ def margin(network: VQVAE, *, with_picture: bool) -> int:
     """
     overlap, levels = network.analysis[-1].overlap, network.config.scales[-1]
     features = _positions(network, overlap)
-    if network.enhance:
-        seen = _positions(network, overlap + PIXELS_REACHED) * network.config.strides[-1]
+    for block in network.enhance:
+        seen = _positions(network, overlap + block.pixels_reached) * network.config.strides[-1]
         features = _positions(network, seen + overlap)
     entered = max(features + len(network.encoder[-1]), 1)
     chosen = entered + _loop_reach(network, levels)
@@ -35,11 +33,11 @@ def margin(network: VQVAE, *, with_picture: bool) -> int:
 
 
 def _loop_reach(network: VQVAE, levels: range) -> int:
-    overlap = network.analysis[-1].overlap
+    overlap, pixels = network.analysis[-1].overlap, network.finish.pixels_reached
     phases = sum(len(network.levels[number].refine) for number in levels)
     sharpened = network.works_on_picture * sum(number in levels for number in network.sharpened)
     # The picture of a state, the block, and the way back into the state.
-    return phases + sharpened * _positions(network, overlap + PIXELS_REACHED + overlap)
+    return phases + sharpened * _positions(network, overlap + pixels + overlap)
 
 
 def _positions(network: VQVAE, pixels: int) -> int:

@@ -23,14 +23,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vqcodec.model.blocks import Block, PictureBlock
 from vqcodec.model.closed_loop import Phase, full_precision
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.layers import (
-    Block,
-    PictureBlock,
     add_at,
     columns_of,
-    log_step_gain,
     module_list,
     quality_weights,
 )
@@ -61,16 +59,12 @@ class VQVAE(nn.Module):
         super().__init__()
         self.config = config
         self.works_on_picture = True
-        log_gain = log_step_gain(config.lmbda_min, config.lmbda_max)
         scales = range(len(config.scales))
-        finest, stride = scales[-1], config.strides[-1]
+        finest = scales[-1]
 
         def blocks(scale: int, count: int) -> Sequence[Block]:
-            channels, width = config.state_channels(scale), config.hidden[scale][-1]
-            return module_list(Block(channels, width, log_gain) for _ in range(count))
-
-        def picture_block(width: int) -> PictureBlock:
-            return PictureBlock(PLANES, config.state_channels(finest), stride, width, log_gain)
+            width, inputs = config.hidden[scale][-1], config.block_inputs
+            return module_list(Block(config, scale, width, inputs) for _ in range(count))
 
         mixes = [opponent_matrix() if scale == finest else torch.eye(PLANES) for scale in scales]
         transforms = [TRANSFORMS[name] for name in config.transforms]
@@ -78,19 +72,18 @@ class VQVAE(nn.Module):
         self.analysis = module_list(pair[0](mix, stride) for pair, mix, stride in pairs)
         self.synthesis = module_list(pair[1](mix, stride) for pair, mix, stride in pairs)
         sharpen, finish, *enhance = config.pixel_hidden
-        self.enhance = module_list(picture_block(width) for width in enhance)
+        self.enhance = module_list(PictureBlock(config, width) for width in enhance)
         self.encoder = module_list(
             blocks(scale, config.analysis_blocks if scale == finest else 1) for scale in scales
         )
         self.expand = module_list(
-            Block(config.state_channels(s), config.hidden[s][-1], log_gain, inputs=PLANES)
-            for s in scales[1:]
+            Block(config, scale, config.hidden[scale][-1], PLANES) for scale in scales[1:]
         )
         self.decoder = blocks(finest, config.synthesis_blocks)
         levels = config.scales[finest]
         self.sharpened = [levels[after] for after in config.picture_after if after < len(levels)]
-        self.sharpen = module_list(picture_block(sharpen) for _ in self.sharpened)
-        self.finish = picture_block(finish)
+        self.sharpen = module_list(PictureBlock(config, sharpen) for _ in self.sharpened)
+        self.finish = PictureBlock(config, finish)
         self.levels = module_list(Level(config, number) for number in range(levels.stop))
         self.prior = Prior(config, [level.quantizer.symbols for level in self.levels])
 
