@@ -1,0 +1,71 @@
+"""A second decoder of .vqc files, from bytes to pixels, written from docs/format.md alone.
+
+Plain and slow: NumPy, Pillow for the PNG of an alpha channel, nothing of vqcodec. What the two
+decoders disagree on is a fault of one of them, or of the page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .arrays import Array, read_safetensors
+from .container import File, Refused, parse
+from .indices import Prior
+from .network import Network
+from .stream import Symbols
+
+__all__ = ["File", "Reference", "Refused", "parse"]
+
+
+class Reference:
+    """A decoder with the weights of one file."""
+
+    def __init__(self, weights: Path) -> None:
+        data = weights.read_bytes()
+        self.model_id = hashlib.sha256(data).digest()[:4]
+        metadata, self._arrays = read_safetensors(data)
+        self._config = json.loads(metadata["vqcodec_config"])
+        self._prior = Prior(self._arrays, self._config["phases"])
+
+    def indices(self, data: bytes, *, partial: bool = False) -> list[list[Array]]:
+        """Return the indices in a file, `[level][group]` of `[codebooks, positions]`."""
+        file = self._parse(data, partial)
+        symbols = Symbols(file.stream, file.cut)
+        return self._prior.indices(symbols, file.quality, file.height, file.width)
+
+    def pixels(self, data: bytes, *, partial: bool = False) -> Array:
+        """Return the picture of a file, uint8 `[H, W, 3]`; `[H, W]` if gray, 2 or 4 with alpha."""
+        file, indices = self._parse(data, partial), self.indices(data, partial=partial)
+        network = Network(self._arrays, self._config, file.quality)
+        pixels = network.picture(indices, file.height, file.width)
+        if file.gray:
+            weighted = pixels.astype(np.int64) @ np.array([19595, 38470, 7471])
+            pixels = (weighted + 0x8000 >> 16).astype(np.uint8)
+        if 3 in file.chunks:
+            pixels = np.dstack([pixels, _alpha(file)])
+        return pixels
+
+    def _parse(self, data: bytes, partial: bool) -> File:
+        file = parse(data, partial=partial)
+        if file.model_id != self.model_id:
+            raise Refused("UnknownModelError", "other weights")
+        return file
+
+
+def _alpha(file: File) -> Array:
+    data, shape = file.chunks[3], (file.height, file.width)
+    if not data:
+        return np.full(shape, 255, np.uint8)
+    try:
+        pixels = np.array(Image.open(io.BytesIO(data), formats=["PNG"]))
+    except OSError as error:
+        raise Refused("CorruptError", "alpha is no PNG") from error
+    if pixels.shape != shape or data[24:26] != b"\x08\x00":  # bit depth, colour type
+        raise Refused("CorruptError", "alpha of another size or kind")
+    return pixels
