@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ from golden import FOLDER, cases, stored_indices
 from numpy.typing import NDArray
 from pictures import SAMPLE
 from PIL import Image
-from reference_decoder import Reference, parse
+from reference import Reference, parse
 
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
@@ -125,20 +127,44 @@ def test_a_second_decoder_reads_the_same(reference: Reference, name: str) -> Non
     assert file.chunks == unpack(data).chunks
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_decoder_shows_the_same(reference: Reference, name: str) -> None:
+    same_pixels(reference.pixels(data_of(name)), Image.open(FOLDER / f"{name}.png"))
+
+
+def same_pixels(pixels: NDArray[Any], picture: Image.Image) -> None:
+    expected = np.array(picture, int)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == expected.shape
+    assert abs(pixels - expected).max() <= 1
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 70), (150, 100)])
 def test_the_second_decoder_reads_the_other_tune(size: tuple[int, int]) -> None:
     tuned = Codec.load(weights.TUNED["psnr"], device="cpu")
-    photo = Image.open(SAMPLE).resize(size)
+    photo = Image.open(SAMPLE).convert("RGB").resize(size)
     chosen = tuned.tokenize(photo, quality=60).indices
     data = tuned.encode(photo, quality=60)
-    read = Reference(weights.find(weights.TUNED["psnr"]).path).indices(data)
-    for level, own in zip(chosen, tuned.file_tokens(data).indices, strict=True):
-        assert all(np.array_equal(*parts) for parts in zip(level, own, strict=True))
-    for level, own in zip(chosen, read, strict=True):
-        assert all(np.array_equal(*parts) for parts in zip(level, own, strict=True))
+    second = Reference(weights.find(weights.TUNED["psnr"]).path)
+    for level, stored in zip(chosen, tuned.file_tokens(data).indices, strict=True):
+        assert all(np.array_equal(*groups) for groups in zip(level, stored, strict=True))
+    for level, read in zip(chosen, second.indices(data), strict=True):
+        assert all(np.array_equal(*groups) for groups in zip(level, read, strict=True))
+    same_pixels(second.pixels(data), tuned.decode(data))
 
 
 def test_the_second_decoder_shares_nothing_with_the_first() -> None:
-    source = Path(__file__).with_name("reference_decoder.py").read_text(encoding="utf-8")
-    imports = [line for line in source.splitlines() if line.startswith(("import", "from"))]
-    assert not [line for line in imports if "vqcodec" in line or "torch" in line]
+    files = list(Path(__file__).with_name("reference").glob("*.py"))
+    assert files
+    for path in files:
+        source = path.read_text(encoding="utf-8")
+        imports = [line for line in source.splitlines() if line.startswith(("import", "from"))]
+        assert not [line for line in imports if "vqcodec" in line or "torch" in line]
+        for node in ast.walk(ast.parse(source)):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [str(node.module)]
+            for name in names:
+                assert name.split(".")[0] in {"numpy", "PIL", *sys.stdlib_module_names}

@@ -47,32 +47,33 @@ class Prior:
         height, width = -(-height // 64), -(-width // 64)
         hats = [max(0, 99 - abs(2 * (quality - 1) - 99 * knot)) for knot in range(3)]
         planes = [(127 * 2 * hat + 99) // 198 for hat in hats]
-        state = features = np.broadcast_to(planes, (height, width, 3))
+        features = np.broadcast_to(planes, (height, width, 3))
         result: list[list[Array]] = []
-        magnitudes: list[Array] = []
-        values: list[Array] = []
         for scale, levels in enumerate(self._phases):
             if scale:
-                known = np.concatenate([state, magnitudes[-1], *magnitudes[:-1], *values], -1)
-                fine = self._layer("prior.upsample", known).reshape(height, width, -1, 8, 8)
+                fine = self._layer("prior.upsample", self._known(features, result))
+                fine = fine.reshape(height, width, -1, 8, 8).transpose(0, 3, 1, 4, 2)
                 height, width = 8 * height, 8 * width
-                fine = fine.transpose(0, 3, 1, 4, 2).reshape(height, width, -1)
                 spread = np.broadcast_to(planes, (height, width, 3))
-                features = np.concatenate([spread, fine], -1)
+                features = np.concatenate([spread, fine.reshape(height, width, -1)], -1)
             for phases in levels:
-                indices, state, magnitude, value = self._level(
-                    len(result), phases, features, quality, symbols
-                )
-                features = np.concatenate([state, magnitude], -1)
+                indices, features = self._level(len(result), phases, features, quality, symbols)
                 result.append(indices)
-                magnitudes.append(magnitude)
-                values.append(value)
-        return result
+        return [[group.reshape(len(group), -1) for group in level] for level in result]
+
+    def _known(self, features: Array, levels: Sequence[Sequence[Array]]) -> Array:
+        """Return the features, the magnitudes of the levels before the last, and all values."""
+        whole = np.ones(features.shape[:2], bool)
+        names = [f"prior.{number}.magnitudes" for number in range(len(levels) - 1)]
+        names += [f"prior.{number}.values" for number in range(len(levels))]
+        looked_up = zip(names, [*levels[:-1], *levels], strict=True)
+        planes = [self._planes(name, indices, whole) for name, indices in looked_up]
+        return np.concatenate([features, *planes], -1)
 
     def _level(
         self, number: int, phases: int, features: Array, quality: int, symbols: Symbols
-    ) -> tuple[list[Array], Array, Array, Array]:
-        """Return a level's indices, the state of its first phase, its magnitudes and values."""
+    ) -> tuple[list[Array], Array]:
+        """Return a level's indices, `[codebooks, height, width]`, and the features after it."""
         height, width = features.shape[:2]
         tables = self._tables[number]
         indices = [np.zeros((len(table), height, width), int) for table in tables]
@@ -96,11 +97,9 @@ class Prior:
             known |= coded
             magnitude = self._planes(f"prior.{number}.magnitudes", indices, known)
             features = np.concatenate([state, magnitude], -1)
-        value = self._planes(f"prior.{number}.values", indices, known)
-        flat = [group.reshape(len(group), -1) for group in indices]
-        return flat, state, magnitude, value
+        return indices, features
 
-    def _planes(self, name: str, indices: list[Array], known: Array) -> Array:
+    def _planes(self, name: str, indices: Sequence[Array], known: Array) -> Array:
         """Return the rows that indices select, side by side; 0 where nothing is known yet."""
         planes = [
             rows[index] * known[..., None]

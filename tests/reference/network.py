@@ -71,7 +71,8 @@ class Network:
         activity = np.log1p(abs(theory * t))
         limit = self._config["gain_range"]
         following = limit * np.tanh(self._linear(f"{name}.adapt", activity) / limit)
-        return np.exp(self._table(f"{name}.log_gain") + following)
+        result: Array = np.exp(self._table(f"{name}.log_gain") + following)
+        return result
 
     # blocks
 
@@ -105,7 +106,8 @@ class Network:
         return self._filtered(_spread(t @ self._array(f"{name}.basis").T, 8), name)
 
     def _analysis(self, name: str, x: Array) -> Array:
-        return _gathered(self._filtered(x, name), 8) @ self._array(f"{name}.basis").T
+        result: Array = _gathered(self._filtered(x, name), 8) @ self._array(f"{name}.basis").T
+        return result
 
     def _filtered(self, x: Array, name: str) -> Array:
         """Apply the boundary filter along rows, then along columns."""
@@ -122,11 +124,13 @@ class Network:
         return self._arrays[f"network.{name}"]
 
     def _table(self, name: str) -> Array:
-        return (self._weights @ self._array(f"{name}.table")).astype(np.float32)
+        result: Array = (self._weights @ self._array(f"{name}.table")).astype(np.float32)
+        return result
 
     def _linear(self, name: str, planes: Array) -> Array:
         weight = self._array(f"{name}.weight")[:, :, 0, 0]
-        return planes @ weight.T + self._array(f"{name}.bias")
+        result: Array = planes @ weight.T + self._array(f"{name}.bias")
+        return result
 
     def _convolution(self, name: str, planes: Array) -> Array:
         weight, (height, width) = self._array(f"{name}.weight"), planes.shape[:2]
@@ -143,11 +147,13 @@ def _spread(planes: Array, side: int) -> Array:
     """Turn channel `side^2 c + side i + j` into channel c at row i, column j of a position."""
     height, width = planes.shape[:2]
     cells = planes.reshape(height, width, -1, side, side).transpose(0, 3, 1, 4, 2)
-    return cells.reshape(height * side, width * side, -1)
+    result: Array = cells.reshape(height * side, width * side, -1)
+    return result
 
 
 def _gathered(planes: Array, side: int) -> Array:
     """Undo `_spread`."""
     height, width = planes.shape[0] // side, planes.shape[1] // side
     cells = planes.reshape(height, side, width, side, -1).transpose(0, 2, 4, 1, 3)
-    return cells.reshape(height, width, -1)
+    result: Array = cells.reshape(height, width, -1)
+    return result

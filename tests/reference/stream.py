@@ -16,24 +16,24 @@ class RangeDecoder:
 
     def __init__(self, words: Sequence[int]) -> None:
         self._words = iter(words)
-        self._range = 2**64 - 1
-        self._offset = self._word() << 32 | self._word()
+        self.range = 2**64 - 1
+        self.offset = self._word() << 32 | self._word()
 
     def _word(self) -> int:
         return next(self._words, 0)
 
     def symbol(self, cumulative: Sequence[int]) -> int | None:
         """Return a symbol, or None for invalid data; `cumulative` runs from 0 to 2^24."""
-        scale = self._range >> 24
-        quantile = self._offset // scale
+        scale = self.range >> 24
+        quantile = self.offset // scale
         if quantile >= 2**24:
             return None
         symbol = bisect_right(cumulative, quantile) - 1
-        self._offset -= scale * cumulative[symbol]
-        self._range = scale * (cumulative[symbol + 1] - cumulative[symbol])
-        if self._range < 2**32:
-            self._range <<= 32
-            self._offset = self._offset << 32 | self._word()
+        self.offset -= scale * cumulative[symbol]
+        self.range = scale * (cumulative[symbol + 1] - cumulative[symbol])
+        if self.range < 2**32:
+            self.range <<= 32
+            self.offset = self.offset << 32 | self._word()
         return symbol
 
 
