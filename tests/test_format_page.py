@@ -142,30 +142,30 @@ def model(counts: NDArray[np.int64]) -> Any:
     return constriction.stream.model.Categorical(counts / 2.0**24, perfect=False)
 
 
-@pytest.mark.parametrize("size", [2, 16, 256])
-def test_frequencies_are_those_of_the_formula(size: int) -> None:
+def coded(size: int) -> tuple[NDArray[np.int64], list[int], list[int]]:
+    """Return counts, symbols that they fit, all of them among these, and their stream's words."""
     rng = np.random.default_rng(size)
     counts = tables(rng, size)
     symbols = rng.choice(size, 3000, p=counts / 2**24).astype(np.int32)
     symbols[:size] = np.arange(size)
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(symbols, model(counts))
-    words = encoder.get_compressed().tolist()
+    return counts, symbols.tolist(), encoder.get_compressed().tolist()
+
+
+@pytest.mark.parametrize("size", [2, 16, 256])
+def test_frequencies_are_those_of_the_formula(size: int) -> None:
+    counts, symbols, words = coded(size)
     cumulative = cumulative_frequencies(counts)
     assert (np.diff(cumulative) > 0).all()
     decoder = RangeDecoder(words)
-    assert [decoder.symbol(cumulative.tolist()) for _ in symbols] == symbols.tolist()
+    assert [decoder.symbol(cumulative.tolist()) for _ in symbols] == symbols
 
 
 def test_counts_are_not_what_is_coded() -> None:
-    counts = np.full(256, 2**16)
-    counts[:2] += 2**15, -(2**15)
-    symbols = np.full(200, 255, np.int32)
-    encoder = constriction.stream.queue.RangeEncoder()
-    encoder.encode(symbols, model(counts))
-    decoder = RangeDecoder(encoder.get_compressed().tolist())
-    counted = [0, *np.cumsum(counts).tolist()]
-    assert [decoder.symbol(counted) for _ in symbols] != symbols.tolist()
+    counts, symbols, words = coded(256)
+    decoder, cumulative = RangeDecoder(words), [0, *np.cumsum(counts).tolist()]
+    assert [decoder.symbol(cumulative) for _ in symbols] != symbols
 
 
 @pytest.mark.parametrize("kind", ["random", "zeros", "ones", "empty"])
