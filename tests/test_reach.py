@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from vqcodec.codec import tiles
+from vqcodec.codec.tiles import split
 from vqcodec.model.closed_loop import Phase
 from vqcodec.model.config import Config
 from vqcodec.model.reach import margin, reach
@@ -113,6 +115,59 @@ def test_features_and_the_way_into_the_finest_scale_are_in_the_margin(network: V
     before, after = (network.enter(m, weights, 1) for m in (means, moved(means)))
     assert distance(before, after) == 1
     assert margin(network, with_picture=False) >= max(1 + reach(network, levels), entered)
+
+
+def decoded(network: VQVAE, means: Tensor) -> Tensor:
+    """The picture of means with the same residuals added in every level."""
+    t = network.enter(means, network.quality_weights(50), 1)
+    return picture(network, t, network.config.scales[-1])
+
+
+def coded(network: VQVAE, means: Tensor, x: Tensor) -> Tensor:
+    """The picture that an encoder of `x` gets if every value is a codeword."""
+    weights = network.quality_weights(50)
+    h, t = network.fine_features(x, weights), network.enter(means, weights, 1)
+    for number in network.config.scales[-1]:
+        for index in range(len(network.levels[number].refine)):
+            phase = Phase.enter(network, weights, t, number, index)
+            t = phase.decoded(phase.latents(h))
+    return network.synthesise(t, weights)
+
+
+def part(x: Tensor, rows: slice, stride: int) -> Tensor:
+    """Some rows of a picture, counted in positions."""
+    return x[:, :, stride * rows.start : stride * rows.stop]
+
+
+@pytest.mark.parametrize("side", ["encoder", "decoder"])
+def test_a_tile_is_told_all_that_it_depends_on_and_with_less_it_is_not(
+    network: VQVAE, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is beyond its margin is nothing here, and nothing spreads to all that looks at it."""
+    stride, levels = network.config.strides[-1], network.config.scales[-1]
+    said = margin(network, with_picture=True)
+    if side == "decoder":
+        said = 1 + reach(network, levels)
+        assert margin(network, with_picture=False) >= said
+    height, width = 2 * said + 3, 3
+    monkeypatch.setattr(tiles, "SIDE", said + 2)
+    monkeypatch.setattr(tiles, "ONE_TILE", 0)
+
+    def told_all(wide: int) -> bool:
+        rows, columns = slice(0, height), slice(0, width)
+        sound = []
+        for tile in split(height, width, rows, columns, wide):
+            means = torch.full((1, 3, height, width), torch.nan).double()
+            x = torch.full((1, 3, stride * height, stride * width), torch.nan).double()
+            for values, scale in ((means, 1), (x, stride)):
+                part(values, tile.wide_rows, scale).fill_(0.3)
+            x_hat = decoded(network, means) if side == "decoder" else coded(network, means, x)
+            sound.append(bool(part(x_hat, tile.rows, stride).isfinite().all()))
+        assert len(sound) == 2
+        return all(sound)
+
+    assert told_all(said)
+    assert not told_all(said - 2)
 
 
 def test_a_network_may_look_farther_than_those_that_ship() -> None:
