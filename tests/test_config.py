@@ -38,6 +38,8 @@ def test_config_survives_json(config: Config) -> None:
         ("strides", [16, 16, 16], ValueError),
         ("strides", [8, 8, 8], ValueError),
         ("transforms", ["lapped", "wavelet"], ValueError),
+        ("strides", [8, 6], ValueError),
+        ("strides", [8, 1], ValueError),
     ],
 )
 def test_config_refuses_sizes_that_would_fill_the_memory(

@@ -118,6 +118,8 @@ class Config:
             raise ValueError("there are not two scales at least")
         if config.padding > _MOST_PADDING:
             raise ValueError("strides are out of bounds")
+        if config.strides[-1] not in _FINEST_STRIDES:
+            raise ValueError(f"the last of the strides is not of {_FINEST_STRIDES}")
         return config
 
 
@@ -129,6 +131,8 @@ _MOST = {
 }  # fmt: skip
 _MOST_SIZES = 256  # in all levels
 _MOST_PADDING = 256  # pixels
+# Blocks on the picture work at half its resolution, and images are shown at 1/2, 1/4, ...
+_FINEST_STRIDES = (2, 4, 8, 16)
 
 
 def _numbers(value: object) -> Iterator[int]:
