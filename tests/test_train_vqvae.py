@@ -231,9 +231,10 @@ def test_crops_that_the_network_would_pad_are_refused(arguments: list[str], tmp_
         ('{"depth": 3}', "unexpected keyword argument 'depth'"),
         ('{"prior_width": 0}', "prior_width is out of bounds"),
         ('{"lmbda_min": 0}', "not above 0"),
-        ('{"phases": [[3], [3, 2, 2, 2, 2]]}', "zip"),
+        ('{"phases": [[3], [3, 2, 2, 2, 2]]}', "not of the same levels"),
         ('{"channels": [[48, 145], [6, 10, 12, 20, 112]]}', "more than a scale has coefficients"),
-        ('{"groups": [[[1, 16, 4]]]}', "without codebooks"),
+        ('{"groups": [[[1, 16, 4]]]}', "not of as many levels"),
+        (json.dumps({"groups": 7 * [[[1, 16, 4]]]}), "without codebooks"),
     ],
 )
 def test_a_bad_config_is_one_line_and_exit_1(
