@@ -65,7 +65,7 @@ def scenes() -> Tensor:
 
 @pytest.fixture(scope="session")
 def tiny_integers(scenes: Tensor) -> VQVAE:
-    """A small network with integers for words, as it is after a few steps of training.
+    """A small network with integers for codewords, as it is after a few steps of training.
 
     Its refinement does something, its gain follows the state, and its prior depends on what is
     decoded.

@@ -41,19 +41,19 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def one_codebook(words: list[list[float]]) -> ClassicalQuantizer:
-    """A quantizer of one codebook with these words; the others are far away."""
-    quantizer = ClassicalQuantizer([(len(words[0]), 256, 1)])
+def one_codebook(codewords: list[list[float]]) -> ClassicalQuantizer:
+    """A quantizer of one codebook with these codewords; the others are far away."""
+    quantizer = ClassicalQuantizer([(len(codewords[0]), 256, 1)])
     codebooks = quantizer.groups[0]
     assert isinstance(codebooks, Codebooks)
     with torch.no_grad():
         codebooks.codewords.fill_(1e4)
-        codebooks.codewords[0, : len(words)] = torch.tensor(words)
+        codebooks.codewords[0, : len(codewords)] = torch.tensor(codewords)
     return quantizer
 
 
 @torch.no_grad()
-def test_index_is_the_nearest_word_whatever_it_costs() -> None:
+def test_index_is_the_nearest_codeword_whatever_it_costs() -> None:
     quantizer = ClassicalQuantizer([(2, 256, 3)])
     codebooks = quantizer.groups[0]
     assert isinstance(codebooks, Codebooks)
@@ -78,7 +78,7 @@ def test_gradient_is_straight_through_and_knows_no_rate() -> None:
     assert of_rate is None
 
 
-def test_auxiliary_loss_is_priced_squared_error_of_words_and_values() -> None:
+def test_auxiliary_loss_is_priced_squared_error_of_codewords_and_values() -> None:
     quantizer = one_codebook([[0.0, 0.0], [4.0, 0.0]])
     y = torch.tensor([[1.0, 2.0], [3.0, 0.0]])[:, None].requires_grad_()
     weight = torch.tensor([[2.0, 3.0], [5.0, 7.0]])[:, None]
@@ -87,11 +87,11 @@ def test_auxiliary_loss_is_priced_squared_error_of_words_and_values() -> None:
     torch.testing.assert_close(nats, 1.25 * torch.tensor([2.0 * 1 + 3 * 4, 5.0 * 1]))
     codebooks = quantizer.groups[0]
     assert isinstance(codebooks, Codebooks)
-    of_y, of_words = torch.autograd.grad(nats.sum(), (y, codebooks.codewords))
+    of_y, of_codewords = torch.autograd.grad(nats.sum(), (y, codebooks.codewords))
     expected = torch.tensor([[2 * 2.0 * 1, 2 * 3.0 * 2], [2 * 5.0 * -1, 0.0]])
     torch.testing.assert_close(of_y[:, 0], 0.25 * expected)
-    torch.testing.assert_close(of_words[0, :2], -expected)
-    assert float(of_words[0, 2:].abs().max()) == 0
+    torch.testing.assert_close(of_codewords[0, :2], -expected)
+    assert float(of_codewords[0, 2:].abs().max()) == 0
 
 
 def test_config_chooses_the_quantizer_and_both_hold_the_same_weights() -> None:
@@ -166,9 +166,8 @@ def test_with_codebooks_the_encoder_rests_unless_told_otherwise(
     model = VQVAE(TINY)
     weights = model.state_dict()
     for name, value in weights.items():
-        if name.endswith(
-            (".project", ".unproject", ".out.weight")
-        ):  # at rest in an untrained network
+        # At rest in an untrained network.
+        if name.endswith((".project", ".unproject", ".out.weight")):
             torch.nn.init.normal_(value, std=0.1)
     initial = {"model": weights, "ema": weights, "step": 0}
     config = dataclasses.asdict(TINY)

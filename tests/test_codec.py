@@ -70,9 +70,9 @@ def threads(count: int) -> Iterator[None]:
 def assert_same(indices: Indices, others: Indices) -> None:
     assert len(indices) == len(others)
     for level, other in zip(indices, others, strict=True):
-        for part, other_part in zip(level, other, strict=True):
-            assert part.dtype == other_part.dtype == np.uint8
-            np.testing.assert_array_equal(part, other_part)
+        for group, other_group in zip(level, other, strict=True):
+            assert group.dtype == other_group.dtype == np.uint8
+            np.testing.assert_array_equal(group, other_group)
 
 
 def values(image: Image.Image) -> NDArray[np.int16]:
@@ -122,7 +122,7 @@ def test_the_indices_are_the_image(tiny_codec: Codec, picture: Image.Image, file
     tokens = tiny_codec.tokenize(picture, quality=70)
     decoded, indices = tiny_codec.render(tokens), tokens.indices
     np.testing.assert_array_equal(values(decoded), values(tiny_codec.decode(file)))
-    assert [part.shape[1] for level in indices for part in level[:1]] == [
+    assert [group.shape[1] for level in indices for group in level[:1]] == [
         6 * 64**scale for scale in (0, 0, 1, 1)
     ]
 

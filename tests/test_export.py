@@ -71,9 +71,9 @@ def test_tables_are_positive_and_sum_to_a_power_of_two(
     tables = {name: array for name, array in arrays.items() if name.startswith(TABLES)}
     groups = tiny_model.config.groups or ()
     assert {name: table.shape for name, table in tables.items()} == {
-        f"{TABLES}{number}.{part}": (count, CLASSES, words)
+        f"{TABLES}{number}.{group}": (count, CLASSES, codewords)
         for number, level in enumerate(groups)
-        for part, (_, words, count) in enumerate(level)
+        for group, (_, codewords, count) in enumerate(level)
     }
     for table in tables.values():
         assert table.dtype == np.uint32
@@ -123,12 +123,12 @@ def test_the_prior_is_in_integers(tiny_weights: Path, tiny_model: VQVAE) -> None
     np.testing.assert_allclose(bias, update.bias.detach() * 16 * 512, atol=0.51)
 
 
-def test_words_as_the_prior_sees_them(tiny_model: VQVAE) -> None:
+def test_codewords_as_the_prior_sees_them(tiny_model: VQVAE) -> None:
     arrays = integer_arrays(tiny_model)
-    words = tiny_model.levels[0].codebooks.groups[0].codewords.detach()
-    np.testing.assert_array_equal(arrays["prior.0.values.0"], words.round().clamp(-127, 127))
+    codewords = tiny_model.levels[0].codebooks.groups[0].codewords.detach()
+    np.testing.assert_array_equal(arrays["prior.0.values.0"], codewords.round().clamp(-127, 127))
     seen = arrays["prior.0.magnitudes.0"]
-    np.testing.assert_allclose(seen, magnitude(words) * 16, atol=0.51)
+    np.testing.assert_allclose(seen, magnitude(codewords) * 16, atol=0.51)
     assert seen.max() > 100
 
 
@@ -141,7 +141,7 @@ def test_the_config_comes_back(tiny_weights: Path, tiny_model: VQVAE) -> None:
 def test_the_file_holds_little_more_than_its_arrays(tiny_weights: Path, tiny_model: VQVAE) -> None:
     network = sum(v.numel() for n, v in tiny_model.state_dict().items() if "prior." not in n)
     groups = itertools.chain.from_iterable(tiny_model.config.groups or ())
-    expected = 2 * network + 4 * CLASSES * sum(words * count for _, words, count in groups)
+    expected = 2 * network + 4 * CLASSES * sum(size * count for _, size, count in groups)
     assert expected < tiny_weights.stat().st_size < 1.2 * expected + 100_000
 
 
@@ -221,7 +221,7 @@ DAMAGES = {
     "no prior array": without("prior.1.0.head.weight"),
     "no upsample": without("prior.upsample.0.weight"),
     "no values": without("prior.0.values.0"),
-    "no words": without("prior.0.magnitudes.0"),
+    "no codewords": without("prior.0.magnitudes.0"),
     "no table": without("tables.1.0"),
     "no phase": without("prior.2.2.update.weight"),
     "no level": without("prior.3.0.update.weight"),

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from vqcodec.entropy import prior as network
-from vqcodec.entropy.layer import ACTIVATION_MAX, Layer
 from vqcodec.entropy.prior import CLASS_SHIFT, CLASSES, Indices, PriorNetwork, Symbols
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.entropy.threads import one_blas_thread
-from vqcodec.errors import ModelError
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load
 
@@ -29,30 +27,6 @@ if TYPE_CHECKING:
     from vqcodec.model.vqvae import VQVAE
 
 GRID = 2, 3
-
-
-def layer(weight: NDArray[Any], bias: NDArray[Any]) -> Layer:
-    return Layer(weight.astype(np.float32), bias.astype(np.float32))
-
-
-def convolve(
-    x: NDArray[np.int64], weight: NDArray[np.int64], bias: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """What a layer has to compute, in Python's own integers."""
-    side = 3 if len(weight) == 9 else 1
-    margin = side // 2
-    padded = np.pad(x, ((margin, margin), (margin, margin), (0, 0)))
-    result = np.empty((*x.shape[:2], len(bias)), np.int64)
-    for row, column, output in np.ndindex(result.shape):
-        patch = padded[row : row + side, column : column + side]
-        total = int(bias[output])
-        for tap in range(side * side):
-            values = patch[tap // side, tap % side]
-            total += sum(
-                int(v) * int(w) for v, w in zip(values, weight[tap, :, output], strict=True)
-            )
-        result[row, column, output] = min(max((total + 256) // 512, 0), ACTIVATION_MAX)
-    return result
 
 
 @dataclass(frozen=True)
@@ -72,8 +46,9 @@ def random_walk(prior: PriorNetwork, seed: int, quality: int = 50) -> tuple[list
 
     def code(number: int, phase: int, classes: Symbols) -> Symbols:
         indices = []
-        for table, own in zip(prior.levels[number].magnitudes, classes, strict=True):
-            draw = rng.integers(0, table.shape[1], own.shape) >> rng.integers(0, 8, own.shape)
+        for table, group in zip(prior.levels[number].magnitudes, classes, strict=True):
+            draw = rng.integers(0, table.shape[1], group.shape)
+            draw >>= rng.integers(0, 8, group.shape)
             indices.append(draw.astype(np.uint8))
         calls.append(Call(number, phase, classes, indices))
         return indices
@@ -96,86 +71,13 @@ def classes_of(
     return seen
 
 
-def flat(parts: Symbols) -> NDArray[np.int64]:
-    return np.concatenate([part.ravel() for part in parts]).astype(np.int64)
+def flat(groups: Symbols) -> NDArray[np.int64]:
+    return np.concatenate([group.ravel() for group in groups]).astype(np.int64)
 
 
 @pytest.fixture(scope="module")
 def prior(tiny_weights: Path) -> PriorNetwork:
     return load(ModelInfo(tiny_weights)).prior
-
-
-# The integer network
-
-
-@pytest.mark.parametrize("taps", [1, 9])
-@pytest.mark.parametrize("grid", [(1, 1), (1, 4), (5, 1), (4, 6)])
-def test_a_layer_is_integer_arithmetic(taps: int, grid: tuple[int, int]) -> None:
-    rng = np.random.default_rng(taps)
-    x = rng.integers(0, ACTIVATION_MAX + 1, (*grid, 5))
-    weight = rng.integers(-300, 301, (taps, 5, 7))
-    bias = rng.integers(-9000, 30000, 7)
-    expected = convolve(x, weight, bias)
-    assert len(np.unique(expected)) > 3
-    own = layer(weight, bias)
-    result = own(x.astype(np.float32)) if taps == 1 else own.rows(x, slice(0, grid[0]))
-    np.testing.assert_array_equal(result, expected)
-
-
-@pytest.mark.parametrize("grid", [(1, 1), (1, 4), (5, 1), (4, 6)])
-def test_a_layer_at_some_positions_is_the_whole_layer_there(grid: tuple[int, int]) -> None:
-    rng = np.random.default_rng(7)
-    x = rng.integers(0, ACTIVATION_MAX + 1, (*grid, 5)).astype(np.uint8)
-    convolution = layer(rng.integers(-300, 301, (9, 5, 7)), rng.integers(-9000, 30000, 7))
-    positions = np.arange(0, grid[0] * grid[1], 3)
-    whole = convolution.rows(x, slice(0, grid[0])).reshape(-1, 7)
-    assert len(np.unique(whole)) > 3
-    for part in (positions, positions[len(positions) // 2 :]):
-        np.testing.assert_array_equal(convolution.at(x, part), whole[part])
-    for row in range(grid[0]):
-        own = convolution.rows(x, slice(row, row + 1)).reshape(-1, 7)
-        np.testing.assert_array_equal(own, whole[row * grid[1] : (row + 1) * grid[1]])
-
-
-def test_a_layer_is_exact_at_the_limit_of_its_weights() -> None:
-    # The sum climbs to nearly 2^24 and comes back to a small odd number: float32 with one bit
-    # less, or a sum beyond the limit, would lose that bit.
-    rng = np.random.default_rng(0)
-    half = rng.integers(100, 450, (9, 50, 40)) * 2 + 1
-    half = half * (((1 << 24) - 3000) / 2 / ACTIVATION_MAX / half.sum((0, 1)))
-    up = half.astype(np.int64)
-    weight = np.concatenate([up, -up], axis=1)
-    weight[4, 0] += 1
-    bias = rng.integers(0, 512, 40)
-    x = np.full((3, 3, 100), ACTIVATION_MAX)
-    np.testing.assert_array_equal(
-        layer(weight, bias).rows(x, slice(0, 3)), convolve(x, weight, bias)
-    )
-
-
-@pytest.mark.parametrize(
-    ("total", "activation"),
-    [
-        *((-30000, 0), (-257, 0), (-256, 0), (-1, 0), (255, 0), (256, 1), (767, 1), (768, 2)),
-        *((127 * 512 - 257, 126), (127 * 512 - 256, 127), (90000, 127)),
-    ],
-)
-def test_a_layer_rounds_half_up_and_clamps(total: int, activation: int) -> None:
-    zero = np.zeros((1, 1, 1), np.float32)
-    assert layer(np.zeros((1, 1, 1)), np.array([total]))(zero) == activation
-    assert layer(np.zeros((1, 1, 1)), np.array([0]))(zero, np.float32(total)) == activation
-
-
-def test_weights_beyond_exact_arithmetic_are_refused() -> None:
-    most = ((1 << 24) - 512 - 1) // ACTIVATION_MAX  # of the sum of absolute weights
-    weight = np.zeros((9, 2, 1))
-    weight[0, 0], weight[8, 1] = most // 2, -(most - most // 2)
-    layer(weight, np.zeros(1))
-    weight[4, 0] = 1
-    with pytest.raises(ModelError, match="too large"):
-        layer(weight, np.zeros(1))
-    with pytest.raises(ModelError, match="too large"):
-        layer(np.zeros((1, 1, 1)), np.array([-(1 << 24)]))
 
 
 def test_phases_are_visited_coarse_to_fine(prior: PriorNetwork) -> None:
@@ -188,12 +90,43 @@ def test_phases_are_visited_coarse_to_fine(prior: PriorNetwork) -> None:
         level = prior.levels[call.number]
         grid = [side * 8 ** (call.number in prior.scales[1]) for side in GRID]
         positions = phase_positions(len(level.phases), call.phase, *grid)
-        assert [part.shape for part in call.classes] == [(n, len(positions)) for n in level.groups]
-        assert all(part.dtype == np.uint8 and part.max() < CLASSES for part in call.classes)
-        for whole, part in zip(result[call.number], call.indices, strict=True):
+        assert [group.shape for group in call.classes] == [
+            (codebooks, len(positions)) for codebooks in level.groups
+        ]
+        assert all(group.dtype == np.uint8 and group.max() < CLASSES for group in call.classes)
+        for whole, group in zip(result[call.number], call.indices, strict=True):
             assert whole.dtype == np.uint8
-            assert whole.shape == (len(part), grid[0] * grid[1])
-            np.testing.assert_array_equal(whole[:, positions], part)
+            assert whole.shape == (len(group), grid[0] * grid[1])
+            np.testing.assert_array_equal(whole[:, positions], group)
+
+
+def test_known_indices_are_replayed_as_they_were_walked(prior: PriorNetwork) -> None:
+    calls, indices = random_walk(prior, 5)
+    put: list[tuple[int, Symbols, Symbols]] = []
+    prior.replay(50, *GRID, indices, lambda *phase: put.append(phase))
+    assert [number for number, _, _ in put] == [call.number for call in calls]
+    for (_, classes, chosen), call in zip(put, calls, strict=True):
+        for replayed, walked in ((classes, call.classes), (chosen, call.indices)):
+            for group, expected in zip(replayed, walked, strict=True):
+                np.testing.assert_array_equal(group, expected)
+
+
+@pytest.mark.parametrize("stop", [0, 1, 2, 3])
+def test_the_first_levels_are_walked_alone(prior: PriorNetwork, stop: int) -> None:
+    calls, indices = random_walk(prior, 6)
+    rest = iter(calls)
+
+    def code(number: int, phase: int, classes: Symbols) -> Symbols:
+        call = next(rest)
+        assert (number, phase) == (call.number, call.phase)
+        np.testing.assert_array_equal(flat(classes), flat(call.classes))
+        return call.indices
+
+    first = prior.walk(50, *GRID, code, stop)
+    assert len(first) == stop
+    for level, expected in zip(first, indices[:stop], strict=True):
+        np.testing.assert_array_equal(flat(level), flat(expected))
+    assert next(rest).number == stop
 
 
 def test_strips_of_the_grid_give_what_the_whole_gives(
@@ -202,9 +135,8 @@ def test_strips_of_the_grid_give_what_the_whole_gives(
     whole, _ = random_walk(prior, 3)
     for strip in (1, 50, 700):
         monkeypatch.setattr(network, "STRIP", strip)
-        for call, own in zip(random_walk(prior, 3)[0], whole, strict=True):
-            for mine, expected in zip(call.classes, own.classes, strict=True):
-                np.testing.assert_array_equal(mine, expected)
+        for call, expected in zip(random_walk(prior, 3)[0], whole, strict=True):
+            np.testing.assert_array_equal(flat(call.classes), flat(expected.classes))
 
 
 def test_classes_depend_on_the_phases_before_and_on_nothing_else(prior: PriorNetwork) -> None:
@@ -214,8 +146,8 @@ def test_classes_depend_on_the_phases_before_and_on_nothing_else(prior: PriorNet
     for changed, call in enumerate(calls):
         tables = prior.levels[call.number].magnitudes
         others = [
-            (table.shape[1] - 1 - part).astype(np.uint8)
-            for table, part in zip(tables, call.indices, strict=True)
+            (table.shape[1] - 1 - group).astype(np.uint8)
+            for table, group in zip(tables, call.indices, strict=True)
         ]
         after = classes_of(prior, [*indices[:changed], others, *indices[changed + 1 :]])
         same = [np.array_equal(*pair) for pair in zip(before, after, strict=True)]
@@ -241,10 +173,10 @@ from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load
 rng, digest = np.random.default_rng(0), hashlib.sha256()
 def code(number, phase, classes):
-    for part in classes:
-        digest.update(part.tobytes())
+    for group in classes:
+        digest.update(group.tobytes())
     tables = zip(prior.levels[number].magnitudes, classes)
-    return [rng.integers(0, table.shape[1], part.shape, np.uint8) for table, part in tables]
+    return [rng.integers(0, table.shape[1], group.shape, np.uint8) for table, group in tables]
 prior = load(ModelInfo(pathlib.Path({str(tiny_weights)!r}))).prior
 prior.walk(70, 5, 7, code)
 assert "torch" not in sys.modules
@@ -275,7 +207,7 @@ def test_a_walk_is_on_one_blas_thread(prior: PriorNetwork) -> None:
 
     def code(number: int, phase: int, classes: Symbols) -> Symbols:
         inside.append(blas_threads())
-        return [np.zeros_like(part) for part in classes]
+        return [np.zeros_like(group) for group in classes]
 
     with threadpool_limits(2, user_api="blas"):
         if blas_threads() != {2}:
@@ -308,12 +240,11 @@ def test_the_integer_prior_is_the_one_that_was_trained(
     told, trained = iter(calls), []
 
     def tell(module: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> Any:
-        log_scale = inputs[2][0].T
-        trained.append(
-            (log_scale / ACTIVATION_UNIT).round().long().flatten().numpy() >> CLASS_SHIFT
-        )
-        chosen = [torch.from_numpy(group.astype(np.int64)) for group in next(told).indices]
-        return module.lookup(chosen, 1), output[1]
+        y, _, log_scale = inputs
+        columns = (log_scale[0].T / ACTIVATION_UNIT).round().long()
+        trained.append(columns.flatten().numpy() >> CLASS_SHIFT)
+        indices = [torch.from_numpy(group.astype(np.int64)) for group in next(told).indices]
+        return module.lookup(indices, len(y)), output[1]
 
     hooks = [level.codebooks.register_forward_hook(tell) for level in tiny_model.levels]
     with torch.no_grad():

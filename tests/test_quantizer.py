@@ -1,4 +1,4 @@
-"""The quantizers of the codec: choice of words, bits, gradients, indices and back."""
+"""The quantizers of the codec: choice of codewords, bits, gradients, indices and back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _seed() -> None:
 
 
 def random_codebooks(kind: type[CodebookQuantizer]) -> CodebookQuantizer:
-    """A quantizer whose words and tables have moved off the integers, as training moves them."""
+    """A quantizer whose codewords and tables have moved off the integers, as in training."""
     quantizer = kind(GROUPS)
     with torch.no_grad():
         for parameter in quantizer.parameters():
@@ -40,16 +40,15 @@ def random_codebooks(kind: type[CodebookQuantizer]) -> CodebookQuantizer:
 
 def inputs(channels: int, symbols: int, weight: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
     """Values of very different sizes, a price for each channel, and classes between the knots."""
-    y = torch.randn(3, channels, 20) * torch.rand(3, channels, 1) * 4
-    prices = weight * (0.5 + torch.rand(3, channels, 1))
-    log_scale = 8 * torch.rand(3, symbols, 20)
-    return y.transpose(1, 2), prices.transpose(1, 2), log_scale.transpose(1, 2)
+    y = torch.randn(3, channels, 20).mT * torch.rand(3, 1, channels) * 4
+    prices = weight * (0.5 + torch.rand(3, 1, channels))
+    return y, prices, 8 * torch.rand(3, symbols, 20).mT
 
 
 def best_costs(
     codebooks: Codebooks, y: Tensor, weight: Tensor, log_scale: Tensor, index: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The cost in nats of the chosen words and the least of all words' costs, by brute force."""
+    """The cost in nats of the chosen codewords and the least of all, by brute force."""
     error = (y[:, :, None] - codebooks.codewords[:, None]).double().square()
     cost = (weight[:, :, None] * error).sum(-1) - codebooks.log_p(log_scale)
     return cost.gather(-1, index[..., None])[..., 0], cost.amin(-1)
@@ -68,8 +67,8 @@ def test_integer_is_the_cheaper_neighbour_and_bits_are_its_information() -> None
     k = z_q.round()
     torch.testing.assert_close(z_q, k, rtol=0, atol=1e-5)
 
-    def cost(word: Tensor) -> Tensor:
-        return weight * (y - word).square() - integer_log_p(word, log_scale)
+    def cost(k: Tensor) -> Tensor:
+        return weight * (y - k).square() - integer_log_p(k, log_scale)
 
     neighbours = torch.minimum(cost(y.floor()), cost(y.floor() + 1))
     torch.testing.assert_close(cost(k), neighbours)
@@ -121,23 +120,23 @@ def test_integers_train_by_rounding_and_a_rate_that_pulls_towards_zero() -> None
     assert float(towards.sum()) > 0.5 * float(towards.abs().sum())
 
 
-# The words and their tables.
+# The codewords and their tables.
 
 
 SIZES = [(1, 256), (1, 64), (1, 32), (1, 16), (2, 256), (4, 256), (8, 256)]
 
 
 @pytest.mark.parametrize(("dim", "count"), SIZES)
-def test_first_words_are_distinct_integer_points_with_zero_first(dim: int, count: int) -> None:
-    words = small_codewords(dim, count)
-    assert words.shape == (count, dim)
-    assert torch.equal(words, words.round())
-    assert len(set(map(tuple, words.tolist()))) == count
-    assert float(words[0].abs().sum()) == 0
+def test_first_codewords_are_distinct_integer_points_with_zero_first(dim: int, count: int) -> None:
+    codewords = small_codewords(dim, count)
+    assert codewords.shape == (count, dim)
+    assert torch.equal(codewords, codewords.round())
+    assert len(set(map(tuple, codewords.tolist()))) == count
+    assert float(codewords[0].abs().sum()) == 0
 
 
 @pytest.mark.parametrize(("dim", "count"), SIZES)
-def test_most_first_words_are_the_points_of_smallest_length(dim: int, count: int) -> None:
+def test_most_first_codewords_are_the_points_of_smallest_length(dim: int, count: int) -> None:
     lengths = small_codewords(dim, count)[: count - max(count // 8, 4 * dim)].abs().sum(1)
     assert torch.equal(lengths, lengths.sort().values)
     shorter = int(lengths[-1]) - 1
@@ -146,7 +145,7 @@ def test_most_first_words_are_the_points_of_smallest_length(dim: int, count: int
 
 
 @pytest.mark.parametrize(("dim", "count"), SIZES)
-def test_an_eighth_of_the_first_words_lies_far_out_on_the_axes(dim: int, count: int) -> None:
+def test_an_eighth_of_the_first_codewords_lies_far_out_on_the_axes(dim: int, count: int) -> None:
     near, far = torch.split(small_codewords(dim, count), [count - count // 8, count // 8])
     assert bool(((far != 0).sum(1) == 1).all())
     assert near.abs().max() < far.abs().sum(1).min()
@@ -170,8 +169,8 @@ def test_tables_start_as_those_of_the_integers() -> None:
     codebooks = Codebooks(1, 256, 1)
     for knot in range(0, 11, 2):
         log_scale = torch.full((1, 1), knot / 2)
-        words = codebooks.codewords[0, :, 0]
-        theory = integer_log_p(words, log_scale[0, 0]).softmax(0)
+        codewords = codebooks.codewords[0, :, 0]
+        theory = integer_log_p(codewords, log_scale[0, 0]).softmax(0)
         # The tails of narrow classes are lifted, by less than a thousandth in all.
         torch.testing.assert_close(
             codebooks.log_p(log_scale)[0, 0].exp(), theory, rtol=0, atol=3e-3
@@ -185,14 +184,14 @@ def test_tables_start_as_those_of_the_integers() -> None:
 def test_join_undoes_split(kind: type[CodebookQuantizer]) -> None:
     quantizer = kind(GROUPS)
     y = torch.randn(3, 20, CHANNELS)
-    parts = quantizer.split(y)
+    groups = quantizer.split(y)
     expected = [(count, 60, dim) for dim, _, count in GROUPS]
-    assert [tuple(part.shape) for part in parts] == expected
-    assert torch.equal(quantizer.join(parts, 3), y)
+    assert [tuple(group.shape) for group in groups] == expected
+    assert torch.equal(quantizer.join(groups, 3), y)
     # A vector is consecutive channels at one position of one image.
-    assert torch.equal(parts[2][2, 20 + 7], y[1, 7, 8:10])
+    assert torch.equal(groups[2][2, 20 + 7], y[1, 7, 8:10])
     symbols = quantizer.split_symbols(torch.arange(SYMBOLS).expand(3, 20, -1))
-    assert [part[:, 0].tolist() for part in symbols] == [[0, 1], [2, 3], [4, 5, 6], [7], [8]]
+    assert [group[:, 0].tolist() for group in symbols] == [[0, 1], [2, 3], [4, 5, 6], [7], [8]]
 
 
 @both_kinds
@@ -206,10 +205,9 @@ def test_values_are_the_codewords_of_the_indices(kind: type[CodebookQuantizer]) 
     values = quantizer.lookup(indices, 3)
     torch.testing.assert_close(z_q, values, rtol=0, atol=1e-5)
     rows = zip(quantizer.groups, quantizer.split(values), indices, strict=True)
-    for codebooks, part, index in rows:
-        assert isinstance(codebooks, Codebooks)
-        for words, own, chosen in zip(codebooks.codewords, part, index, strict=True):
-            assert torch.equal(words[chosen], own)
+    for codebooks, group, index in rows:
+        for codewords, vectors, chosen in zip(codebooks.codewords, group, index, strict=True):
+            assert torch.equal(codewords[chosen], vectors)
 
 
 @both_kinds
@@ -218,15 +216,13 @@ def test_indices_do_not_depend_on_how_many_are_chosen_at_once(
     kind: type[CodebookQuantizer],
 ) -> None:
     quantizer = random_codebooks(kind)
-    y = 3 * torch.randn(1, 80 * 30, CHANNELS)  # too many for one piece
-    weight, log_scale = torch.full((1, 1, CHANNELS), 2.0), 8 * torch.rand(1, 80 * 30, SYMBOLS)
+    y = 3 * torch.randn(1, 2400, CHANNELS)  # too many for one piece
+    weight, log_scale = torch.full((1, 1, CHANNELS), 2.0), 8 * torch.rand(1, 2400, SYMBOLS)
     whole = quantizer.lookup(quantizer.indices(y, weight, log_scale), 1)
-    rows = []
-    for i in range(80):
-        row = slice(30 * i, 30 * (i + 1))
-        indices = quantizer.indices(y[:, row], weight, log_scale[:, row])
-        rows.append(quantizer.lookup(indices, 1))
-    assert float((whole == torch.cat(rows, 1)).float().mean()) > 0.999
+    pieces = []
+    for columns, classes in zip(torch.split(y, 30, 1), torch.split(log_scale, 30, 1), strict=True):
+        pieces.append(quantizer.lookup(quantizer.indices(columns, weight, classes), 1))
+    assert float((whole == torch.cat(pieces, 1)).float().mean()) > 0.999
 
 
 @both_kinds
@@ -243,7 +239,6 @@ def test_bits_are_the_information_of_the_indices(kind: type[CodebookQuantizer]) 
         strict=True,
     )
     for codebooks, index, classes in rows:
-        assert isinstance(codebooks, Codebooks)
         log_p = codebooks.log_p(classes).gather(-1, index[..., None])
         expected -= log_p.view(len(index), 3, -1).sum((0, 2)) / math.log(2)
     # The entropy quantizer interpolates the normaliser.
@@ -257,10 +252,10 @@ def test_prior_learns_from_the_indices(kind: type[CodebookQuantizer]) -> None:
     log_scale.requires_grad_()
     _, bits = quantizer(y, weight, log_scale)
     logits = [parameter for name, parameter in quantizer.named_parameters() if "logits" in name]
-    of_width, *of_logits = torch.autograd.grad(bits.sum(), [log_scale, *logits])
-    assert float(of_width.abs().max()) > 0
+    of_log_scale, *of_logits = torch.autograd.grad(bits.sum(), [log_scale, *logits])
+    assert float(of_log_scale.abs().max()) > 0
     with torch.no_grad():
-        log_scale -= 0.01 * of_width / of_width.abs().max()
+        log_scale -= 0.01 * of_log_scale / of_log_scale.abs().max()
         for table, gradient in zip(logits, of_logits, strict=True):
             table.sub_(0.1 * gradient / gradient.abs().max())
         assert float(quantizer(y, weight, log_scale)[1].sum()) < float(bits.sum())
@@ -281,11 +276,10 @@ def test_index_minimises_rate_and_distortion_by_brute_force() -> None:
         quantizer.indices(y, weight, log_scale),
         strict=True,
     )
-    for codebooks, *own in rows:
-        assert isinstance(codebooks, Codebooks)
+    for codebooks, *group in rows:
         if codebooks.dim == 1:  # whose search counts on probabilities that fall, see below
             continue
-        chosen, best = best_costs(codebooks, *own)
+        chosen, best = best_costs(codebooks, *group)
         torch.testing.assert_close(chosen, best, rtol=0, atol=1e-3)
 
 
@@ -296,8 +290,8 @@ def test_rate_gradient_moves_values_towards_fewer_bits() -> None:
     _, bits = quantizer(y, weight, log_scale)
     (gradient,) = torch.autograd.grad(bits.sum(), y)
     # Every image and every group feels its rate.
-    for part in quantizer.split(gradient):
-        assert float(part.abs().amax((1, 2)).min()) > 0
+    for group in quantizer.split(gradient):
+        assert float(group.abs().amax((1, 2)).min()) > 0
     with torch.no_grad():
         _, fewer = quantizer(y - 0.5 * gradient, weight, log_scale)
     assert bool((fewer < 0.99 * bits.detach()).all())
@@ -319,10 +313,10 @@ def test_value_gradient_follows_the_values() -> None:
 @pytest.mark.parametrize("spread", [0.5, 12])  # most values rest at zero, and few do
 @pytest.mark.parametrize("count", [1, 5])
 @torch.no_grad()
-def test_search_in_one_dimension_finds_the_best_of_all_words(count: int, spread: float) -> None:
+def test_search_in_one_dimension_finds_the_best_of_all_codewords(count: int, spread: float) -> None:
     codebooks = Codebooks(1, 64, count)
     codebooks.codewords.add_(0.2 * torch.randn_like(codebooks.codewords))
-    codebooks.logits[:, 9:, 0] -= 0.5  # zero is not always the likeliest word
+    codebooks.logits[:, 9:, 0] -= 0.5  # zero is not always the likeliest codeword
     y = spread * torch.randn(count, 4000, 1)
     weight = 1 + 20 * torch.rand(count, 4000, 1)
     log_scale = 8 * torch.rand(count, 4000)

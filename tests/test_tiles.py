@@ -39,14 +39,14 @@ def test_tiles_cover_what_is_asked_for_once() -> None:
             seen = np.zeros((height, width), int)
             for tile in split(height, width, rows, columns, 22):
                 seen[tile.rows, tile.columns] += 1
-                for own, wide, end in (
+                for inner, wide, end in (
                     (tile.rows, tile.wide_rows, height),
                     (tile.columns, tile.wide_columns, width),
                 ):
                     assert wide.start % 2 == 0
-                    assert own.stop - own.start <= tiles.SIDE
-                    assert wide.start <= max(0, own.start - 22)
-                    assert wide.stop == min(end, own.stop + 22)
+                    assert inner.stop - inner.start <= tiles.SIDE
+                    assert wide.start <= max(0, inner.start - 22)
+                    assert wide.stop == min(end, inner.stop + 22)
             assert (seen[rows, columns] == 1).all()
             assert seen.sum() == seen[rows, columns].size
 
@@ -63,9 +63,10 @@ def test_tiles_change_neither_indices_nor_bytes_nor_pixels(
     indices, decoded = codec.tokenize(sample, quality=70).indices, np.array(codec.decode(file), int)
     monkeypatch.setattr(tiles, "SIDE", 22)
     monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
-    for level, own in zip(indices, codec.tokenize(sample, quality=70).indices, strict=True):
-        for part, mine in zip(level, own, strict=True):
-            np.testing.assert_array_equal(part, mine)
+    tiled = codec.tokenize(sample, quality=70).indices
+    for level, other in zip(indices, tiled, strict=True):
+        for groups in zip(level, other, strict=True):
+            np.testing.assert_array_equal(*groups)
     assert codec.encode(sample, quality=70) == file
     assert abs(np.array(codec.decode(file), int) - decoded).max() <= 1
     encoded = codec.encode_pixels(np.array(sample), 70, with_picture=True)
@@ -100,9 +101,9 @@ def test_a_region_is_that_part_of_the_image(
 ) -> None:
     left, upper, width, height = region
     part = codec.decode(file).crop((left, upper, left + width, upper + height))
-    own = codec.decode(file, region=region)
-    assert own.size == (width, height)
-    assert abs(np.array(own, int) - np.array(part, int)).max() <= 1
+    decoded = codec.decode(file, region=region)
+    assert decoded.size == (width, height)
+    assert abs(np.array(decoded, int) - np.array(part, int)).max() <= 1
 
 
 def test_a_region_of_an_image_with_alpha(codec: Codec, sample: Image.Image) -> None:

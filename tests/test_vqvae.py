@@ -124,12 +124,12 @@ def test_network_without_levels_to_code_is_the_lapped_transform(x: Tensor) -> No
 
 
 def start(model: VQVAE, x: Tensor) -> None:
-    """Take over what does not depend on the words from a network of integers fitted to `x`."""
+    """Take over what does not depend on the codewords from a network of integers fitted to `x`."""
     integers = fitted(x)
-    own = model.state_dict()
+    state = model.state_dict()
     for name, value in integers.state_dict().items():
-        if name in own and own[name].shape == value.shape:
-            own[name].copy_(value)
+        if name in state and state[name].shape == value.shape:
+            state[name].copy_(value)
 
 
 def auxiliary_loss(model: VQVAE) -> Tensor:
@@ -182,7 +182,7 @@ def test_what_follows_a_phase_changes_the_next_ones_alone(x: Tensor, phase: int)
     assert bool((before[:, column + 1] != after[:, column + 1]).all())
 
 
-def widths(model: VQVAE, x: Tensor, seeds: Sequence[int]) -> list[Tensor]:
+def log_scales(model: VQVAE, x: Tensor, seeds: Sequence[int]) -> list[Tensor]:
     """What the prior says of each phase, whose values are random ones of its seed."""
     result: list[Tensor] = []
 
@@ -205,10 +205,10 @@ def test_prior_sees_the_phases_before_and_nothing_else(x: Tensor) -> None:
         for prior in phases:
             prior.update.weight.mul_(3)
             torch.nn.init.normal_(prior.head.weight, std=0.3)
-    before = widths(copy.deepcopy(model), x, [0] * 7)
+    before = log_scales(copy.deepcopy(model), x, [0] * 7)
     for changed in range(7):
         seeds = [int(phase == changed) for phase in range(7)]
-        after = widths(copy.deepcopy(model), x, seeds)
+        after = log_scales(copy.deepcopy(model), x, seeds)
         same = [torch.equal(*pair) for pair in zip(before, after, strict=True)]
         assert same == [phase <= changed for phase in range(7)]
 
