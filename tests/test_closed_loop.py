@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 import torch
 
+from train.codebooks import with_codebooks
+from train.export import export
 from train.vqvae import rest_encoder
+from vqcodec.codec.codec import Codec
 from vqcodec.codec.tokens import Tokens
 from vqcodec.model.closed_loop import Phase, decode_level
+from vqcodec.model.config import Config
+from vqcodec.model.initialise import initialise
+from vqcodec.model.vqvae import VQVAE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from vqcodec.codec.codec import Codec
-    from vqcodec.model.vqvae import VQVAE
 
 QUALITY = 60
 
@@ -56,6 +60,31 @@ def phases(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Phase, Tensor]]:
     return seen
 
 
+@pytest.fixture(scope="module", params=["two scales", "three scales"])
+def any_codec(
+    request: pytest.FixtureRequest,
+    tiny_codec: Codec,
+    scenes: Tensor,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Codec:
+    """The small network, or one of three scales as training finds it, with codebooks."""
+    if request.param == "two scales":
+        return tiny_codec
+    config = Config(
+        strides=(2, 4, 8),
+        transforms=("dct", "dct", "lapped"),
+        channels=((4,), (6, 8), (4, 12)),
+        phases=((2,), (2, 1), (3, 2)),
+        hidden=((8,), (8, 8), (8, 8)),
+    )
+    model = VQVAE(config)
+    initialise(model, scenes[0].float() / 255)
+    ranges = [torch.full((len(level.project),), 30.0) for level in model.levels]
+    path = tmp_path_factory.mktemp("scales") / "three.safetensors"
+    export(with_codebooks(model, ranges), path, {})
+    return Codec.load(path, device="cpu")
+
+
 def indices_of(tokens: Tokens, number: int) -> list[Tensor]:
     return [torch.from_numpy(group.astype(np.int64)) for group in tokens.indices[number]]
 
@@ -80,15 +109,15 @@ def same(phases: list[tuple[Phase, Tensor]], others: list[tuple[Phase, Tensor]])
 
 
 def test_encoder_and_decoder_go_through_the_same_states(
-    tiny_codec: Codec, pixels: NDArray[np.uint8], phases: list[tuple[Phase, Tensor]]
+    any_codec: Codec, pixels: NDArray[np.uint8], phases: list[tuple[Phase, Tensor]]
 ) -> None:
-    encoded = tiny_codec.encode_pixels(pixels, QUALITY, with_picture=True)
+    encoded = any_codec.encode_pixels(pixels, QUALITY, with_picture=True)
     coded = phases.copy()
     phases.clear()
     height, width = pixels.shape[:2]
-    tokens = Tokens(encoded.indices, width, height, QUALITY, tiny_codec.model_id)
-    decoded = np.asarray(tiny_codec.render(tokens), int)
-    assert len(coded) == sum(map(sum, tiny_codec.config.phases))
+    tokens = Tokens(encoded.indices, width, height, QUALITY, any_codec.model_id)
+    decoded = np.asarray(any_codec.render(tokens), int)
+    assert len(coded) == sum(map(sum, any_codec.config.phases))
     same(coded, phases)
     assert encoded.picture is not None
     assert abs(encoded.picture.astype(int) - decoded).max() <= 1

@@ -62,8 +62,8 @@ def test_a_layer_at_some_positions_is_the_whole_layer_there(grid: tuple[int, int
     for part in (positions, positions[len(positions) // 2 :]):
         np.testing.assert_array_equal(convolution.at(x, part), whole[part])
     for row in range(grid[0]):
-        part = convolution.rows(x, slice(row, row + 1)).reshape(-1, 7)
-        np.testing.assert_array_equal(part, whole[row * grid[1] : (row + 1) * grid[1]])
+        alone = convolution.rows(x, slice(row, row + 1)).reshape(-1, 7)
+        np.testing.assert_array_equal(alone, whole[row * grid[1] : (row + 1) * grid[1]])
 
 
 def test_a_layer_is_exact_at_the_limit_of_its_weights() -> None:
