@@ -31,7 +31,7 @@ def x(scenes: Tensor) -> Tensor:
     return scenes[0].float() / 255
 
 
-def test_words_become_integers_and_nothing_else_changes(
+def test_codewords_become_integers_and_nothing_else_changes(
     tiny_model: VQVAE, tiny_weights: Path, x: Tensor
 ) -> None:
     model = with_integers(load(ModelInfo(tiny_weights)), 1, 1)
@@ -56,7 +56,7 @@ def test_added_blocks_begin_as_the_identity(tiny_weights: Path, x: Tensor) -> No
         torch.testing.assert_close(value, other)
 
 
-def test_a_channel_is_wider_than_its_class_by_what_its_words_say() -> None:
+def test_a_channel_is_wider_than_its_class_by_what_its_codewords_say() -> None:
     codebooks = Codebooks(1, 256, 2)  # integers, with tables to match
     with torch.no_grad():
         # Tables of a class further, at every class but the last.
