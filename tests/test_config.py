@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from test_vqvae import all_kinds
 
+from vqcodec.codec import tiles
 from vqcodec.model.config import Config
 from vqcodec.model.layers import (
     KNOTS,
@@ -17,6 +19,10 @@ from vqcodec.model.layers import (
     log_step_gain,
     quality_weights,
 )
+from vqcodec.model.reach import margin
+from vqcodec.model.vqvae import VQVAE
+
+RUNS = Path(__file__).parents[1] / "train" / "runs"
 
 
 @all_kinds
@@ -74,3 +80,10 @@ def test_step_is_that_of_high_rate_theory() -> None:
     cost = -3 * step.log2() + 0.01 * 255**2 * step**2 / (12 * 16)
     (slope,) = torch.autograd.grad(cost, step)
     assert abs(float(slope)) < 0.01 * 3 / (float(step.detach()) * math.log(2))
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.glob("*.json")), ids=lambda path: path.stem)
+def test_configs_of_the_runs_are_networks(path: Path) -> None:
+    config = Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    assert config.groups is None  # as training starts
+    assert margin(VQVAE(config), with_picture=False) < tiles.SIDE
