@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from pictures import SAMPLE, psnr
+from pictures import psnr
 from PIL import Image
 
 import vqcodec
@@ -51,12 +51,6 @@ def picture(scenes: Tensor) -> Image.Image:
 @pytest.fixture(scope="module")
 def file(tiny_codec: Codec, picture: Image.Image) -> bytes:
     return tiny_codec.encode(picture, quality=70)
-
-
-@pytest.fixture(scope="module")
-def sample() -> Image.Image:
-    image: Image.Image = Image.open(SAMPLE)
-    return image.convert("RGB")
 
 
 @contextmanager

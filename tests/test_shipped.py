@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pictures import SAMPLE, psnr
 from PIL import Image
+from test_codec import assert_same, ideal_bytes
 
 import vqcodec
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
-from vqcodec.entropy.prior import Indices, Symbols
-from vqcodec.entropy.schedule import phase_positions
-from vqcodec.weights import ModelInfo
-from vqcodec.weights.store import load
-
-if TYPE_CHECKING:
-    pass
 
 
 @pytest.fixture(scope="module")
 def sample() -> Image.Image:
     image: Image.Image = Image.open(SAMPLE)
     return image.convert("RGB")
-
-
-def assert_same(indices: Indices, others: Indices) -> None:
-    assert len(indices) == len(others)
-    for level, other in zip(indices, others, strict=True):
-        for part, other_part in zip(level, other, strict=True):
-            assert part.dtype == other_part.dtype == np.uint8
-            np.testing.assert_array_equal(part, other_part)
-
-
-def values(image: Image.Image) -> NDArray[np.int16]:
-    return np.asarray(image).astype(np.int16)
-
-
-def ideal_bytes(model: Path, quality: int, size: tuple[int, int], indices: Indices) -> float:
-    """The cross-entropy of known indices under the shipped prior and tables."""
-    loaded = load(ModelInfo(model))
-    width, height = (-(-side // 64) for side in size)
-    bits = 0.0
-
-    def code(number: int, phase: int, classes: Symbols) -> Symbols:
-        nonlocal bits
-        finer = 8 ** (number in loaded.prior.scales[1])
-        phases = len(loaded.prior.levels[number].phases)
-        positions = phase_positions(phases, phase, height * finer, width * finer)
-        chosen = [group[:, positions] for group in indices[number]]
-        for tables, group, symbols in zip(loaded.tables[number], classes, chosen, strict=True):
-            bits += float(tables.bits(group, symbols).sum())
-        return chosen
-
-    loaded.prior.walk(quality, height, width, code)
-    return bits / 8
 
 
 def test_shipped_file_size_is_the_cross_entropy(codec: Codec, sample: Image.Image) -> None:
