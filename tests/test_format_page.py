@@ -69,11 +69,11 @@ class Recorder(Symbols):
 
 def test_the_example_is_right(reference: Reference) -> None:
     data = (FOLDER / "size-7x5.vqc").read_bytes()
-    _, arrays = read_safetensors(weights.find(weights.DEFAULT).data)
+    metadata, arrays = read_safetensors(weights.find(weights.DEFAULT).data)
     file = parse(data)
     symbols = Recorder(file.stream, file.cut)
     symbols.tables = []
-    Prior(arrays, [[1, 1], [3, 2, 2, 2, 1]]).indices(symbols, 50, 5, 7)
+    Prior(arrays, json.loads(metadata["vqcodec_config"])).indices(symbols, 50, 5, 7)
     counts = arrays["tables.0.0"]
     first, second = (
         cumulative_frequencies(counts[codebook, class_]).tolist()

@@ -77,8 +77,8 @@ def test_integer_is_the_cheaper_neighbour_and_bits_are_its_information() -> None
 
 
 @torch.no_grad()
-def test_integers_end_at_127() -> None:
-    y = torch.tensor([-1e4, -126.9, 126.9, 1e4]).view(1, 1, 4)
+def test_integers_end_at_their_range() -> None:
+    y = torch.tensor([-1e4, 0.1 - RANGE, RANGE - 0.1, 1e4]).view(1, 1, 4)
     z_q, bits = IntegerQuantizer(4).eval()(y, torch.full((1, 1, 4), 6.0), torch.full_like(y, 8.0))
     expected = torch.tensor([-RANGE, -RANGE, RANGE, RANGE], dtype=torch.float32)
     torch.testing.assert_close(z_q.flatten(), expected)
@@ -86,7 +86,7 @@ def test_integers_end_at_127() -> None:
 
 
 def test_values_beyond_the_integers_do_not_pull() -> None:
-    y = torch.tensor([-1e4, -126.9, 126.9, 1e4]).view(1, 1, 4).requires_grad_()
+    y = torch.tensor([-1e4, 0.1 - RANGE, RANGE - 0.1, 1e4]).view(1, 1, 4).requires_grad_()
     z_q, bits = IntegerQuantizer(4)(y, torch.ones(1, 1, 4), torch.full_like(y, 8.0))
     assert z_q.flatten().tolist() == [-RANGE, -RANGE, RANGE, RANGE]
     (of_value,) = torch.autograd.grad(z_q.sum(), y, retain_graph=True)
@@ -192,6 +192,23 @@ def test_join_undoes_split(kind: type[CodebookQuantizer]) -> None:
     assert torch.equal(groups[2][2, 20 + 7], y[1, 7, 8:10])
     symbols = quantizer.split_symbols(torch.arange(SYMBOLS).expand(3, 20, -1))
     assert [group[:, 0].tolist() for group in symbols] == [[0, 1], [2, 3], [4, 5, 6], [7], [8]]
+
+
+@both_kinds
+@torch.no_grad()
+def test_shared_codebooks_are_like_ones_that_are_the_same(kind: type[CodebookQuantizer]) -> None:
+    shared, alone = kind(GROUPS, shared=True), kind(GROUPS)
+    for source, target in zip(shared.parameters(), alone.parameters(), strict=True):
+        assert len(source) == 1
+        source.add_(0.2 * torch.randn_like(source))
+        target.copy_(source.expand_as(target))
+    arguments = inputs(CHANNELS, SYMBOLS)
+    for one, other in zip(shared(*arguments), alone(*arguments), strict=True):
+        torch.testing.assert_close(one, other)
+    indices = shared.indices(*arguments)
+    for one, other in zip(indices, alone.indices(*arguments), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(shared.lookup(indices, 3), alone.lookup(indices, 3))
 
 
 @both_kinds

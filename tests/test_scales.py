@@ -45,6 +45,7 @@ SHAPES = {
         picture_layers=1,
         activation="relu",
         block_inputs=48,
+        shared_codebooks=True,
         **SIZES,
     ),
     "blocks of 4": Config(

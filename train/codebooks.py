@@ -3,8 +3,9 @@
 Training starts with integers as codewords, because they have no range to outgrow. This turns such a
 checkpoint into one with learned codebooks, sized by what the channels really hold: a channel
 gets a codebook of its own, the larger the wider it ranges; channels that are nearly always zero
-share one by the eight. Codewords start where the integers left off, tables as the frequencies of
-what the network then chooses; training goes on with --init.
+share one by the eight. Where the config shares codebooks, all channels of a level have one that
+holds every integer. Codewords start where the integers left off, tables as the frequencies of what
+the network then chooses; training goes on with --init.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from vqcodec.model.level import Level
 from vqcodec.model.prior import PriorPhase
 from vqcodec.model.quantizer import (
     CLASS_KNOTS,
+    RANGE,
     CodebookQuantizer,
     IntegerQuantizer,
     class_weights,
@@ -79,10 +81,15 @@ def measure_ranges(model: VQVAE, batches: Tensor) -> list[Tensor]:
 def with_codebooks(model: VQVAE, ranges: list[Tensor]) -> VQVAE:
     """Return the network with codebooks in place of integers, equal to it up to its codewords.
 
-    Channels are sorted by falling range, so all that touches them is permuted.
+    Channels are sorted by falling range, so all that touches them is permuted; where codebooks are
+    shared, those of a level have them in common and stay as they are.
     """
-    orders = [r.argsort(descending=True, stable=True) for r in ranges]
-    groups = tuple(choose_groups(r[order]) for r, order in zip(ranges, orders, strict=True))
+    if model.config.shared_codebooks:
+        orders = [torch.arange(len(r)) for r in ranges]
+        groups: tuple[Groups, ...] = tuple(((1, 2 * RANGE + 1, len(r)),) for r in ranges)
+    else:
+        orders = [r.argsort(descending=True, stable=True) for r in ranges]
+        groups = tuple(choose_groups(r[order]) for r, order in zip(ranges, orders, strict=True))
     result = VQVAE(dataclasses.replace(model.config, groups=groups))
     state = result.state_dict()
     for name, value in model.state_dict().items():
@@ -113,8 +120,8 @@ def _merge_classes(
     weight, bias, slope = old.head.weight[order], old.head.bias[order], old.slope[order]
     typical = bias + slope / 2
     start = row = 0
-    for codebooks in quantizer.groups:
-        dim, count = codebooks.dim, codebooks.count
+    for codebooks, count in zip(quantizer.groups, quantizer.counts, strict=True):
+        dim = codebooks.dim
         channels, rows = slice(start, start + dim * count), slice(row, row + count)
         for target, source in (
             (new.head.weight, weight),
@@ -122,6 +129,9 @@ def _merge_classes(
             (new.slope, slope),
         ):
             target[rows] = torch.unflatten(source[channels], 0, (count, dim)).mean(1)
+        start, row = start + dim * count, row + count
+        if dim == 1:
+            continue  # whose tables are those of integers
         offsets = torch.unflatten(typical[channels], 0, (count, dim))
         offsets = offsets - offsets.mean(1, keepdim=True)
         knots = torch.linspace(0, 8, CLASS_KNOTS)
@@ -129,7 +139,6 @@ def _merge_classes(
         log_scale = (knots[:, None, None] + offsets[:, None, None, :]).clamp(0, 8)
         codewords = codebooks.codewords[:, None].abs()
         codebooks.logits.copy_(integer_log_p(codewords, log_scale).sum(-1))
-        start, row = start + dim * count, row + count
 
 
 def _permute_inputs(model: VQVAE, orders: list[Tensor]) -> None:
@@ -167,7 +176,7 @@ def fit_tables(model: VQVAE, batches: Tensor, generator: torch.Generator) -> Non
         chosen = module.indices(*inputs), module.split_symbols(inputs[2])
         for codebooks, indices, log_scale in zip(module.groups, *chosen, strict=True):
             weights = class_weights(log_scale).transpose(1, 2)
-            rows = indices[:, None].expand(-1, CLASS_KNOTS, -1)
+            rows = indices.reshape(log_scale.shape)[:, None].expand(-1, CLASS_KNOTS, -1)
             counts[codebooks].scatter_add_(2, rows, weights)
 
     def quality(size: int) -> Tensor:

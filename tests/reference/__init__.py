@@ -31,7 +31,7 @@ class Reference:
         self.model_id = hashlib.sha256(data).digest()[:4]
         metadata, self._arrays = read_safetensors(data)
         self._config = json.loads(metadata["vqcodec_config"])
-        self._prior = Prior(self._arrays, self._config["phases"])
+        self._prior = Prior(self._arrays, self._config)
 
     def indices(self, data: bytes, *, partial: bool = False) -> list[list[Array]]:
         """Return the indices in a file, `[level][group]` of `[codebooks, positions]`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,11 +36,11 @@ def groups(arrays: Mapping[str, Array], name: str) -> list[Array]:
 class Prior:
     """The integers of a weights file."""
 
-    def __init__(self, arrays: Mapping[str, Array], phases: Sequence[Sequence[int]]) -> None:
-        self._arrays, self._phases = arrays, phases
+    def __init__(self, arrays: Mapping[str, Array], config: Mapping[str, Any]) -> None:
+        self._arrays, self._phases, self._groups = arrays, config["phases"], config["groups"]
         self._tables = [
             [cumulative_frequencies(counts) for counts in groups(arrays, f"tables.{number}")]
-            for number in range(sum(map(len, phases)))
+            for number in range(len(self._groups))
         ]
 
     def indices(self, symbols: Symbols, quality: int, height: int, width: int) -> list[list[Array]]:
@@ -76,7 +77,8 @@ class Prior:
         """Return a level's indices, `[codebooks, height, width]`, and the features after it."""
         height, width = features.shape[:2]
         tables = self._tables[number]
-        indices = [np.zeros((len(table), height, width), int) for table in tables]
+        counts = [count for _, _, count in self._groups[number]]
+        indices = [np.zeros((count, height, width), int) for count in counts]
         known = np.zeros((height, width), bool)
         state = np.zeros(0)
         for phase in range(phases):
@@ -88,12 +90,15 @@ class Prior:
             offset = self._arrays[f"{name}.slope"] * quality
             classes = self._layer(f"{name}.head", hidden, offset) >> 1
             coded = positions(phases, phase, height, width)
-            books = [table for group in tables for table in group]
-            chosen = [index for group in indices for index in group]
-            for codebook, (table, index) in enumerate(zip(books, chosen, strict=True)):
-                for class_ in np.unique(classes[coded, codebook]):
-                    here = coded & (classes[..., codebook] == class_)
-                    index[here] = symbols.read(table[class_].tolist(), int(here.sum()))
+            planes = np.moveaxis(classes, -1, 0)
+            for group, index in zip(tables, indices, strict=True):
+                own, planes = planes[: len(index)], planes[len(index) :]
+                shape = len(group), -1, height, width  # by the table that codebooks share
+                rows = zip(group, index.reshape(shape), own.reshape(shape), strict=True)
+                for table, chosen, class_of in rows:
+                    for class_ in np.unique(class_of[:, coded]):
+                        here = coded & (class_of == class_)
+                        chosen[here] = symbols.read(table[class_].tolist(), int(here.sum()))
             known |= coded
             magnitude = self._planes(f"prior.{number}.magnitudes", indices, known)
             features = np.concatenate([state, magnitude], -1)
@@ -102,9 +107,9 @@ class Prior:
     def _planes(self, name: str, indices: Sequence[Array], known: Array) -> Array:
         """Return the rows that indices select, side by side; 0 where nothing is known yet."""
         planes = [
-            rows[index] * known[..., None]
+            tables[codebook % len(tables), index] * known[..., None]
             for tables, group in zip(groups(self._arrays, name), indices, strict=True)
-            for rows, index in zip(tables, group, strict=True)
+            for codebook, index in enumerate(group)
         ]
         return np.concatenate(planes, -1)
 

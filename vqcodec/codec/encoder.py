@@ -119,10 +119,8 @@ class ImageEncoder:
             release_memory()
         indices, means, known = self.coarse_levels(means, None)
         numbers = self.prior.scales[-1]
-        fine = [
-            [np.empty((codebooks, math.prod(self.grid)), np.uint8) for codebooks in level.groups]
-            for level in self.prior.levels[numbers.start :]
-        ]
+        size = math.prod(self.grid)
+        fine = [level.room(size) for level in self.prior.levels[numbers.start :]]
         picture = self.empty_picture()
         for tile in self.tiles:
             wide = tile.wide_rows, tile.wide_columns
@@ -210,7 +208,9 @@ class _IndexSearch:
             y = phase.latents(self._h)
             chosen = codebooks.indices(y, cost, _log_scales(classes, y))
             self.t = phase.decoded(codebooks.lookup(chosen, len(y)))
-            indices = [group.cpu().numpy().astype(np.uint8) for group in chosen]
+            rooms = self._encoder.prior.levels[number].room(0)
+            typed = zip(chosen, rooms, strict=True)
+            indices = [group.cpu().numpy().astype(room.dtype) for group, room in typed]
         if self._stream is not None:
             with self._encoder.profiler.stage("entropy"):
                 self._stream.put(number, classes, indices)

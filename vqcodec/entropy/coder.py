@@ -1,8 +1,8 @@
 """The range coder: symbols with classes <-> bytes, each class one shipped frequency table.
 
-A queue, so that a stream can be cut anywhere and read up to the cut. A phase is coded codebook by
-codebook, the symbols of a codebook class by class (one call of the coder a class), in raster order
-within a class.
+A queue, so that a stream can be cut anywhere and read up to the cut. A phase is coded table by
+table, the symbols that share one class by class (one call of the coder a class), codebook by
+codebook and in raster order within a class.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.entropy.prior import CLASSES, Symbols
-from vqcodec.entropy.tables import FrequencyTables, Tables
+from vqcodec.entropy.prior import CLASSES, Symbols, index_type
+from vqcodec.entropy.tables import FrequencyTables, Numbers, Tables
 from vqcodec.errors import CorruptError
 
 
@@ -28,9 +28,10 @@ class Encoder:
     def put(self, level: int, classes: Symbols, indices: Symbols) -> None:
         """Append the indices of a phase, which have these classes."""
         for tables, group, symbols in zip(self._tables[level], classes, indices, strict=True):
-            for codebook, class_, positions in _runs(group):
-                ordered = symbols[codebook, positions].astype(np.int32)
-                self._coder.encode(ordered, tables.model(codebook, class_))
+            rows = symbols.reshape(len(tables), -1)
+            for table, class_, places in _runs(group.reshape(rows.shape)):
+                ordered = rows[table, places].astype(np.int32)
+                self._coder.encode(ordered, tables.model(table, class_))
 
     def copy(self) -> Encoder:
         """Return an encoder that goes on from here by itself."""
@@ -59,9 +60,11 @@ class Counter:
     def put(self, level: int, classes: Symbols, indices: Symbols) -> None:
         """Add the indices of a phase, which have these classes."""
         for tables, group, symbols in zip(self._tables[level], classes, indices, strict=True):
-            order = np.argsort(group, axis=-1, kind="stable")
-            costs = np.take_along_axis(tables.bits(group, symbols), order, -1)
-            used = np.flatnonzero(np.take_along_axis(symbols, order, -1))
+            rows = len(tables), group.size // len(tables)
+            order = np.argsort(group.reshape(rows), axis=-1, kind="stable")
+            bits = tables.bits(group, symbols).reshape(rows)
+            costs = np.take_along_axis(bits, order, -1)
+            used = np.flatnonzero(np.take_along_axis(symbols.reshape(rows), order, -1))
             if used.size:
                 self.bits += self._trailing
                 self._trailing[:] = 0
@@ -97,12 +100,11 @@ class Decoder:
         groups = zip(self._tables[level], classes, strict=True)
         return [self._group(tables, group) for tables, group in groups]
 
-    def _group(self, tables: FrequencyTables, classes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        indices = np.empty_like(classes)
-        for codebook, class_, positions in _runs(classes):
-            model = tables.model(codebook, class_)
-            indices[codebook, positions] = self._next(model, len(positions))
-        return indices
+    def _group(self, tables: FrequencyTables, classes: Numbers) -> Numbers:
+        indices = np.empty((len(tables), classes.size // len(tables)), index_type(tables.codewords))
+        for table, class_, places in _runs(classes.reshape(indices.shape)):
+            indices[table, places] = self._next(tables.model(table, class_), len(places))
+        return indices.reshape(classes.shape)
 
     def _next(self, model: constriction.stream.model.Categorical, count: int) -> NDArray[np.int32]:
         if self._ended:
@@ -122,11 +124,11 @@ class Decoder:
         return np.asarray(symbols, np.int32)
 
 
-def _runs(classes: NDArray[np.uint8]) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
-    """Yield codebook, class and positions of the symbols that are coded at once."""
-    for codebook, row in enumerate(classes):
+def _runs(classes: Numbers) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
+    """Yield table, class and places of the symbols that are coded at once."""
+    for table, row in enumerate(classes):
         order = np.argsort(row, kind="stable")
         counts = np.bincount(row, minlength=CLASSES)
         stops = np.cumsum(counts)
         for class_ in np.flatnonzero(counts):
-            yield codebook, int(class_), order[stops[class_] - counts[class_] : stops[class_]]
+            yield table, int(class_), order[stops[class_] - counts[class_] : stops[class_]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, count, pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,9 @@ CLASSES = 64
 CLASS_SHIFT = 1  # a class spans two activation values
 STRIP = 16384  # positions that are worked on at a time: what bounds the memory of float32
 
-# Indices or classes of a phase or a level: [codebooks, N], one array a group of codebooks.
-Symbols = list[NDArray[np.uint8]]
+# Indices or classes of a phase or a level: [codebooks, N], one array a group of codebooks. They are
+# uint8, indices uint16 where a codebook has more than 256 codewords.
+Symbols = list[NDArray[np.unsignedinteger[Any]]]
 Indices = list[Symbols]  # of all levels
 
 
@@ -63,10 +64,21 @@ class PriorLevel:
         """The number of codebooks of each group."""
         return [len(group) for group in self.magnitudes]
 
+    def room(self, size: int) -> Symbols:
+        """Return zeros for the indices of so many positions."""
+        return [
+            np.zeros((len(group), size), index_type(group.shape[1])) for group in self.magnitudes
+        ]
+
     @property
     def channels(self) -> int:
         """The number of values at a position."""
         return sum(len(group) * group.shape[-1] for group in self.magnitudes)
+
+
+def index_type(codewords: int) -> type[np.unsignedinteger[Any]]:
+    """Return the type of the indices of codebooks of so many codewords."""
+    return np.uint8 if codewords <= 256 else np.uint16
 
 
 # Called with a level's number, the phase and its classes; returns the indices of its N positions.
@@ -100,14 +112,16 @@ class PriorNetwork:
         arrays: Mapping[str, NDArray[Any]],
         phases: Sequence[Sequence[int]],
         strides: Sequence[int],
+        counts: Sequence[Sequence[int]],
     ) -> PriorNetwork:
-        """Build it from a weights file's arrays; `phases[scale]` counts those of each level.
+        """Build it from a weights file's arrays.
 
-        Raises ModelError if an array is missing.
+        `phases[scale]` counts those of each level, `counts[number]` the codebooks of each group.
+        Raises ModelError if an array is missing, ValueError if one has another shape.
         """
-        numbers = count()
+        books = iter(enumerate(counts))
         try:
-            levels = [[_level(arrays, next(numbers), size) for size in scale] for scale in phases]
+            levels = [[_level(arrays, *next(books), size) for size in scale] for scale in phases]
             upsample = [_layer(arrays, f"prior.upsample.{i}") for i in range(len(phases) - 1)]
         except KeyError as error:
             raise ModelError(f"the weights file has no array {error}") from error
@@ -236,7 +250,7 @@ def _walk_level(
         if len(level.phases) == 1:
             indices = chosen
         else:
-            indices = indices or [np.zeros((books, size), np.uint8) for books in level.groups]
+            indices = indices or level.room(size)
             for whole, group in zip(indices, chosen, strict=True):
                 whole[:, positions] = group
     return indices
@@ -264,13 +278,20 @@ def _layer(arrays: Mapping[str, NDArray[Any]], name: str) -> Layer:
     )
 
 
-def _level(arrays: Mapping[str, NDArray[Any]], number: int, phases: int) -> PriorLevel:
+def _level(
+    arrays: Mapping[str, NDArray[Any]], number: int, counts: Sequence[int], phases: int
+) -> PriorLevel:
     name = f"prior.{number}"
-    groups = sum(key.startswith(f"{name}.magnitudes.") for key in arrays)
+
+    def rows(what: str) -> list[NDArray[Any]]:
+        """Return an array for every group; what its codebooks share is there once."""
+        shared = (arrays[f"{name}.{what}.{group}"] for group in range(len(counts)))
+        return [np.broadcast_to(a, (n, *a.shape[1:])) for a, n in zip(shared, counts, strict=True)]
+
     return PriorLevel(
         phases=[_phase(arrays, f"{name}.{phase}") for phase in range(phases)],
-        magnitudes=[arrays[f"{name}.magnitudes.{group}"] for group in range(groups)],
-        values=[arrays[f"{name}.values.{group}"] for group in range(groups)],
+        magnitudes=rows("magnitudes"),
+        values=rows("values"),
     )
 
 

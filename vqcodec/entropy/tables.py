@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import constriction
 import numpy as np
@@ -13,12 +14,14 @@ from vqcodec.errors import ModelError
 
 FREQUENCY_BITS = 24
 
+Numbers = NDArray[np.unsignedinteger[Any]]
+
 
 class FrequencyTables:
     """Frequencies of the codewords of every codebook of a group, one row a class.
 
-    `counts` is uint32 `[codebooks, CLASSES, codewords]`; each row is positive and sums to 2^24.
-    Raises ModelError otherwise.
+    `counts` is uint32 `[codebooks, CLASSES, codewords]`, or `[1, …]` if the codebooks share their
+    table; each row is positive and sums to 2^24. Raises ModelError otherwise.
     """
 
     def __init__(self, counts: NDArray[np.uint32]) -> None:
@@ -31,21 +34,23 @@ class FrequencyTables:
         self._counts = counts
         self._models: dict[tuple[int, int], constriction.stream.model.Categorical] = {}
 
-    def model(self, codebook: int, class_: int) -> constriction.stream.model.Categorical:
+    def __len__(self) -> int:
+        """The number of tables."""
+        return len(self._counts)
+
+    def model(self, table: int, class_: int) -> constriction.stream.model.Categorical:
         """Return the coder's model of a row; built once, then kept."""
-        key = codebook, class_
+        key = table, class_
         if key not in self._models:
             # Exact: the counts are integers below 2^24, and only divided by a power of two.
             row = self._counts[key].astype(np.float64) / (1 << FREQUENCY_BITS)
             self._models[key] = constriction.stream.model.Categorical(row, perfect=False)
         return self._models[key]
 
-    def bits(self, classes: NDArray[np.uint8], indices: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def bits(self, classes: Numbers, indices: Numbers) -> NDArray[np.float64]:
         """Return the information content of `indices`, in bits; all are `[codebooks, N]`."""
-        codebooks = np.arange(len(classes))[:, None]
-        bits: NDArray[np.float64] = FREQUENCY_BITS - np.log2(
-            self._counts[codebooks, classes, indices]
-        )
+        tables = np.arange(len(self))[:, None]
+        bits: NDArray[np.float64] = FREQUENCY_BITS - np.log2(self._counts[tables, classes, indices])
         return bits
 
 

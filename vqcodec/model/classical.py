@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vqcodec.model.quantizer import CodebookQuantizer, Group, bits_of_images
+from vqcodec.model.quantizer import CodebookQuantizer, Group
 from vqcodec.model.vector_quantizer import (
     COMMITMENT,
     codebook_error,
@@ -28,8 +28,8 @@ class ClassicalQuantizer(CodebookQuantizer):
     error at the price the Lagrangian puts on it. See :meth:`take_auxiliary_loss`.
     """
 
-    def __init__(self, groups: Sequence[Group]) -> None:
-        super().__init__(groups)
+    def __init__(self, groups: Sequence[Group], shared: bool = False) -> None:
+        super().__init__(groups, shared)
         self._auxiliary_losses: list[Tensor] = []
 
     def take_auxiliary_loss(self) -> Tensor:
@@ -50,15 +50,16 @@ class ClassicalQuantizer(CodebookQuantizer):
             pair = (price * group, price * codewords)
             losses.append(codebook_error(*pair) + COMMITMENT * commitment_error(*pair))
         if self.training:
-            self._auxiliary_losses.append(bits_of_images(losses, len(y)))
-        return self.join(values, len(y)), bits_of_images(nats, len(y))
+            self._auxiliary_losses.append(self.bits_of_images(losses, len(y)))
+        return self.join(values, len(y)), self.bits_of_images(nats, len(y))
 
     @torch.no_grad()
     def indices(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> list[Tensor]:
         """Return the nearest indices, int64 `[count, B*N]`, one tensor a group."""
-        return [
+        found = (
             torch.cat(
                 [nearest(rows, codebooks.codewords) for (rows,) in codebooks.chunks([group])], 1
             )
             for codebooks, group in zip(self.groups, self.split(y), strict=True)
-        ]
+        )
+        return [rows.reshape(count, -1) for rows, count in zip(found, self.counts, strict=True)]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
 from torch import Tensor
 
@@ -29,10 +29,10 @@ class Config:
     in the loop, after the levels `picture_after` of the finest scale, at the end, and in the
     encoder if there is a third. They have `picture_layers` between their first and their last;
     the other blocks see the first `block_inputs` channels, or all. `activation` names that of all
-    blocks. `groups`, one entry a level, holds (dimension, codewords, number)
-    of its codebooks; None means integers, the first stage of training. `gain_range` bounds by how
-    much, in nats, the gain follows the picture. With `classical` codebooks assign and learn as in
-    the plain VQ-VAE, for comparison.
+    blocks. `groups`, one entry a level, holds (dimension, codewords, number) of its codebooks; None
+    means integers, the first stage of training. `shared_codebooks` makes those of a group one for
+    all. `gain_range` bounds by how much, in nats, the gain follows the picture. With `classical`
+    codebooks assign and learn as in the plain VQ-VAE, for comparison.
     """
 
     lmbda_min: float = 0.0004
@@ -54,13 +54,14 @@ class Config:
     prior_head: int = 96
     gain_range: float = 1.0
     groups: tuple[Groups, ...] | None = None
+    shared_codebooks: bool = False
     classical: bool = False
 
     @property
     def scales(self) -> tuple[range, ...]:
         """The numbers of each scale's levels, counted through all scales."""
-        bounds = accumulate(map(len, self.channels), initial=0)
-        return tuple(range(first, stop) for first, stop in pairwise(bounds))
+        bounds = itertools.accumulate(map(len, self.channels), initial=0)
+        return tuple(range(first, stop) for first, stop in itertools.pairwise(bounds))
 
     @property
     def padding(self) -> int:
@@ -114,6 +115,9 @@ class Config:
                 raise ValueError(f"{name} and channels are not of the same levels")
         if config.groups and len(config.groups) != config.scales[-1].stop:
             raise ValueError("groups are not of as many levels as channels")
+        for group in itertools.chain(*config.groups or ()):
+            if math.prod(group) > _MOST_IN_CODEBOOKS:
+                raise ValueError("groups are out of bounds")
         if len(config.channels) < 2:
             raise ValueError("there are not two scales at least")
         if config.padding > _MOST_PADDING:
@@ -127,9 +131,11 @@ _MOST_CHANNELS = PLANES * 16**2
 _MOST = {
     "strides": 16, "channels": _MOST_CHANNELS, "phases": 3, "hidden": 512,
     "hidden_between_phases": 512, "pixel_hidden": 512, "analysis_blocks": 8, "synthesis_blocks": 8,
-    "picture_layers": 8, "block_inputs": 1024, "prior_width": 512, "prior_head": 512, "groups": 256,
+    "picture_layers": 8, "block_inputs": 1024, "prior_width": 512, "prior_head": 512,
+    "groups": 1024,
 }  # fmt: skip
 _MOST_SIZES = 256  # in all levels
+_MOST_IN_CODEBOOKS = 1 << 24  # values of a group of codebooks
 _MOST_PADDING = 256  # pixels
 # Blocks on the picture work at half its resolution, and images are shown at 1/2, 1/4, ...
 _FINEST_STRIDES = (2, 4, 8, 16)

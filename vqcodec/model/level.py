@@ -58,7 +58,9 @@ class Level(nn.Module):
         nn.init.zeros_(self.adapt.bias)
         codebooks = ClassicalQuantizer if config.classical else CodebookQuantizer
         self.quantizer: IntegerQuantizer | CodebookQuantizer = (
-            IntegerQuantizer(channels) if not config.groups else codebooks(config.groups[number])
+            IntegerQuantizer(channels)
+            if config.groups is None
+            else codebooks(config.groups[number], config.shared_codebooks)
         )
         between = [config.hidden_between_phases] * (phases - 1)
         self.refine = module_list(

@@ -1,11 +1,11 @@
 """Entropy-constrained quantizers with a soft index posterior: values -> codewords and bits.
 
-:class:`IntegerQuantizer` has the integers as its codewords: training starts with it, because it has
-no range to outgrow. :class:`CodebookQuantizer` has learned codewords of 1, 2, 4 or 8 dimensions, as
-many as the range of the values asks for, and is what files are coded with: forward, the index is
-the one that minimises bits + weight * squared error under the prior; backward, it is replaced by a
-posterior q(k | y) ~ p(k) exp(-b |y - e_k|^2) over the codewords, so that the encoder feels the rate
-(RDVQ).
+:class:`IntegerQuantizer` has the integers as its codewords: training starts with it, because its
+range is hard to outgrow. :class:`CodebookQuantizer` has learned codewords of 1, 2, 4 or 8
+dimensions, as many as the range of the values asks for, and is what files are coded with: forward,
+the index is the one that minimises bits + weight * squared error under the prior; backward, it is
+replaced by a posterior q(k | y) ~ p(k) exp(-b |y - e_k|^2) over the codewords, so that the encoder
+feels the rate (RDVQ).
 
 In both the prior learns from the hard indices alone.
 """
@@ -23,7 +23,7 @@ from torch.nn import functional
 from vqcodec.model.layers import module_list
 from vqcodec.model.search import SortedSearch, knots_around
 
-RANGE = 127
+RANGE = 511
 # The hard choice weighs squared error as the Lagrangian does; the soft one is three times softer.
 SOFTNESS = 1 / 3
 # A log_scale of 0..127/16 stands for a distribution of a scale of 2^-4.5 to 2^7.4 steps.
@@ -31,9 +31,10 @@ SCALE_SLOPE, SCALE_OFFSET = 1.5, -4.5
 CLASS_KNOTS = 17
 # Scores of codewords that are computed together: what fits a processor's cache.
 SCORES_AT_ONCE = 1 << 20
-# The tail of a table is cut this many nats below its mode: a pure model would send an outlier to
-# the wrong codeword, and the closed loop would carry the error on.
-TAIL = 14.0
+# The tail of a table of up to 256 codewords is cut this many nats below its mode: a pure model
+# would send an outlier to the wrong codeword, and the closed loop would carry the error on. The
+# more codewords there are, the less is left to each.
+TAIL, TAIL_CODEWORDS = 14.0, 256
 
 
 # Dimension, codewords and number of codebooks of like size.
@@ -50,11 +51,11 @@ def integer_log_p(k: Tensor, log_scale: Tensor) -> Tensor:
     inverse = torch.exp2(-log2_scale(log_scale))
     size = k.abs()
     p = torch.sigmoid((0.5 - size) * inverse) - torch.sigmoid((-0.5 - size) * inverse)
-    return torch.log(p + 1e-6)
+    return torch.log(p + 2.5e-7)  # which is little even for all of them
 
 
 class IntegerQuantizer(nn.Module):
-    """Scalar quantisation to the integers -127..127, one class of the prior per channel.
+    """Scalar quantisation to the integers -511..511, one class of the prior per channel.
 
     In training values are rounded, with the straight-through gradient, and the encoder feels the
     rate of values with uniform noise in place of rounding (Minnen & Singh 2020); in evaluation the
@@ -142,7 +143,8 @@ class Codebooks(nn.Module):
 
     def bounded_logits(self) -> Tensor:
         """Return the logits with their tails cut, `[count, CLASS_KNOTS, size]`."""
-        return torch.maximum(self.logits, self.logits.amax(-1, keepdim=True) - TAIL)
+        tail = TAIL + 2 * math.log(max(self.logits.shape[-1] / TAIL_CODEWORDS, 1))
+        return torch.maximum(self.logits, self.logits.amax(-1, keepdim=True) - tail)
 
     def log_p(self, log_scale: Tensor) -> Tensor:
         """Return log-probabilities in nats `[count, N, size]` of classes `[count, N]`."""
@@ -187,35 +189,56 @@ class CodebookQuantizer(nn.Module):
     """Product vector quantisation: channels in groups, a codebook and a class of the prior a group.
 
     `groups` gives (dimension, codewords, number) of codebooks of like size; the channels are taken
-    in order. With `soft` false the encoder gets no gradient, and codewords and tables learn from
-    hard indices alone.
+    in order. Where they are `shared`, those of a group have the same codewords and tables: they are
+    one codebook, whose rows are those of the first channel, then of the next. With `soft` false the
+    encoder gets no gradient, and codewords and tables learn from hard indices alone.
     """
 
     soft = True
 
-    def __init__(self, groups: Sequence[Group]) -> None:
+    def __init__(self, groups: Sequence[Group], shared: bool = False) -> None:
         super().__init__()
-        self.groups = module_list(Codebooks(*group) for group in groups)
-        self.symbols = sum(codebooks.count for codebooks in self.groups)
+        self.groups = module_list(
+            Codebooks(dim, size, 1 if shared else count) for dim, size, count in groups
+        )
+        self.counts = [count for _, _, count in groups]
+        self.symbols = sum(self.counts)
 
     def split(self, y: Tensor) -> list[Tensor]:
-        """Split columns `[B, N, C]` into `[count, B*N, dim]`, one tensor a group."""
+        """Split columns `[B, N, C]` into rows of each codebook, `[books, rows, dim]` a group."""
         rows = y.flatten(0, 1).T.contiguous()
-        sizes = [codebooks.dim * codebooks.count for codebooks in self.groups]
+        dims = [codebooks.dim for codebooks in self.groups]
+        sizes = [dim * count for dim, count in zip(dims, self.counts, strict=True)]
+        channels = zip(torch.split(rows, sizes), self.groups, strict=True)
         return [
-            torch.unflatten(channels, 0, (codebooks.count, codebooks.dim)).transpose(1, 2)
-            for channels, codebooks in zip(torch.split(rows, sizes), self.groups, strict=True)
+            torch.unflatten(group, 0, (len(group) // codebooks.dim, codebooks.dim))
+            .transpose(1, 2)
+            .reshape(codebooks.count, -1, codebooks.dim)
+            for group, codebooks in channels
         ]
 
     def split_symbols(self, log_scale: Tensor) -> list[Tensor]:
-        """Split `[B, N, symbols]` into `[count, B*N]`, one tensor a group."""
-        rows = log_scale.flatten(0, 1).T.contiguous()
-        return list(torch.split(rows, [codebooks.count for codebooks in self.groups]))
+        """Split `[B, N, symbols]` into rows of each codebook, `[books, rows]` a group."""
+        rows = torch.split(log_scale.flatten(0, 1).T.contiguous(), self.counts)
+        return [
+            group.reshape(codebooks.count, -1)
+            for group, codebooks in zip(rows, self.groups, strict=True)
+        ]
 
     def join(self, groups: Sequence[Tensor], batch: int) -> Tensor:
         """Undo :meth:`split`, back to `[batch, N, C]`."""
-        rows = torch.cat([group.transpose(1, 2).flatten(0, 1) for group in groups])
+        values = [
+            group.reshape(count, -1, group.shape[-1]).transpose(1, 2).flatten(0, 1)
+            for group, count in zip(groups, self.counts, strict=True)
+        ]
+        rows = torch.cat(values)
         return rows.T.contiguous().view(batch, rows.shape[1] // batch, len(rows))
+
+    def bits_of_images(self, nats: Sequence[Tensor], batch: int) -> Tensor:
+        """Return the bits of each image, `[batch]`, of nats `[books, rows]` a group."""
+        counted = zip(nats, self.counts, strict=True)
+        rows = torch.cat([group.reshape(count, -1) for group, count in counted])
+        return rows.view(len(rows), batch, rows.shape[1] // batch).sum(dim=(0, 2)) / math.log(2)
 
     def forward(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor]:
         """Return `z_q` like `y`, and bits `[B]`; arguments as for :class:`IntegerQuantizer`."""
@@ -229,29 +252,24 @@ class CodebookQuantizer(nn.Module):
                 rate = rate + (soft_nats - soft_nats.detach())
             values.append(z_q)
             nats.append(rate)
-        return self.join(values, len(y)), bits_of_images(nats, len(y))
+        return self.join(values, len(y)), self.bits_of_images(nats, len(y))
 
     @torch.no_grad()
     def indices(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> list[Tensor]:
         """Return the best indices, int64 `[count, B*N]`, one tensor a group."""
         inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(log_scale))
-        return [
+        found = (
             codebooks.search(*group) for codebooks, *group in zip(self.groups, *inputs, strict=True)
-        ]
+        )
+        return [rows.reshape(count, -1) for rows, count in zip(found, self.counts, strict=True)]
 
     def lookup(self, indices: Sequence[Tensor], batch: int) -> Tensor:
         """Return the codewords of :meth:`indices`, `[batch, N, C]`."""
         values = [
-            _codewords_at(codebooks.codewords, index)
+            _codewords_at(codebooks.codewords, index.reshape(codebooks.count, -1))
             for codebooks, index in zip(self.groups, indices, strict=True)
         ]
         return self.join(values, batch)
-
-
-def bits_of_images(nats: Sequence[Tensor], batch: int) -> Tensor:
-    """Return the bits of each image, `[batch]`, of nats `[count, batch * N]` a group."""
-    rows = torch.cat(list(nats))
-    return rows.view(len(rows), batch, rows.shape[1] // batch).sum(dim=(0, 2)) / math.log(2)
 
 
 def _codewords_at(codewords: Tensor, index: Tensor) -> Tensor:

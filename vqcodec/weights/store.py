@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from vqcodec.entropy.prior import PriorNetwork, Symbols
+from vqcodec.entropy.prior import PriorNetwork, Symbols, index_type
 from vqcodec.entropy.tables import FrequencyTables
 from vqcodec.errors import ModelError
 from vqcodec.weights import ModelInfo
@@ -89,7 +89,9 @@ def load(info: ModelInfo) -> Weights:
     try:
         config = json.loads(text)
         arrays = _renamed(arrays, len(config["channels"][0]))
-        prior = PriorNetwork.from_arrays(arrays, config["phases"], config.get("strides", (8, 8)))
+        counts = [[count for _, _, count in groups] for groups in config["groups"]]
+        strides = config.get("strides", (8, 8))
+        prior = PriorNetwork.from_arrays(arrays, config["phases"], strides, counts)
         tables = [
             [FrequencyTables(arrays[f"{TABLES}{number}.{group}"]) for group in range(groups)]
             for number, groups in enumerate(len(level.groups) for level in prior.levels)
@@ -130,7 +132,7 @@ def _try_out(prior: PriorNetwork, tables: list[list[FrequencyTables]]) -> None:
     def code(number: int, _: int, classes: Symbols) -> Symbols:
         last = []
         for table, group in zip(tables[number], classes, strict=True):
-            last.append(np.full_like(group, table.codewords - 1))
+            last.append(np.full(group.shape, table.codewords - 1, index_type(table.codewords)))
             table.bits(group, last[-1])
         return last
 
