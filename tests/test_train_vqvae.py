@@ -13,14 +13,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
 from train.checkpoint import load_model, save_checkpoint
-from train.errors import TrainError
+from train.distortion import Distortion, dissimilarity
 from train.loop import CHECKPOINT
-from train.ssimulacra2 import distortion
-from train.vqvae import VALIDATION_QUALITIES, VQVAETask, dissimilarity, main, rate_distortion
+from train.vqvae import VALIDATION_QUALITIES, VQVAETask, main, rate_distortion
 from vqcodec.model.config import Config
 from vqcodec.model.layers import QUALITIES
 from vqcodec.model.vqvae import VQVAE
@@ -78,7 +76,7 @@ def scene(scenes: Tensor) -> Tensor:
 
 
 def test_loss_is_the_normalised_rate_distortion_cost() -> None:
-    model, task = Darken(), VQVAETask([], FLAT, 0.0)
+    model, task = Darken(), VQVAETask([], FLAT)
     batch = torch.full((3, 3, 8, 16), 100, dtype=torch.uint8)
     terms = task.loss(model, batch, torch.Generator().manual_seed(0))
     assert float(terms["bpp"].detach()) == pytest.approx(0.5)
@@ -90,10 +88,10 @@ def test_loss_is_the_normalised_rate_distortion_cost() -> None:
 
 @pytest.mark.parametrize("structure", [0.3, 1.0])
 def test_structure_takes_its_share_of_the_distortion(scene: Tensor, structure: float) -> None:
-    model, task = Darken(), VQVAETask([], FLAT, structure)
+    model, task = Darken(), VQVAETask([], FLAT, Distortion({"structure": structure}))
     terms = task.loss(model, scene, torch.Generator().manual_seed(0))
-    unlike = dissimilarity(scene, scene / 255 - 3.2 / 255)
-    assert float(terms["ms_ssim"].detach()) == pytest.approx(1 - float(unlike.mean()))
+    unlike = dissimilarity(scene / 255, scene / 255 - 3.2 / 255)
+    assert float(terms["structure"].detach()) == pytest.approx(float(unlike.mean()))
     distortion = (1 - structure) * 3.2**2 + structure * 1650 * float(unlike.mean())
     expected = (0.5 + 0.02 * distortion) / 2.0
     assert float(terms["loss"].detach()) == pytest.approx(expected, rel=1e-4)
@@ -102,40 +100,8 @@ def test_structure_takes_its_share_of_the_distortion(scene: Tensor, structure: f
     assert float(model.offset.grad) > 0
 
 
-def test_ssimulacra2_takes_its_share_beside_structure(scene: Tensor) -> None:
-    model, task = Darken(), VQVAETask([], FLAT, 0.25, 0.5)
-    terms = task.loss(model, scene, torch.Generator().manual_seed(0))
-    x, x_hat = scene / 255, scene / 255 - 3.2 / 255
-    differing = float(distortion(x, x_hat).mean())
-    unlike = float(dissimilarity(scene, x_hat).mean())
-    assert float(terms["ssimulacra2"].detach()) == pytest.approx(differing, rel=1e-4)
-    expected = 0.25 * 3.2**2 + 0.25 * 1650 * unlike + 0.5 * 8e-5 * 255**2 * differing
-    loss = float(terms["loss"].detach())
-    assert loss == pytest.approx((0.5 + 0.02 * expected) / 2.0, rel=1e-3)
-
-
-def test_shares_of_more_than_the_whole_distortion_are_refused() -> None:
-    with pytest.raises(TrainError, match="more than the whole distortion"):
-        VQVAETask([], FLAT, 0.6, 0.5)
-
-
-@torch.no_grad()
-def test_dissimilarity_is_what_ms_ssim_lacks_of_one(scene: Tensor) -> None:
-    noisy = (
-        scene + 30 * torch.randn(scene.shape, generator=torch.Generator().manual_seed(0))
-    ) / 255
-    expected = 1 - ms_ssim(scene.float(), noisy * 255, data_range=255, size_average=False)
-    assert expected.shape == (2,)
-    assert float(expected.min()) > 0.01
-    torch.testing.assert_close(dissimilarity(scene, noisy), expected)
-    torch.testing.assert_close(dissimilarity(scene, scene / 255), torch.zeros(2))
-    # In full precision also where training is not.
-    with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(dissimilarity(scene, noisy), expected)
-
-
 def test_quality_is_uniform_and_of_the_generator() -> None:
-    model, task = Darken(), VQVAETask([], Config(), 0.0)
+    model, task = Darken(), VQVAETask([], Config())
     batch = torch.zeros((4000, 3, 1, 1), dtype=torch.uint8)
     for _ in range(2):
         task.loss(model, batch, torch.Generator().manual_seed(3))
@@ -155,7 +121,7 @@ def test_validation_measures_eight_bit_pixels_at_each_quality() -> None:
         torch.full((1, 3, 64, 128), 1, dtype=torch.uint8),
     ]
     model, config = Darken(), Config(lmbda_min=0.0005, lmbda_max=0.05)
-    rows = VQVAETask(valid, config, 0.0).validate(model)
+    rows = VQVAETask(valid, config).validate(model)
     assert [row["quality"] for row in rows] == list(VALIDATION_QUALITIES)
     images = sum(len(batch) for batch in valid)
     assert [float(q) for q in model.seen] == [
@@ -193,7 +159,7 @@ def test_script_weighs_structure_as_told(arguments: list[str], tmp_path: Path) -
     save_checkpoint(tmp_path / "initial.pt", {**initial, **config})
     options = ["--init", str(tmp_path / "initial.pt"), "--structure", "0.2"]
     assert CliRunner().invoke(main, [*arguments, *options]).exit_code == 0
-    assert "ms_ssim" in (tmp_path / "out" / "log.csv").read_text().splitlines()[0].split(",")
+    assert "structure" in (tmp_path / "out" / "log.csv").read_text().splitlines()[0].split(",")
 
 
 @pytest.mark.parametrize("told", [{}, {"lmbda_min": 0.003}])

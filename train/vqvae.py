@@ -14,16 +14,15 @@ from typing import Any
 
 import click
 import torch
-from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
 from train.checkpoint import load_checkpoint, load_weights
 from train.data import CropSampler
+from train.distortion import MEASURES, Distortion
 from train.errors import TrainError
 from train.loop import Trainer
 from train.options import FILE, POSITIVE, SHARE, Arguments, Script, image_options, option
 from train.processes import Process
-from train.ssimulacra2 import distortion as ssimulacra2_distortion
 from vqcodec.model.classical import ClassicalQuantizer
 from vqcodec.model.config import Config
 from vqcodec.model.initialise import initialise
@@ -33,10 +32,6 @@ from vqcodec.model.vqvae import VQVAE
 VALIDATION_QUALITIES = (10, 30, 50, 70, 90)
 # At this lmbda a unit of loss is a bit per pixel.
 LMBDA_UNIT = 0.005
-# At this factor mse and 1 - MS-SSIM of coded photographs are alike from 26 to 35 dB.
-STRUCTURE_UNIT = 1650 / 255**2
-# And at this one mse and the sum of SSIMULACRA2.
-SSIMULACRA2_UNIT = 8e-5
 INITIAL_BATCHES = 8
 # Each kind of parameter learns at a share of the learning rate. The linear transforms start near
 # their optimum, where a full step is mostly noise; a codeword is seen rarely and has far to go.
@@ -48,28 +43,16 @@ class VQVAETask:
 
     The loss of an image is (bpp + lmbda D) / sqrt(lmbda / 0.005): the rate–distortion cost grows
     about as sqrt(lmbda), so every quality pulls equally. Quality is uniform, so lmbda is
-    log-uniform. What classical quantizers add counts as bits. D is 255² mse, but for two shares in
-    like units: `structure` is that of 1 - MS-SSIM (Wang et al. 2003), `ssimulacra2` that of
-    `train.ssimulacra2`.
+    log-uniform. What classical quantizers add counts as bits. D is 255² times the distortion.
     """
 
     def __init__(
-        self,
-        valid: Sequence[Tensor],
-        config: Config,
-        structure: float = 0.0,
-        ssimulacra2: float = 0.0,
+        self, valid: Sequence[Tensor], config: Config, distortion: Distortion | None = None
     ) -> None:
-        """`valid` is batches of whole images, uint8 [B, 3, H, W]; the shares' sum is within 0..1.
-
-        Raises TrainError if it is not.
-        """
-        if structure + ssimulacra2 > 1:
-            raise TrainError("--structure and --ssimulacra2 are more than the whole distortion")
+        """`valid` is batches of whole images, uint8 [B, 3, H, W]; the distortion is mse if None."""
         self._valid = valid
         self._config = config
-        self._structure = structure
-        self._ssimulacra2 = ssimulacra2
+        self._distortion = distortion or Distortion({})
 
     def loss(
         self, model: nn.Module, batch: Tensor, generator: torch.Generator
@@ -85,18 +68,9 @@ class VQVAETask:
         auxiliary = (quantizer.take_auxiliary_loss() for quantizer in classical)
         paid = torch.stack([out.bits, *auxiliary]).sum(0) / pixels
         terms = {"bpp": bpp.mean(), "mse": out.mse.mean()}
-        distortion = (1 - self._structure - self._ssimulacra2) * out.mse
-        if self._structure:
-            unlike = dissimilarity(batch, out.x_hat)
-            terms["ms_ssim"] = 1 - unlike.mean()
-            distortion = distortion + self._structure * STRUCTURE_UNIT * unlike
-        if self._ssimulacra2:
-            with torch.autocast(batch.device.type, enabled=False):
-                differing = ssimulacra2_distortion(x, out.x_hat.float())
-            terms["ssimulacra2"] = differing.mean()
-            distortion = distortion + self._ssimulacra2 * SSIMULACRA2_UNIT * differing
+        distortion, measured = self._distortion(x, out.x_hat, out.mse)
         loss = rate_distortion(paid, distortion, self._config.lmbda(quality))
-        return {"loss": loss.mean(), **terms}
+        return {"loss": loss.mean(), **terms, **measured}
 
     def validate(self, model: nn.Module) -> list[dict[str, float]]:
         """Return a row for each of a few qualities: means over images, and the worst loss.
@@ -120,17 +94,6 @@ class VQVAETask:
                 }
             )
         return rows
-
-
-def dissimilarity(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Return 1 - MS-SSIM `[B]` of uint8 `x` and `x_hat` in [0, 1], `[B, 3, H, W]` over 160 wide."""
-    with torch.autocast(x.device.type, enabled=False):
-        images = (
-            image.float().contiguous(memory_format=torch.channels_last)
-            for image in (x / 255.0, x_hat)
-        )
-        unlike: Tensor = 1 - ms_ssim(*images, data_range=1.0, size_average=False)
-        return unlike
 
 
 def rate_distortion(bpp: Tensor, mse: Tensor, lmbda: Tensor) -> Tensor:
@@ -259,6 +222,7 @@ def initial_model(
     help="Share of the distortion that is 1 - MS-SSIM, the rest being the mean squared error.",
 )
 @option("--ssimulacra2", type=SHARE, default=0.0, help="The same of SSIMULACRA2's own sum.")
+@option("--features", type=SHARE, default=0.0, help="The same of a classifier's features.")
 @option(
     "--train-encoder",
     is_flag=True,
@@ -278,12 +242,13 @@ def main(**options: Any) -> bool:
     process = Process.join(arguments.device)
     config, weights = initial_config(arguments)
     arguments.lmbda_min, arguments.lmbda_max = config.lmbda_min, config.lmbda_max
+    shares = {name: vars(arguments)[name] for name in MEASURES if vars(arguments)[name]}
     sampler, valid = arguments.photographs(config.padding)
     torch.manual_seed(arguments.seed)
     model = initial_model(config, weights, arguments, sampler)
     trainer = Trainer(
         model,
-        VQVAETask(valid, model.config, arguments.structure, arguments.ssimulacra2),
+        VQVAETask(valid, model.config, Distortion(shares)),
         sampler,
         torch.optim.Adam(parameter_groups(model, arguments.lr), betas=(0.9, 0.99), fused=True),
         arguments.settings(),
