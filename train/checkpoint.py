@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -9,10 +10,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from train.errors import CheckpointError
 
 M = TypeVar("M", bound=torch.nn.Module)
+
+# Where a file of weights alone says which run they are of, and how long it was.
+CARD_KEY = "vqcodec_run"
+COUNTED = ("step", "seconds", "pixels")
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -28,10 +34,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote, its tensors on `device`.
 
-    Raises CheckpointError if the file is missing or not a checkpoint.
+    Or the weights that `train.keep` kept of it (.safetensors). Raises CheckpointError if the file
+    is missing or not a checkpoint.
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
+    if path.suffix == ".safetensors":
+        return _load_kept(path, device)
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
@@ -40,6 +49,19 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     if not isinstance(state, dict) or not {"model", "ema", "step", "config"} <= state.keys():
         raise CheckpointError(f"not a checkpoint of this project: {path}")
     return state
+
+
+def _load_kept(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            card = json.loads((file.metadata() or {})[CARD_KEY])
+            kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise CheckpointError(f"not the weights that train.keep keeps: {path}") from error
+    weights = {
+        n: value.float() if value.is_floating_point() else value for n, value in kept.items()
+    }
+    return {**card, "model": weights, "ema": weights}
 
 
 def load_model(path: Path, build: Callable[[dict[str, Any]], M]) -> tuple[M, dict[str, Any]]:
