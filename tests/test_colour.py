@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from vqcodec.fileformat.image import assemble, prepare
+from vqcodec.fileformat.image import chunks_of, info_of, prepare
 
 
 def s15fixed16(*values: float) -> bytes:
@@ -107,14 +107,14 @@ def test_gray_is_converted_and_stays_gray(mode: str, space: bytes) -> None:
     assert prepared.pixels[0, 0].tolist() == pytest.approx([coded] * 3, abs=2)
 
 
-@pytest.mark.parametrize("icc", [b"nonsense", matrix_profile(b"GRAY"), matrix_profile()[:200]])
-def test_unusable_profile_is_kept_and_said_so(photo: Image.Image, icc: bytes) -> None:
+def test_unusable_profile_is_kept_and_said_so(photo: Image.Image) -> None:
+    icc = matrix_profile()[:200]
     photo.info["icc_profile"] = icc
     prepared = prepare(photo)
     assert prepared.icc == icc
     assert "kept" in prepared.notes[0]
     assert np.array_equal(prepared.pixels, np.asarray(photo))
-    assert assemble(prepared.pixels, icc=prepared.icc).info["icc_profile"] == icc
+    assert info_of(chunks_of(prepared))["icc_profile"] == icc
 
 
 def test_cmyk_is_converted_through_its_profile() -> None:

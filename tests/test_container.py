@@ -288,7 +288,7 @@ def test_malformed_chunks(chunks: bytes, error: type[VqcError]) -> None:
 
 
 def test_unknown_optional_chunks_are_skipped() -> None:
-    chunks = b"\x03\x01\x03icc\x80\x02..\xff\x00"
+    chunks = b"\x03\x01\x03icc\x81\x02..\xff\x00"
     data = sealed(header_of("56514301 deadbeef 0232 01 01") + chunks + b"\x01S")
     container = unpack(data)
     assert container.chunks == {ChunkTag.ICC: b"icc"}

@@ -49,6 +49,7 @@ def check(codec: Codec, name: str, *, off_by: int = 1) -> None:
     chunks = unpack(data).chunks
     assert decoded.info.get("icc_profile") == chunks.get(ChunkTag.ICC)
     assert decoded.info.get("exif", b"").removeprefix(b"Exif\0\0") == chunks.get(ChunkTag.EXIF, b"")
+    assert decoded.info.get("xmp") == chunks.get(ChunkTag.XMP)
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from PIL import Image, ImageFile
 from vqcodec.api import decode, encode
 from vqcodec.errors import VqcError
 from vqcodec.fileformat.container import MAGIC, MAX_SIDE, ChunkTag, read_preamble, unpack
-from vqcodec.fileformat.image import metadata
+from vqcodec.fileformat.image import info_of
 
 # Pillow has a limit of its own (Image.MAX_IMAGE_PIXELS) and applies it after `_open`.
 _NO_LIMIT = MAX_SIDE * MAX_SIDE
-# What `Image.save` takes, as `vqcodec.encode` does, beside icc_profile and exif.
-_ENCODE_OPTIONS = ("quality", "max_bytes", "bpp", "psnr", "tune", "model")
+# What `Image.save` takes, as `vqcodec.encode` does, beside icc_profile, exif and xmp.
+_ENCODE_OPTIONS = ("quality", "max_bytes", "bpp", "psnr", "tune", "model", "strip")
 
 
 def _accept(prefix: bytes) -> bool:
@@ -46,7 +46,7 @@ class VqcImageFile(ImageFile.ImageFile):
         header, chunks = preamble.header, preamble.chunks
         self._size = header.width, header.height
         self._mode = ("L" if header.gray else "RGB") + "A" * (ChunkTag.ALPHA in chunks)
-        self.info.update(metadata(chunks.get(ChunkTag.ICC), chunks.get(ChunkTag.EXIF)))
+        self.info.update(info_of(chunks))
         self.info["quality"] = header.quality
         self._pending = True
 
@@ -105,7 +105,7 @@ class VqcImageFile(ImageFile.ImageFile):
 
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
     options: dict[str, Any] = im.encoderinfo
-    given = [key for key in ("icc_profile", "exif") if key in options]
+    given = [key for key in ("icc_profile", "exif", "xmp") if key in options]
     if given:
         im = im.copy()
         for key in given:

@@ -75,6 +75,7 @@ def encode(
     psnr: float | None = None,
     tune: str | None = None,
     model: str | Path | None = None,
+    strip: str = "",
     device: str = "auto",
 ) -> bytes:
     """Return `image` as the bytes of a .vqc file.
@@ -82,17 +83,19 @@ def encode(
     At a quality of 1..100 (50), or as good as can be in `max_bytes` bytes or `bpp` bits per pixel,
     or as small as can be with a PSNR of `psnr` dB: one of them. `tune` ("ssim", or "psnr", which
     psnr= implies) chooses one of the models that came with the package, `model` names one, or a
-    weights file. `device` is "cpu", "cuda" or "auto". What the file leaves out for its size, or
+    weights file. `strip` lists metadata to leave out, such as "gps" or "exif,xmp" (also "icc" and
+    "all"). `device` is "cpu", "cuda" or "auto". What the file leaves out for its size, or
     that it falls short of the PSNR, is a VqcWarning.
 
     Raises ImageError, TooLargeError, TargetError (no file is as small), ModelError; TypeError and
     ValueError for arguments that make no sense.
     """
     from vqcodec.fileformat.image import prepare
+    from vqcodec.fileformat.metadata import parse_strip
 
     target = targets.Target(quality, max_bytes, bpp, psnr)
     chosen = weights.choose(tune, model, psnr)
-    prepared = prepare(image)
+    prepared = prepare(image, parse_strip(strip))
     data, notes = targets.encode_prepared(load_codec(chosen, device), prepared, target)
     warn(notes)
     return data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image, ImageCms
+from PIL import Image
 
 from vqcodec.codec.codec import Codec
 from vqcodec.fileformat.container import unpack
@@ -30,7 +30,7 @@ def make_seeds(codec: Codec) -> list[bytes]:
     rich.putalpha(Image.linear_gradient("L").resize(rich.size))
     exif = Image.Exif()
     exif[0x010F] = "maker"
-    rich.info |= {"icc_profile": _profile(), "exif": exif.tobytes()}
+    rich.info |= {"icc_profile": _profile(), "exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>"}
     seeds.append(codec.encode(rich, quality=20))
     seeds.append(codec.encode(rich.convert("LA"), quality=5))
     seeds.append(codec.encode(crop.convert("L"), quality=40))
@@ -38,11 +38,10 @@ def make_seeds(codec: Codec) -> list[bytes]:
     seeds.append(truncate(seeds[4], len(seeds[4]) // 2)[0])
     future = fields_of(seeds[0], unpack(seeds[0]))
     future.front[8] |= 2
-    future.count, future.chunks = 1, [(128, 2, b"..")]
+    future.count, future.chunks = 1, [(129, 2, b"..")]
     return [*seeds, future.pack()]
 
 
 def _profile() -> bytes:
-    """Return a profile of another colour space, small and the same every time."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-    return profile[:24] + bytes(12) + profile[36:]
+    """Return the head of an RGB profile, which cannot be converted and so is kept."""
+    return bytes(16) + b"RGB XYZ " + bytes(104)

@@ -65,6 +65,9 @@ def cases() -> Iterator[Case]:
     both = {ChunkTag.ICC: b"profile", ChunkTag.EXIF: b"II*\0\x08\0\0\0\0\0\0\0\0\0"}
     yield Case("chunk-icc", part, 50, _with({ChunkTag.ICC: both[ChunkTag.ICC]}))
     yield Case("chunk-exif", part, 50, _with({ChunkTag.EXIF: both[ChunkTag.EXIF]}))
+    yield Case(
+        "chunk-xmp", part, 50, _with({ChunkTag.XMP: b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'})
+    )
     yield Case("chunks", part, 50, _with(both | {ChunkTag.ALPHA: b""}))
     for size in _CUTS:
         yield Case(f"cut-{size}", part, 80, _cut(size))

@@ -15,7 +15,7 @@ from vqcodec.entropy import coder
 from vqcodec.entropy.prior import PriorNetwork, Symbols
 from vqcodec.entropy.tables import Tables
 from vqcodec.fileformat.container import ChunkTag, Container
-from vqcodec.fileformat.image import Pixels, assemble, decode_alpha
+from vqcodec.fileformat.image import Pixels, assemble, decode_alpha, info_of
 from vqcodec.model.closed_loop import decode_level
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.reach import margin, reach
@@ -77,8 +77,9 @@ class Decoder:
         if ChunkTag.ALPHA in chunks:
             alpha = decode_alpha(chunks[ChunkTag.ALPHA], header.width, header.height)
             alpha = reduced(alpha[rows, columns], scale)
-        icc, exif = chunks.get(ChunkTag.ICC), chunks.get(ChunkTag.EXIF)
-        return assemble(pixels, gray=header.gray, alpha=alpha, icc=icc, exif=exif)
+        image = assemble(pixels, gray=header.gray, alpha=alpha)
+        image.info.update(info_of(chunks))
+        return image
 
     @torch.inference_mode()
     def render(

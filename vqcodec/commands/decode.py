@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,20 +12,10 @@ from vqcodec import weights
 from vqcodec.commands.batch import Done, Job, plan, run
 from vqcodec.commands.files import VQC_SUFFIX, decoded_name, spared_name
 from vqcodec.commands.options import batch_options, output_option, parse_region
-from vqcodec.errors import ImageError
 from vqcodec.fileformat.container import read_header
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from vqcodec.codec.tiles import Region
-
-# Pillow's defaults for the formats that lose something throw away more than the codec did.
-_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
-    "AVIF": {"quality": 95},
-    "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"quality": 95},
-}
 
 
 @click.command()
@@ -57,6 +46,7 @@ def decode(
 ) -> None:
     """Decode .vqc files, and all of them in folders; - is stdin."""
     from vqcodec.api import codec_of, load_codec
+    from vqcodec.fileformat.export import save
 
     if region and scale:
         raise click.UsageError("a region is decoded at full size: leave out --scale")
@@ -71,25 +61,13 @@ def decode(
         named = read_header(data)[0].model_id
         codec = load_codec(path, device) if path else codec_of(named, device)
         image = codec.decode(data, partial=partial, region=region, scale=factor)
-        saved = _save(image, formats[job])
+        saved, notes = save(image, formats[job])
         job.write(saved, force=force)
-        notes = []
         if output is None and job.source and job.target != decoded_name(job.source):
             notes.append(f"{decoded_name(job.source)} is there already; wrote {job.target}")
         return Done(len(data), len(saved), image.width * image.height, 8 * len(data), notes)
 
     sys.exit(0 if run(todo, work, workers=jobs) else 1)
-
-
-def _save(image: Image.Image, image_format: str) -> bytes:
-    """The image as a file of a format that Pillow writes, with its ICC profile and EXIF."""
-    metadata = {key: image.info[key] for key in ("icc_profile", "exif") if key in image.info}
-    out = io.BytesIO()
-    try:
-        image.save(out, image_format, **metadata, **_SAVE_OPTIONS.get(image_format, {}))
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{image_format} cannot hold this image: {error}") from error
-    return out.getvalue()
 
 
 def _format_for(path: Path | None) -> str:

@@ -38,6 +38,11 @@ from vqcodec.fileformat.container import DEFAULT_QUALITY
     f"[default: {next(tune for tune, name in weights.TUNED.items() if name == weights.DEFAULT)}; "
     "psnr with --psnr]",
 )  # fmt: skip
+@click.option(
+    "--strip", metavar="WHAT", default="",
+    help="Metadata to leave out: exif, xmp, icc, gps (where the picture was taken, in EXIF and "
+    "XMP), several with commas between them, or all.",
+)  # fmt: skip
 @output_option("File or folder to write, or - for stdout; photo.vqc beside photo.png if not given.")
 def encode(
     inputs: tuple[str, ...],
@@ -47,6 +52,7 @@ def encode(
     bpp: float | None,
     psnr: float | None,
     tune: str | None,
+    strip: str,
     device: str,
     model: str | None,
     force: bool,
@@ -55,9 +61,11 @@ def encode(
     """Encode images, and all images in folders; - is stdin."""
     from vqcodec.api import load_codec
     from vqcodec.fileformat.image import open_image, prepare
+    from vqcodec.fileformat.metadata import parse_strip
 
     try:
         target = Target(quality, max_bytes, bpp, psnr)
+        unwanted = parse_strip(strip)
         chosen = weights.choose(tune, model, psnr)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -67,7 +75,7 @@ def encode(
     def work(job: Job) -> Done:
         data = job.read()
         # The image itself, which takes as much memory again, is not kept.
-        prepared = prepare(open_image(data))
+        prepared = prepare(open_image(data), unwanted)
         encoded, notes = encode_prepared(load_codec(path, device), prepared, target)
         job.write(encoded, force=force)
         pixels = prepared.pixels.shape[0] * prepared.pixels.shape[1]

@@ -11,6 +11,8 @@ from vqcodec.errors import ImageError
 
 # Two sRGB profiles by different makers differ by a code value or two; other spaces by dozens.
 _SRGB_TOLERANCE = 2
+# Modes of images by the colour space of a profile.
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 def lab_to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
@@ -28,19 +30,20 @@ def lab_to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def to_srgb(
-    colour: Image.Image, icc: bytes | None, notes: list[str]
+    colour: Image.Image, icc: bytes | None, notes: list[str], *, keep_profile: bool = True
 ) -> tuple[Image.Image, bytes | None]:
     """Colour of mode L or RGB in sRGB from that of mode L, RGB or CMYK.
 
-    Also the profile if it could not be carried out and still holds; None means sRGB. What was done
-    is added to `notes`.
+    Also the profile if it could not be carried out, still holds and is to be kept; None means sRGB.
+    What was done is added to `notes`.
     """
     cmyk = colour.mode == "CMYK"
     if icc is not None:
         try:
             return _through_profile(colour, icc, notes), None
         except (ImageCms.PyCMSError, OSError, ValueError, ImportError) as error:
-            if not cmyk:
+            # A file of another space than its profile's is refused by many who read it.
+            if keep_profile and _MODES.get(_space(icc)) == colour.mode != "CMYK":
                 notes.append(f"ICC profile kept, it cannot be converted ({error})")
                 return colour, icc
             notes.append(f"ICC profile left out, it cannot be converted ({error})")
@@ -50,6 +53,11 @@ def to_srgb(
     return colour, None
 
 
+def _space(icc: bytes) -> str:
+    """The colour space that a profile's header names."""
+    return icc[16:20].decode("latin-1").strip()
+
+
 def _through_profile(colour: Image.Image, icc: bytes, notes: list[str]) -> Image.Image:
     """Colour from its profile to sRGB; the same image if the profile is sRGB.
 
@@ -57,7 +65,7 @@ def _through_profile(colour: Image.Image, icc: bytes, notes: list[str]) -> Image
     """
     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
     space = profile.profile.xcolor_space.strip()
-    mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(space, "")
+    mode = _MODES.get(space, "")
     # Gray images with an RGB profile are common and make sense: the profile's neutral axis.
     if mode != colour.mode and (colour.mode, mode) != ("L", "RGB"):
         raise ValueError(f"it is for {space}, the image is {colour.mode}")

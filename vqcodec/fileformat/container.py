@@ -41,6 +41,7 @@ class ChunkTag(IntEnum):
     ICC = 1
     EXIF = 2
     ALPHA = 3
+    XMP = 128
 
 
 _KNOWN_TAGS = frozenset(ChunkTag)

@@ -1,4 +1,4 @@
-"""What happens to a Pillow image before it is coded and after: modes, alpha, metadata.
+"""What happens to a Pillow image before it is coded and after: its pixels, modes and alpha.
 
 Every image becomes 8-bit sRGB pixels, upright; whatever is changed on the way without being asked
 for is said in a note. The policy is on one screen, in `prepare`; the functions below it are its
@@ -8,34 +8,29 @@ steps in the same order.
 from __future__ import annotations
 
 import io
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from vqcodec.errors import CorruptError, ImageError
+from vqcodec.fileformat import exif as exifs
+from vqcodec.fileformat import metadata
 from vqcodec.fileformat.colour import lab_to_rgb, to_srgb
 from vqcodec.fileformat.container import ChunkTag, check_size
+from vqcodec.fileformat.png_colour import PngColour, described
 
 Pixels = NDArray[np.uint8]
 ImageLike = Image.Image | Pixels
 
-_EXIF_PREFIX = b"Exif\0\0"
-# The tags of a TIFF file that describe the photograph and not the file's own layout.
-_DESCRIPTIVE_TAGS = (
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.Copyright,
-)
-_DESCRIPTIVE_IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _OPAQUE = 255
 # The ranges that the values of a mode may be meant in: the first that holds them all is taken.
 _SPANS = {"I;16": (65535.0,), "I": (255.0, 65535.0), "F": (1.0, 255.0)}
+_OVERSHOOT = 0.15  # of floating-point values: resampling and sharpening leave their range so far
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,8 +38,8 @@ class Prepared:
     """An image as the model takes it, and what the file keeps beside it.
 
     pixels: uint8 [H, W, 3], not to be written to; R = G = B if `gray`. alpha: uint8 [H, W] or None.
-    icc: profile of the pixels, None for sRGB. exif: TIFF structure without prefix, or None.
-    notes: what was converted or left out, each a phrase for the user.
+    icc: profile of the pixels, None for sRGB. exif: TIFF structure without prefix, or None. xmp:
+    packet in UTF-8, or None. notes: what was converted or left out, each a phrase for the user.
     """
 
     pixels: Pixels
@@ -52,6 +47,7 @@ class Prepared:
     alpha: Pixels | None
     icc: bytes | None
     exif: bytes | None
+    xmp: bytes | None
     notes: list[str]
 
 
@@ -65,11 +61,12 @@ def open_image(data: bytes) -> Image.Image:
         raise ImageError(str(error)) from error
 
 
-def prepare(image: ImageLike) -> Prepared:
+def prepare(image: ImageLike, strip: Collection[str] = ()) -> Prepared:
     """Bring any Pillow image into the form that is coded; `image` keeps its own pixels.
 
-    Also a uint8 array, `[H, W]` (gray), `[H, W, 3]` (RGB) or `[H, W, 4]` (RGBA). Raises TypeError
-    for anything else, TooLargeError, ImageError for an image that is empty or cannot be read.
+    Also a uint8 array, `[H, W]` (gray), `[H, W, 3]` (RGB) or `[H, W, 4]` (RGBA). `strip` names
+    metadata that are not wanted, of `metadata.STRIPPABLE`. Raises TypeError for anything else,
+    TooLargeError, ImageError for an image that is empty or cannot be read.
     """
     image = _as_pillow(image)
     notes: list[str] = []
@@ -78,53 +75,63 @@ def prepare(image: ImageLike) -> Prepared:
     check_size(*image.size)
     try:
         _note_what_is_lost_on_loading(image, notes)
-        image.load()
+        png_colour = described(image, notes)
+        metadata.load(image)
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data.
         raise ImageError(f"the image cannot be read: {error}") from error
+    metadata.note_what_is_left_out(image, notes)
     # LAB needs no profile to be understood, and its own would not fit the RGB it becomes.
-    icc = image.info.get("icc_profile") if image.mode != "LAB" else None
-    upright, exif = _upright(image, notes)
-    colour, alpha = _split_alpha(upright, notes)
-    colour, icc = to_srgb(colour, icc or None, notes)
+    icc = image.info.get("icc_profile") if image.mode != "LAB" and png_colour is None else None
+    upright, kept = metadata.upright(image, strip, notes)
+    kind = _deep_kind(upright)
+    if kind is None:
+        colour, alpha = _split_alpha(upright, notes)
+        colour = colour if png_colour is None else png_colour.to_srgb(colour, notes)
+    else:
+        colour, alpha = _reduce_deep(upright, kind, png_colour, notes)
+    colour, icc = to_srgb(colour, icc or None, notes, keep_profile="icc" not in strip)
     pixels = np.asarray(colour)
     gray = pixels.ndim == 2
     if gray:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    return Prepared(pixels, gray, alpha, icc, exif, notes)
+    return Prepared(pixels, gray, alpha, icc, kept.exif, kept.xmp, notes)
 
 
-def assemble(
-    pixels: Pixels,
-    *,
-    gray: bool = False,
-    alpha: Pixels | None = None,
-    icc: bytes | None = None,
-    exif: bytes | None = None,
-) -> Image.Image:
+def assemble(pixels: Pixels, *, gray: bool = False, alpha: Pixels | None = None) -> Image.Image:
     """The image of mode L, LA, RGB or RGBA from its decoded parts, shaped as in `Prepared`."""
     image = Image.fromarray(pixels)
     if gray:
         image = image.convert("L")
     if alpha is not None:
         image.putalpha(Image.fromarray(alpha))
-    image.info.update(metadata(icc, exif))
     return image
 
 
-def metadata(icc: bytes | None, exif: bytes | None) -> dict[str, bytes]:
-    """The entries of `Image.info` for a profile and an EXIF structure, either may be None."""
-    info = {}
-    if icc is not None:
-        info["icc_profile"] = icc
-    if exif is not None:
-        info["exif"] = _EXIF_PREFIX + exif
+def info_of(chunks: Mapping[ChunkTag, bytes]) -> dict[str, Any]:
+    """The entries of `Image.info` for what a file keeps beside its pixels."""
+    info: dict[str, Any] = {}
+    if ChunkTag.ICC in chunks:
+        info["icc_profile"] = chunks[ChunkTag.ICC]
+    if ChunkTag.XMP in chunks:
+        info["xmp"] = chunks[ChunkTag.XMP]
+    if ChunkTag.EXIF in chunks:
+        info["exif"] = exifs.PREFIX + chunks[ChunkTag.EXIF]
+        with suppress(ValueError):  # a file may hold what is no EXIF
+            dpi = exifs.resolution(chunks[ChunkTag.EXIF])
+            if dpi is not None:
+                info["dpi"] = dpi
     return info
 
 
 def chunks_of(prepared: Prepared) -> dict[ChunkTag, bytes]:
     """Return what a file of a prepared image keeps beside its pixels."""
     alpha = None if prepared.alpha is None else encode_alpha(prepared.alpha)
-    parts = {ChunkTag.ICC: prepared.icc, ChunkTag.EXIF: prepared.exif, ChunkTag.ALPHA: alpha}
+    parts = {
+        ChunkTag.ICC: prepared.icc,
+        ChunkTag.EXIF: prepared.exif,
+        ChunkTag.ALPHA: alpha,
+        ChunkTag.XMP: prepared.xmp,
+    }
     return {tag: data for tag, data in parts.items() if data is not None}
 
 
@@ -177,43 +184,20 @@ def _note_what_is_lost_on_loading(image: Image.Image, notes: list[str]) -> None:
     if frames > 1:
         notes.append(f"frame {image.tell() + 1} of {frames} kept, the others left out")
     # Pillow has no 16-bit RGB: its decoders keep the high bytes, and only the tile list knows.
-    tiles = getattr(image, "tile", [])
-    if _deep_kind(image) is None and any(";16" in str(tile[3]) for tile in tiles):
-        notes.append("16 bits a channel reduced to 8")
+    bits = max((_bits(tile) for tile in getattr(image, "tile", [])), default=8)
+    if _deep_kind(image) is None and bits > 8:
+        notes.append(f"{bits} bits a channel reduced to 8")
 
 
-def _upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, bytes | None]:
-    """The image with its EXIF orientation carried out, and the EXIF that then holds for it."""
-    try:
-        exif = image.getexif()
-        if exif.get(ExifTags.Base.Orientation, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-            exif = image.getexif()
-            # It is still there if its value had no meaning.
-            exif.pop(ExifTags.Base.Orientation, None)
-            data = exif.tobytes()
-        elif "exif" in image.info:
-            # Untouched bytes where possible: rewriting can harm maker notes.
-            data = image.info["exif"]
-        else:
-            exif = _descriptive(exif)
-            data = exif.tobytes()
-        return image, data.removeprefix(_EXIF_PREFIX) if exif else None
-    except Exception as error:  # As above: damaged EXIF raises nearly anything.
-        notes.append(f"unreadable EXIF left out ({error})")
-        return image, None
-
-
-def _descriptive(exif: Image.Exif) -> Image.Exif:
-    """The part of a TIFF file's tags that makes sense outside it."""
-    kept = Image.Exif()
-    for tag in _DESCRIPTIVE_TAGS:
-        if tag in exif:
-            kept[tag] = exif[tag]
-    for ifd in _DESCRIPTIVE_IFDS:
-        if content := exif.get_ifd(ifd):
-            kept[ifd] = content
-    return kept
+def _bits(tile: Any) -> int:
+    """Bits of a channel in a tile that Pillow is about to read, as far as more than 8 are told."""
+    codec, _, _, arguments = tile
+    if ";16" in str(arguments) or codec == "SGI16":
+        return 16
+    # (mode, largest value)
+    if codec in ("ppm", "ppm_plain") and isinstance(arguments, tuple):
+        return int(arguments[-1]).bit_length()
+    return 8
 
 
 def _deep_kind(image: Image.Image) -> str | None:
@@ -224,9 +208,6 @@ def _deep_kind(image: Image.Image) -> str | None:
 
 def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Pixels | None]:
     """Colour, of mode L, RGB or CMYK, and opacity if the image has any."""
-    kind = _deep_kind(image)
-    if kind is not None:
-        return _reduce_deep(image, kind, notes)
     mode = image.mode
     if mode == "CMYK":
         return image, None
@@ -253,7 +234,7 @@ def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Pix
 
 
 def _reduce_deep(
-    image: Image.Image, kind: str, notes: list[str]
+    image: Image.Image, kind: str, png_colour: PngColour | None, notes: list[str]
 ) -> tuple[Image.Image, Pixels | None]:
     """8-bit gray from 16-bit, 32-bit or floating-point gray.
 
@@ -267,12 +248,25 @@ def _reduce_deep(
     values = values.astype(np.float64)
     np.nan_to_num(values, copy=False, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
-    span = next((s for s in _SPANS[kind] if low >= 0 and high <= s), None)
+    span = next((s for s in _SPANS[kind] if _is_meant(kind, s, low, high)), None)
     if span is None:
         notes.append(f"{kind} gray stretched from {low:g}..{high:g} to 8 bits")
         span = high - low or 1.0
         values -= low
     else:
-        notes.append(f"{kind} gray of 0..{span:g} reduced to 8 bits")
+        clipped = "" if 0 <= low <= high <= span else f", values from {low:g} to {high:g} clipped"
+        notes.append(f"{kind} gray of 0..{span:g} reduced to 8 bits{clipped}")
+    if png_colour is not None:
+        values = span * png_colour.gray_to_srgb(values / span, notes)
     values *= 255.0 / span
-    return Image.fromarray(np.rint(values, out=values).astype(np.uint8)), alpha
+    np.clip(np.rint(values, out=values), 0, 255, out=values)
+    return Image.fromarray(values.astype(np.uint8)), alpha
+
+
+def _is_meant(kind: str, span: float, low: float, high: float) -> bool:
+    """Whether values from `low` to `high` are meant in the range of 0 to `span`."""
+    if kind != "F":
+        return low >= 0 and high <= span
+    # Bright images of 0..1 go far beyond it, and would be black as images of 0..255.
+    filled = span == _SPANS[kind][0] or high >= span / 4
+    return filled and low >= -_OVERSHOOT * span and high <= (1 + _OVERSHOOT) * span

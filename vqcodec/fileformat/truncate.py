@@ -17,15 +17,15 @@ from vqcodec.fileformat.container import (
 # The coder works in words of this size; a rest of a word tells a decoder nothing.
 WORD = 4
 # What is left out first of what is not the picture itself.
-_LEAST_FIRST = (ChunkTag.EXIF, ChunkTag.ICC, ChunkTag.ALPHA)
+_LEAST_FIRST = (ChunkTag.XMP, ChunkTag.EXIF, ChunkTag.ICC, ChunkTag.ALPHA)
 
 
 def truncate(data: BytesLike, max_bytes: int) -> tuple[bytes, list[str]]:
     """Return a .vqc file of at most `max_bytes` bytes, and what it had to leave out, in words.
 
     The first symbols of the stream stay: the coarse levels, then as much of the finer ones as there
-    is room for. Chunks (EXIF, then ICC, then alpha) give way as long as the stream would get less
-    than half of the bytes. A file that is small enough already is returned as it is.
+    is room for. Chunks (XMP, then EXIF, ICC and alpha) give way as long as the stream would
+    get less than half of the bytes. A file that is small enough already is returned as it is.
 
     Raises TargetError if not even an empty stream fits, and what `unpack` raises: a damaged or
     truncated file is not made into a sound one.

@@ -1,0 +1,80 @@
+"""A decoded image as a file of another format, and what that format has no room for."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import Any
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from vqcodec.errors import ImageError
+from vqcodec.fileformat import xmp
+
+# Pillow's defaults for the formats that lose something throw away more than the codec did.
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
+    "AVIF": {"quality": 95},
+    "JPEG": {"quality": 95, "subsampling": 0},
+    "WEBP": {"quality": 95},
+}
+_NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
+_TIFF_XMP = 700
+_ERRORS = (OSError, ValueError, TypeError, struct.error, OverflowError)  # of Pillow's writers
+
+
+def save(image: Image.Image, image_format: str) -> tuple[bytes, list[str]]:
+    """The image in a format that Pillow writes, with its metadata, and in words what is lost.
+
+    Raises ImageError if the format cannot hold the picture itself.
+    """
+    kept = {key: image.info[key] for key in (*_NAMES, "dpi") if key in image.info}
+    notes = []
+    try:
+        data = _written(image, image_format, kept)
+    except _ERRORS:
+        # The picture matters more: what does not go in is found out one by one.
+        given, kept = kept, {}
+        try:
+            data = _written(image, image_format, kept)
+        except _ERRORS as error:
+            raise ImageError(f"{image_format} cannot hold this image: {error}") from error
+        for key, value in given.items():
+            try:
+                data = _written(image, image_format, kept | {key: value})
+                kept[key] = value
+            except _ERRORS as error:
+                notes.append(f"{_NAMES.get(key, key)} left out ({error})")
+    there = _metadata_in(data, image_format)
+    lost = [name for key, name in _NAMES.items() if key in kept and key not in there]
+    if lost:
+        notes.append(f"{', '.join(lost)} left out: {image_format} has no room for it")
+    return data, notes
+
+
+def _written(image: Image.Image, image_format: str, metadata: dict[str, Any]) -> bytes:
+    options = metadata | _SAVE_OPTIONS.get(image_format, {})
+    packet = options.get("xmp")
+    if packet is not None and image_format == "PNG":
+        options["pnginfo"] = text = PngImagePlugin.PngInfo()
+        text.add_itxt(xmp.PNG_KEYWORD, packet.decode())
+    elif packet is not None and image_format == "TIFF":
+        options["tiffinfo"] = {_TIFF_XMP: packet}
+    out = io.BytesIO()
+    image.save(out, image_format, **options)
+    return out.getvalue()
+
+
+def _metadata_in(data: bytes, image_format: str) -> set[str]:
+    """Which of the metadata that are passed on are read from a file again."""
+    if image_format not in Image.OPEN:
+        return set()
+    try:
+        with Image.open(io.BytesIO(data), formats=[image_format]) as image:
+            found = {key for key in ("icc_profile", "exif") if image.info.get(key)}
+            if image.getexif():
+                found.add("exif")
+            if xmp.read(image):
+                found.add("xmp")
+            return found
+    except (UnidentifiedImageError, ValueError):
+        return set()
