@@ -245,7 +245,7 @@ def test_exif_given_to_save_replaces_that_of_the_image(photo: Image.Image) -> No
 
 @pytest.mark.usefixtures("codec")
 def test_profile_given_to_save_replaces_that_of_the_image(photo: Image.Image) -> None:
-    photo.info["icc_profile"] = icc = bytes(16) + b"RGB, not convertible"
+    photo.info["icc_profile"] = icc = bytes(16) + b"RGB that cannot be converted"
     assert open_bytes(saved(photo)).info["icc_profile"] == icc
     assert "icc_profile" not in open_bytes(saved(photo, icc_profile=None)).info
 

@@ -99,7 +99,8 @@ def described(image: Image.Image, notes: list[str]) -> PngColour | None:
         return None
     source = " and ".join(["gAMA"] * (gamma is not None) + ["cHRM"] * (primaries is not None))
     try:
-        return _simplified(gamma, primaries, source)
+        with np.errstate(divide="raise", invalid="raise", over="raise"):
+            return _simplified(gamma, primaries, source)
     except (ValueError, ArithmeticError, np.linalg.LinAlgError):
         notes.append(f"colours not converted to sRGB: {source} make no sense")
         return None
