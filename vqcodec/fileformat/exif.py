@@ -85,6 +85,25 @@ def without_gps(exif: bytes) -> bytes:
     return bytes(data)
 
 
+def without_orientation(exif: bytes) -> bytes:
+    """The same without any Orientation, for formats that have one of their own."""
+    order, start = _head(exif)
+    data = bytearray(exif)
+    for entry in reversed(_entries(data, order, start)):
+        if entry.tag == ExifTags.Base.Orientation:
+            _take_out(data, order, start, entry)
+    return bytes(data)
+
+
+def fragile_parts(exif: bytes) -> list[str]:
+    """What of it is lost or breaks when it is written anew, in words."""
+    order, start = _head(exif)
+    directories = _directories(exif, order, start)
+    tags = {entry.tag for place in directories for entry in _entries(exif, order, place)}
+    parts = {ExifTags.Base.MakerNote: "maker note", ExifTags.Base.JpegIFOffset: "thumbnail"}
+    return [name for tag, name in parts.items() if tag in tags]
+
+
 def resolution(exif: bytes) -> tuple[float, float] | None:
     """Pixels per inch, across and down, or None if it does not say."""
     order, start = _head(exif)

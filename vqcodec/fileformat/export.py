@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 from typing import Any
 
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
 
 from vqcodec.errors import ImageError
+from vqcodec.fileformat import exif as exifs
 from vqcodec.fileformat import xmp
 
 # Pillow's defaults for the formats that lose something throw away more than the codec did.
@@ -17,6 +19,8 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
 }
+# Their writers take an Orientation out of EXIF, and write it anew where there is one.
+_TURNING = ("AVIF",)
 _NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
 _TIFF_XMP = 700
 _ERRORS = (OSError, ValueError, TypeError, struct.error, OverflowError)  # of Pillow's writers
@@ -45,20 +49,29 @@ def save(image: Image.Image, image_format: str) -> tuple[bytes, list[str]]:
             except _ERRORS as error:
                 notes.append(f"{_NAMES.get(key, key)} left out ({error})")
     there = _metadata_in(data, image_format)
+    if kept.get("xmp", b"") in data:  # not all that write it read it
+        there.add("xmp")
     lost = [name for key, name in _NAMES.items() if key in kept and key not in there]
     if lost:
         notes.append(f"{', '.join(lost)} left out: {image_format} has no room for it")
+    if "exif" in kept and "exif" in there:
+        notes.extend(_note_on_rewriting(exifs.without_prefix(kept["exif"]), data, image_format))
     return data, notes
 
 
 def _written(image: Image.Image, image_format: str, metadata: dict[str, Any]) -> bytes:
     options = metadata | _SAVE_OPTIONS.get(image_format, {})
+    if image_format in _TURNING and "exif" in options:
+        with suppress(ValueError):  # it is no EXIF, which is for the writer to say
+            own = exifs.without_orientation(exifs.without_prefix(options["exif"]))
+            options["exif"] = exifs.PREFIX + own
     packet = options.get("xmp")
     if packet is not None and image_format == "PNG":
         options["pnginfo"] = text = PngImagePlugin.PngInfo()
         text.add_itxt(xmp.PNG_KEYWORD, packet.decode())
     elif packet is not None and image_format == "TIFF":
-        options["tiffinfo"] = {_TIFF_XMP: packet}
+        # Without an orientation of its own, Pillow would turn it by that in XMP.
+        options["tiffinfo"] = {_TIFF_XMP: packet, ExifTags.Base.Orientation: 1}
     out = io.BytesIO()
     image.save(out, image_format, **options)
     return out.getvalue()
@@ -73,8 +86,15 @@ def _metadata_in(data: bytes, image_format: str) -> set[str]:
             found = {key for key in ("icc_profile", "exif") if image.info.get(key)}
             if image.getexif():
                 found.add("exif")
-            if xmp.read(image):
-                found.add("xmp")
             return found
     except (UnidentifiedImageError, ValueError):
         return set()
+
+
+def _note_on_rewriting(exif: bytes, data: bytes, image_format: str) -> list[str]:
+    """Say what may be lost where a writer did not take EXIF as it is."""
+    with suppress(ValueError):
+        whole = exifs.without_orientation(exif) if image_format in _TURNING else exif
+        if whole not in data and (parts := exifs.fragile_parts(exif)):
+            return [f"EXIF written anew, which may harm its {' and '.join(parts)}"]
+    return []

@@ -21,8 +21,9 @@ from vqcodec.errors import CorruptError, ImageError
 from vqcodec.fileformat import exif as exifs
 from vqcodec.fileformat import metadata
 from vqcodec.fileformat.colour import lab_to_rgb, to_srgb
+from vqcodec.fileformat.colour_space import ColourSpace, described
 from vqcodec.fileformat.container import ChunkTag, check_size
-from vqcodec.fileformat.png_colour import PngColour, described
+from vqcodec.fileformat.headers import bits
 
 Pixels = NDArray[np.uint8]
 ImageLike = Image.Image | Pixels
@@ -75,20 +76,20 @@ def prepare(image: ImageLike, strip: Collection[str] = ()) -> Prepared:
     check_size(*image.size)
     try:
         _note_what_is_lost_on_loading(image, notes)
-        png_colour = described(image, notes)
+        space = described(image, notes)
         metadata.load(image)
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged data.
         raise ImageError(f"the image cannot be read: {error}") from error
     metadata.note_what_is_left_out(image, notes)
     # LAB needs no profile to be understood, and its own would not fit the RGB it becomes.
-    icc = image.info.get("icc_profile") if image.mode != "LAB" and png_colour is None else None
+    icc = image.info.get("icc_profile") if image.mode != "LAB" and space is None else None
     upright, kept = metadata.upright(image, strip, notes)
     kind = _deep_kind(upright)
     if kind is None:
         colour, alpha = _split_alpha(upright, notes)
-        colour = colour if png_colour is None else png_colour.to_srgb(colour, notes)
+        colour = colour if space is None else space.to_srgb(colour, notes)
     else:
-        colour, alpha = _reduce_deep(upright, kind, png_colour, notes)
+        colour, alpha = _reduce_deep(upright, kind, space, notes)
     colour, icc = to_srgb(colour, icc or None, notes, keep_profile="icc" not in strip)
     pixels = np.asarray(colour)
     gray = pixels.ndim == 2
@@ -183,21 +184,10 @@ def _note_what_is_lost_on_loading(image: Image.Image, notes: list[str]) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
         notes.append(f"frame {image.tell() + 1} of {frames} kept, the others left out")
-    # Pillow has no 16-bit RGB: its decoders keep the high bytes, and only the tile list knows.
-    bits = max((_bits(tile) for tile in getattr(image, "tile", [])), default=8)
-    if _deep_kind(image) is None and bits > 8:
-        notes.append(f"{bits} bits a channel reduced to 8")
-
-
-def _bits(tile: Any) -> int:
-    """Bits of a channel in a tile that Pillow is about to read, as far as more than 8 are told."""
-    codec, _, _, arguments = tile
-    if ";16" in str(arguments) or codec == "SGI16":
-        return 16
-    # (mode, largest value)
-    if codec in ("ppm", "ppm_plain") and isinstance(arguments, tuple):
-        return int(arguments[-1]).bit_length()
-    return 8
+    # Pillow has no colour of more than 8 bits: its decoders keep the high ones.
+    depth = bits(image)
+    if _deep_kind(image) is None and depth > 8:
+        notes.append(f"{depth} bits a channel reduced to 8")
 
 
 def _deep_kind(image: Image.Image) -> str | None:
@@ -234,7 +224,7 @@ def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Pix
 
 
 def _reduce_deep(
-    image: Image.Image, kind: str, png_colour: PngColour | None, notes: list[str]
+    image: Image.Image, kind: str, space: ColourSpace | None, notes: list[str]
 ) -> tuple[Image.Image, Pixels | None]:
     """8-bit gray from 16-bit, 32-bit or floating-point gray.
 
@@ -256,8 +246,8 @@ def _reduce_deep(
     else:
         clipped = "" if 0 <= low <= high <= span else f", values from {low:g} to {high:g} clipped"
         notes.append(f"{kind} gray of 0..{span:g} reduced to 8 bits{clipped}")
-    if png_colour is not None:
-        values = span * png_colour.gray_to_srgb(values / span, notes)
+    if space is not None:
+        values = span * space.gray_to_srgb(values / span, notes)
     values *= 255.0 / span
     np.clip(np.rint(values, out=values), 0, 255, out=values)
     return Image.fromarray(values.astype(np.uint8)), alpha

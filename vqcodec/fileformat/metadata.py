@@ -120,11 +120,19 @@ def _exif(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
             described = _descriptive(image.getexif())
             return (exifs.without_prefix(described.tobytes()) if described else None), 1
         data = exifs.without_prefix(data)
-        orientation = exifs.orientation(data)
+        orientation = 1 if _is_turned(image) else exifs.orientation(data)
         return None if exifs.says_nothing(data) else exifs.turned_upright(data), orientation
     except Exception as error:  # Pillow raises nearly anything on damaged EXIF.
         notes.append(f"unreadable EXIF left out ({error})")
         return None, 1
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether its decoder turned it already: JPEG XL has an orientation of its own.
+
+    Where a JPEG is made of it first, pillow-jxl-plugin gives that as it is.
+    """
+    return image.format == "JXL" and not getattr(image, "jpeg", False)
 
 
 def _descriptive(exif: Image.Exif) -> Image.Exif:

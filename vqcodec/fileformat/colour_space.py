@@ -1,30 +1,37 @@
-"""Colours as PNG describes them without a profile: its chunks gAMA, cHRM, sRGB and cICP."""
+"""Colours that a file describes by a few numbers instead of a profile, and their way to sRGB.
+
+PNG has its chunks gAMA, cHRM, sRGB and cICP, AVIF and HEIF have code points as cICP has.
+"""
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from vqcodec.fileformat.headers import code_points
+
 Values = NDArray[np.floating]
 Primaries = tuple[float, ...]  # x and y of white, red, green and blue, as in cHRM
 
-_SIGNATURE_SIZE = 8
 _D65 = (0.3127, 0.3290)
 _SRGB: Primaries = (*_D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
-# ITU-T H.273: primaries and transfer functions by their code points in cICP. That of BT.709 and its
-# kin is for cameras; screens show it as sRGB.
+# ITU-T H.273: primaries and transfer functions by their code points; 2 is "unspecified". Screens
+# show as sRGB what is for cameras of BT.709 and its kin.
 _PRIMARIES: dict[int, Primaries] = {
     1: _SRGB,
+    2: _SRGB,
+    5: (*_D65, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
+    6: (*_D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
+    7: (*_D65, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
     9: (*_D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
-_GAMMAS: dict[int, float | None] = {1: None, 4: 1 / 2.2, 5: 1 / 2.8, 6: None, 8: 1.0, 13: None}
-_GAMMAS |= {14: None, 15: None}
-_TRANSFER_NAMES = {16: "PQ", 18: "HLG"}
+_SRGB_TRANSFERS = (1, 2, 6, 13, 14, 15)
+_GAMMAS = {4: 1 / 2.2, 5: 1 / 2.8, 8: 1.0}
+_NAMES = {16: "PQ", 18: "HLG"}
 # 1/2.2 stands for the curve of sRGB; libpng takes a gamma for the same within this.
 _GAMMA_TOLERANCE = 0.05
 _XY_TOLERANCE = 0.002
@@ -35,7 +42,7 @@ _PIXELS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class PngColour:
+class ColourSpace:
     """How samples stand for colours.
 
     gamma: samples are light to the power of it; None for the curve of sRGB. primaries: None for
@@ -76,24 +83,27 @@ class PngColour:
         notes.append(f"colours converted from {self.source} to sRGB")
 
 
-def described(image: Image.Image, notes: list[str]) -> PngColour | None:
+def described(image: Image.Image, notes: list[str]) -> ColourSpace | None:
     """What an image's own description of its colours asks for, None if it has none.
 
-    As PNG has it, cICP comes before a profile, and a profile and sRGB before gAMA and cHRM. The
-    first stands in the file alone: of an image that has been loaded it is not known.
+    As PNG has it, code points come before a profile, and a profile and sRGB before gAMA and cHRM.
+    In AVIF and HEIF a profile comes first. Code points of an image that has been loaded are not
+    known.
     """
-    cicp = _cicp(image)
-    if cicp is not None:
-        space, transfer, *encoding = cicp
-        if space in _PRIMARIES and transfer in _GAMMAS and encoding == [0, 1]:
-            return _simplified(_GAMMAS[transfer], _PRIMARIES[space], "cICP")
-        if "icc_profile" not in image.info:
-            name = _TRANSFER_NAMES.get(transfer, f"transfer function {transfer}")
-            notes.append(f"colours not converted to sRGB from cICP of {name}")
+    profile = bool(image.info.get("icc_profile"))
+    points = code_points(image) if image.format == "PNG" or not profile else None
+    if points is not None:
+        known = points.transfer in _SRGB_TRANSFERS or points.transfer in _GAMMAS
+        if known and points.primaries in _PRIMARIES:
+            gamma = _GAMMAS.get(points.transfer)
+            return _simplified(gamma, _PRIMARIES[points.primaries], points.source)
+        if not profile:
+            name = _NAMES.get(points.transfer, f"H.273's {points.primaries} and {points.transfer}")
+            notes.append(f"colours not converted to sRGB from {name} ({points.source})")
             return None
-    if image.info.get("icc_profile") or "srgb" in image.info:
+    if profile or "srgb" in image.info:
         return None
-    gamma: float | None = image.info.get("gamma")
+    gamma = image.info.get("gamma")
     primaries: Primaries | None = image.info.get("chromaticity")
     if gamma is None and primaries is None:
         return None
@@ -106,7 +116,7 @@ def described(image: Image.Image, notes: list[str]) -> PngColour | None:
         return None
 
 
-def _simplified(gamma: float | None, primaries: Primaries | None, source: str) -> PngColour:
+def _simplified(gamma: float | None, primaries: Primaries | None, source: str) -> ColourSpace:
     """Without what is that of sRGB, or near to it; ValueError for what no picture can have."""
     if gamma is not None:
         if not 0.01 <= gamma <= 100:
@@ -118,7 +128,7 @@ def _simplified(gamma: float | None, primaries: Primaries | None, source: str) -
             primaries = None
         elif not np.isfinite(np.linalg.inv(_to_xyz(primaries))).all():
             raise ValueError("primaries")
-    return PngColour(gamma, primaries, source)
+    return ColourSpace(gamma, primaries, source)
 
 
 def _to_xyz(primaries: Primaries) -> NDArray[np.float64]:
@@ -144,23 +154,3 @@ def _light(samples: Values) -> Values:
 
 def _bytes(values: Values) -> NDArray[np.uint8]:
     return np.rint(values * 255).astype(np.uint8)
-
-
-def _cicp(image: Image.Image) -> tuple[int, int, int, int] | None:
-    """The four numbers of the chunk cICP, which Pillow passes over."""
-    fp = getattr(image, "fp", None)
-    if image.format != "PNG" or fp is None:
-        return None
-    place = fp.tell()
-    try:
-        fp.seek(_SIGNATURE_SIZE)
-        while len(head := fp.read(8)) == 8:
-            size, kind = struct.unpack(">I4s", head)
-            if kind == b"IDAT":
-                return None
-            if kind == b"cICP" and len(data := fp.read(4)) == 4:
-                return data[0], data[1], data[2], data[3]
-            fp.seek(size + 4, 1)
-        return None
-    finally:
-        fp.seek(place)
