@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
 PREFIX = b"Exif\0\0"
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
@@ -116,15 +116,6 @@ def resolution(exif: bytes) -> tuple[float, float] | None:
     if inches is None or across is None or down is None:
         return None
     return across * inches, down * inches
-
-
-def of_resolution(across: float, down: float) -> bytes:
-    """A structure that says so many pixels per inch, and nothing else."""
-    exif = Image.Exif()
-    exif[ExifTags.Base.XResolution] = across
-    exif[ExifTags.Base.YResolution] = down
-    exif[ExifTags.Base.ResolutionUnit] = 2
-    return without_prefix(exif.tobytes())
 
 
 def _head(exif: bytes) -> tuple[str, int]:

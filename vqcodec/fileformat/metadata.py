@@ -10,6 +10,7 @@ import binascii
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import ExifTags, Image
 
 from vqcodec.fileformat import exif as exifs
@@ -17,6 +18,7 @@ from vqcodec.fileformat import xmp as xmps
 
 STRIPPABLE = ("exif", "xmp", "icc", "gps", "all")
 NO_RESOLUTION = 72  # what EXIF says where it is not known, and most programs without being asked
+_INCH = 2  # as a unit of resolution
 _MAX_DPI = 65535  # JFIF has no room for more
 
 # The tags of a TIFF file that describe the photograph and not the file's own layout.
@@ -48,7 +50,7 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _IPTC_RESOURCE = 0x0404  # among those of Photoshop
-_TIFF_IPTC, _TIFF_PHOTOSHOP = 33723, 34377
+_TIFF_IPTC, _TIFF_PHOTOSHOP, _TIFF_GEO = 33723, 34377, 34735
 _RAW_PROFILE = "Raw profile type "  # how ImageMagick names metadata in the text of a PNG
 # What application segments of a JPEG hold, by their number and first bytes.
 _JPEG_SEGMENTS = (
@@ -99,7 +101,10 @@ def upright(
     if orientation != 1:
         image = image.transpose(_TRANSPOSE[orientation])
     packet = _xmp(image, turned=orientation != 1, notes=notes)
-    exif = None if "exif" in strip else _with_resolution(exif, image, notes)
+    if "exif" in strip:
+        exif = None
+    elif exif is not None:
+        _note_on_resolution(exif, image, notes)
     if "xmp" in strip:
         packet = None
     if "gps" in strip:
@@ -116,12 +121,20 @@ def _exif(image: Image.Image, notes: list[str]) -> tuple[bytes | None, int]:
     """EXIF of an upright picture, and the orientation that has to be carried out for it."""
     try:
         data = image.info.get("exif") or _raw_profile(image, "exif", "APP1")
-        if data is None:
-            described = _descriptive(image.getexif())
-            return (exifs.without_prefix(described.tobytes()) if described else None), 1
-        data = exifs.without_prefix(data)
-        orientation = 1 if _is_turned(image) else exifs.orientation(data)
-        return None if exifs.says_nothing(data) else exifs.turned_upright(data), orientation
+        orientation = 1
+        if data is not None:
+            data = exifs.without_prefix(data)
+            if not _is_turned(image):
+                orientation = exifs.orientation(data)
+            if not exifs.says_nothing(data):
+                return exifs.turned_upright(data), orientation
+        described = _descriptive(image.getexif(), _dpi(image))
+        if not described:
+            return None, orientation
+        anew = exifs.without_prefix(described.tobytes())
+        if parts := exifs.fragile_parts(anew):
+            notes.append(f"EXIF written anew, which may harm its {' and '.join(parts)}")
+        return anew, orientation
     except Exception as error:  # Pillow raises nearly anything on damaged EXIF.
         notes.append(f"unreadable EXIF left out ({error})")
         return None, 1
@@ -135,8 +148,8 @@ def _is_turned(image: Image.Image) -> bool:
     return image.format == "JXL" and not getattr(image, "jpeg", False)
 
 
-def _descriptive(exif: Image.Exif) -> Image.Exif:
-    """The part of a TIFF file's tags that makes sense outside it."""
+def _descriptive(exif: Image.Exif, dpi: tuple[float, float] | None) -> Image.Exif:
+    """The part of a TIFF file's tags that makes sense outside it, and a resolution in dpi."""
     kept = Image.Exif()
     for tag in _DESCRIPTIVE_TAGS:
         if tag in exif:
@@ -144,6 +157,9 @@ def _descriptive(exif: Image.Exif) -> Image.Exif:
     for ifd in _DESCRIPTIVE_IFDS:
         if content := exif.get_ifd(ifd):
             kept[ifd] = content
+    if dpi is not None:
+        kept[ExifTags.Base.XResolution], kept[ExifTags.Base.YResolution] = dpi
+        kept[ExifTags.Base.ResolutionUnit] = _INCH
     return kept
 
 
@@ -164,16 +180,13 @@ def _xmp(image: Image.Image, *, turned: bool, notes: list[str]) -> bytes | None:
     return xmps.turned_upright(packet) if packet and turned else packet
 
 
-def _with_resolution(exif: bytes | None, image: Image.Image, notes: list[str]) -> bytes | None:
-    """EXIF that tells the resolution that stands elsewhere in the file, if there is no other."""
-    dpi = _dpi(image)
-    if dpi is None:
-        return exif
-    if exif is None:
-        return exifs.of_resolution(*dpi)
-    if exifs.resolution(exif) is None:
-        notes.append(f"resolution of {dpi[0]:g} x {dpi[1]:g} dpi left out: EXIF has no room for it")
-    return exif
+def _note_on_resolution(exif: bytes, image: Image.Image, notes: list[str]) -> None:
+    """Say so where EXIF does not tell the resolution that stands elsewhere in the file."""
+    dpi, told = _dpi(image), exifs.resolution(exif)
+    if dpi is None or (told and np.allclose(dpi, told, rtol=0.01)):
+        return
+    why = "says otherwise" if told else "has no room for it"
+    notes.append(f"resolution of {dpi[0]:g} x {dpi[1]:g} dpi left out: EXIF {why}")
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
@@ -219,6 +232,8 @@ def _left_out(image: Image.Image) -> Iterator[str]:
         yield "IPTC"
     elif photoshop or _TIFF_PHOTOSHOP in tags:
         yield "Photoshop's data"
+    if _TIFF_GEO in tags:
+        yield "GeoTIFF data"
     packet = info.get("xmp") or b""
     if "mp" in info and getattr(image, "n_frames", 1) == 1:
         yield "gain map" if b"hdrgm:" in packet else "further pictures (MPF)"
