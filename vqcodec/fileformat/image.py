@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 from vqcodec.errors import CorruptError, ImageError
 from vqcodec.fileformat.colour import lab_to_rgb, to_srgb
 from vqcodec.fileformat.container import ChunkTag, check_size
+from vqcodec.fileformat.hidden import fill_hidden
 
 Pixels = NDArray[np.uint8]
 ImageLike = Image.Image | Pixels
@@ -84,7 +85,7 @@ def prepare(image: ImageLike) -> Prepared:
     # LAB needs no profile to be understood, and its own would not fit the RGB it becomes.
     icc = image.info.get("icc_profile") if image.mode != "LAB" else None
     upright, exif = _upright(image, notes)
-    colour, alpha = _split_alpha(upright, notes)
+    colour, alpha = _as_seen(*_split_alpha(upright, notes))
     colour, icc = to_srgb(colour, icc or None, notes)
     pixels = np.asarray(colour)
     gray = pixels.ndim == 2
@@ -129,9 +130,7 @@ def chunks_of(prepared: Prepared) -> dict[ChunkTag, bytes]:
 
 
 def encode_alpha(alpha: Pixels) -> bytes:
-    """The ALPHA chunk for uint8 [H, W]: nothing if all is opaque, else a PNG."""
-    if (alpha == _OPAQUE).all():
-        return b""
+    """The ALPHA chunk for uint8 [H, W]: a PNG."""
     out = io.BytesIO()
     Image.fromarray(alpha).save(out, "PNG", optimize=True)
     return out.getvalue()
@@ -245,10 +244,22 @@ def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Pix
     else:
         *bands, opacity = image.convert(target + "A").split()
         colour, alpha = Image.merge(target, bands), np.array(opacity)
-    if mode in ("P", "PA"):
-        red, green, blue = colour.split()
-        if red.tobytes() == green.tobytes() == blue.tobytes():
-            colour = red
+    return colour, alpha
+
+
+def _as_seen(colour: Image.Image, alpha: Pixels | None) -> tuple[Image.Image, Pixels | None]:
+    """The same picture without what nobody sees: colours under alpha 0, alpha that is all opaque.
+
+    An image without colours is one of mode L.
+    """
+    if alpha is not None and (alpha == _OPAQUE).all():
+        alpha = None
+    if alpha is not None:
+        colour = fill_hidden(colour, alpha)
+    if colour.mode == "RGB":
+        red, green, blue = np.moveaxis(np.asarray(colour), -1, 0)
+        if np.array_equal(red, green) and np.array_equal(green, blue):
+            colour = colour.getchannel("R")
     return colour, alpha
 
 
