@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ from PIL import Image, ImageDraw
 
 from vqcodec import metrics
 from vqcodec.codec.codec import Codec
+from vqcodec.errors import TargetError
 from vqcodec.fileformat.container import ChunkTag, unpack
 from vqcodec.fileformat.hidden import fill_hidden
 from vqcodec.fileformat.image import prepare
+from vqcodec.fileformat.truncate import truncate
 
 Array = NDArray[np.uint8]
 
@@ -115,6 +118,7 @@ def test_d9_twelve_megapixels_take_seconds() -> None:
     assert time.perf_counter() - begin < 10
 
 
+@pytest.mark.filterwarnings("ignore:palette expanded")
 @pytest.mark.parametrize("mode", ["LA", "RGBA", "PA"])
 def test_d9_alpha_that_is_opaque_is_no_alpha(codec: Codec, photo: Image.Image, mode: str) -> None:
     image = photo.convert(mode.removesuffix("A"))
@@ -166,3 +170,46 @@ def test_n1_one_coloured_pixel_is_colour(photo: Image.Image) -> None:
     image = photo.convert("L").convert("RGB")
     image.putpixel((3, 4), (10, 10, 11))
     assert not prepare(image).gray
+
+
+# D10: alpha under a limit on size
+
+
+def noisy_alpha(photo: Image.Image) -> Image.Image:
+    """The photograph with an alpha of some 5 kB."""
+    image = photo.copy()
+    noise = np.random.default_rng(0).integers(0, 256, (photo.height, photo.width), np.uint8)
+    image.putalpha(Image.fromarray(noise))
+    return image
+
+
+@pytest.mark.parametrize("target", [{"max_bytes": 3000}, {"bpp": 4.0}])
+def test_d10_a_size_without_room_for_alpha_is_refused(
+    codec: Codec, photo: Image.Image, target: dict[str, Any]
+) -> None:
+    image = noisy_alpha(photo)
+    alpha = len(unpack(codec.encode(image)).chunks[ChunkTag.ALPHA])
+    assert alpha > 5000
+    with pytest.raises(TargetError, match=f"its alpha alone takes {alpha}$"):
+        codec.encode(image, **target)
+
+
+@pytest.mark.parametrize("spare", [40, 300, 4000])
+def test_d10_alpha_stays_exact_and_colours_give_way(
+    codec: Codec, photo: Image.Image, spare: int
+) -> None:
+    image = noisy_alpha(photo)
+    alpha = len(unpack(codec.encode(image)).chunks[ChunkTag.ALPHA])
+    data = codec.encode(image, max_bytes=alpha + spare)
+    assert len(data) <= alpha + spare
+    assert codec.decode(data).getchannel("A").tobytes() == image.getchannel("A").tobytes()
+
+
+def test_d10_truncating_keeps_alpha_or_refuses(codec: Codec, photo: Image.Image) -> None:
+    image = noisy_alpha(photo)
+    data = codec.encode(image, quality=80)
+    alpha = unpack(data).chunks[ChunkTag.ALPHA]
+    smaller, notes = truncate(data, len(alpha) + 60)
+    assert (unpack(smaller).chunks, notes) == ({ChunkTag.ALPHA: alpha}, [])
+    with pytest.raises(TargetError, match=f"its alpha alone takes {len(alpha)}$"):
+        truncate(data, len(alpha))

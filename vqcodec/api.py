@@ -82,8 +82,8 @@ def encode(
     At a quality of 1..100 (50), or as good as can be in `max_bytes` bytes or `bpp` bits per pixel,
     or as small as can be with a PSNR of `psnr` dB: one of them. `tune` ("ssim", or "psnr", which
     psnr= implies) chooses one of the models that came with the package, `model` names one, or a
-    weights file. `device` is "cpu", "cuda" or "auto". What the file leaves out for its size, or
-    that it falls short of the PSNR, is a VqcWarning.
+    weights file. `device` is "cpu", "cuda" or "auto". What of the image is converted or left out,
+    and that the file falls short of the PSNR, is a VqcWarning.
 
     Raises ImageError, TooLargeError, TargetError (no file is as small), ModelError; TypeError and
     ValueError for arguments that make no sense.
@@ -94,7 +94,7 @@ def encode(
     chosen = weights.choose(tune, model, psnr)
     prepared = prepare(image)
     data, notes = targets.encode_prepared(load_codec(chosen, device), prepared, target)
-    warn(notes)
+    warn(prepared.notes + notes)
     return data
 
 
@@ -155,11 +155,10 @@ def info(data: BytesLike) -> FileInfo:
 def truncate(data: BytesLike, max_bytes: int) -> bytes:
     """Return a .vqc file made coarser, so that it has at most `max_bytes` bytes.
 
-    It is sound like any other; nothing is decoded. Metadata or alpha that had to go are a
-    VqcWarning.
+    It is sound like any other; nothing is decoded. Metadata that had to go are a VqcWarning.
 
-    Raises TargetError if no file is as small, and what `info` and `Codec.decode` raise for a
-    damaged file.
+    Raises TargetError if no file is as small, with its alpha, and what `info` and `Codec.decode`
+    raise for a damaged file.
     """
     targets.check("max_bytes", max_bytes)
     smaller, notes = truncation.truncate(data, max_bytes)

@@ -81,8 +81,9 @@ class Codec:
     ) -> bytes:
         """Return `image` as the bytes of a .vqc file; see `vqcodec.encode`."""
         target = Target(quality, max_bytes, bpp, psnr)
-        data, notes = encode_prepared(self, prepare(image), target, profiler)
-        warn(notes)
+        prepared = prepare(image)
+        data, notes = encode_prepared(self, prepared, target, profiler)
+        warn(prepared.notes + notes)
         return data
 
     def encode_pixels(
@@ -134,7 +135,9 @@ class Codec:
     def tokenize(self, image: ImageLike, *, quality: int | None = None) -> Tokens:
         """Return the code indices of `image`, whose alpha and metadata are left out."""
         quality = Target(quality).quality or DEFAULT_QUALITY
-        pixels = prepare(image).pixels
+        prepared = prepare(image)
+        warn(prepared.notes)
+        pixels = prepared.pixels
         indices = self.encode_pixels(pixels, quality).indices
         return Tokens(indices, pixels.shape[1], pixels.shape[0], quality, self.model_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vqcodec.fileformat.container import DEFAULT_QUALITY
 
@@ -49,9 +49,10 @@ def check(name: str, value: object) -> None:
     """Raise TypeError or ValueError unless `value` is one that the field of that name may have."""
     kind, largest, span = _RANGES[name]
     if isinstance(value, bool) or not isinstance(value, kind):
-        number = "a whole number" if kind is Integral else "a number"
-        raise TypeError(f"{name} is {number}, not {type(value).__name__}")
-    if not 0 < float(value) <= largest:
+        wanted = "a whole number" if kind is Integral else "a number"
+        raise TypeError(f"{name} is {wanted}, not {type(value).__name__}")
+    number: Any = value  # Not as a float, which not every whole number fits.
+    if not 0 < number <= largest:
         raise ValueError(f"{name} {value} is not within {span}")
 
 

@@ -1,0 +1,178 @@
+"""The library and the plugin, as people call them: what they are told, what is refused."""
+
+from __future__ import annotations
+
+import io
+import math
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vqcodec
+import vqcodec.VqcImagePlugin
+from vqcodec import weights
+from vqcodec.api import load_codec
+from vqcodec.fileformat.container import Container, Header, pack
+from vqcodec.fileformat.truncate import truncate
+
+Encode = Callable[..., bytes]
+
+
+def by_codec(image: Image.Image, **options: Any) -> bytes:
+    return load_codec(weights.DEFAULT, "cpu").encode(image, **options)
+
+
+def by_pillow(image: Image.Image, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "VQC", **options)
+    return file.getvalue()
+
+
+ENCODERS = pytest.mark.parametrize("encode", [vqcodec.encode, by_codec, by_pillow])
+
+
+def animation(photo: Image.Image) -> Image.Image:
+    file = io.BytesIO()
+    photo.save(file, "GIF", save_all=True, append_images=[photo.rotate(90), photo.rotate(180)])
+    return Image.open(file)
+
+
+def deep(photo: Image.Image) -> Image.Image:
+    return Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+
+
+# A1: notes are warnings
+
+
+@ENCODERS
+def test_a1_frames_and_bits_that_are_lost_are_warnings(encode: Encode, photo: Image.Image) -> None:
+    with pytest.warns(vqcodec.VqcWarning) as caught:
+        encode(animation(photo))
+    said = [str(warning.message) for warning in caught]
+    assert "frame 1 of 3 kept, the others left out" in said
+    assert len(said) == len(set(said))
+    assert {Path(warning.filename).name for warning in caught} == {"test_cases_library.py"}
+    with pytest.warns(vqcodec.VqcWarning, match="^I;16 gray of 0..65535 reduced to 8 bits$"):
+        encode(deep(photo))
+
+
+def test_a1_tokens_warn_too(photo: Image.Image) -> None:
+    with pytest.warns(vqcodec.VqcWarning, match="reduced to 8 bits") as caught:
+        vqcodec.tokenize(deep(photo))
+    assert [Path(warning.filename).name for warning in caught] == ["test_cases_library.py"]
+
+
+@ENCODERS
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_a1_what_is_kept_is_no_warning(encode: Encode, photo: Image.Image, mode: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encode(photo.convert(mode))
+
+
+def test_a1_the_command_line_says_each_note_once(photo: Image.Image, tmp_path: Path) -> None:
+    deep(photo).save(tmp_path / "deep.png")
+    command = [sys.executable, "-W", "error::UserWarning", "-m", "vqcodec", "encode", "deep.png"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("reduced to 8 bits") == 1
+    assert "Warning" not in done.stderr
+
+
+# I1: arguments
+
+
+def given_sound(photo: Image.Image) -> bytes:
+    return by_codec(photo, quality=10)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_i1_every_bytes_like_object_is_a_file(
+    photo: Image.Image, kind: Callable[[bytes], Any]
+) -> None:
+    data = given_sound(photo)
+    assert vqcodec.decode(kind(data)).tobytes() == vqcodec.decode(data).tobytes()
+    assert vqcodec.info(kind(data)) == vqcodec.info(data)
+    assert vqcodec.truncate(kind(data), 100) == vqcodec.truncate(data, 100)
+    assert isinstance(vqcodec.truncate(kind(data), len(data)), bytes)
+
+
+@pytest.mark.parametrize("wrong", ["x.vqc", Path("x.vqc"), None, 7, [1, 2], io.BytesIO()])
+@pytest.mark.parametrize(
+    "function", [vqcodec.decode, vqcodec.info, lambda data: vqcodec.truncate(data, 100)]
+)
+def test_i1_what_is_no_file_is_named(function: Callable[[Any], Any], wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"not {type(wrong).__name__}$"):
+        function(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ("p.png", "str"),
+        (b"\x89PNG", "bytes"),
+        (PurePosixPath("p.png"), "PurePosixPath"),
+        (None, "NoneType"),
+        ([[1, 2]], "list"),
+        (np.zeros((4, 5, 3)), r"float64 \[4, 5, 3\]"),
+        (np.zeros((4, 5, 2), np.uint8), r"uint8 \[4, 5, 2\]"),
+        (np.zeros((1, 4, 5, 3), np.uint8), r"uint8 \[1, 4, 5, 3\]"),
+        (np.zeros(5, np.uint8), r"uint8 \[5\]"),
+        (np.array(None), r"object \[\]"),
+    ],
+)
+@pytest.mark.parametrize("encode", [vqcodec.encode, by_codec, vqcodec.tokenize])
+def test_i1_what_is_no_image_is_named(encode: Encode, wrong: Any, name: str) -> None:
+    with pytest.raises(TypeError, match=f"not {name}$"):
+        encode(wrong)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0, 3), (0, 0, 4)])
+def test_i1_an_array_without_pixels_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(vqcodec.ImageError, match="without pixels"):
+        vqcodec.encode(np.zeros(shape, np.uint8))
+
+
+@ENCODERS
+@pytest.mark.parametrize("option", ["quality", "max_bytes", "bpp", "psnr"])
+@pytest.mark.parametrize(
+    "value", [True, np.True_, "50", b"50", [50], math.nan, -math.inf, -1, 0, 5j, -(10**400)]
+)
+def test_i1_a_number_that_makes_no_sense_is_named(
+    encode: Encode, photo: Image.Image, option: str, value: Any
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"^{option} "):
+        encode(photo, **{option: value})
+
+
+@ENCODERS
+@pytest.mark.parametrize("option", ["quality", "bpp", "psnr"])
+@pytest.mark.parametrize("value", [101, 1e30, math.inf, 10**400])
+def test_i1_a_number_beyond_its_range_is_refused(
+    encode: Encode, photo: Image.Image, option: str, value: Any
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=rf"^{option} "):
+        encode(photo, **{option: value})
+
+
+@pytest.mark.parametrize("max_bytes", [2**31, 2**63, 10**400])
+def test_i1_any_number_of_bytes_is_a_limit(photo: Image.Image, max_bytes: int) -> None:
+    image = photo.crop((0, 0, 20, 10))
+    assert by_codec(image, max_bytes=max_bytes) == by_codec(image, quality=100)
+    data = given_sound(image)
+    assert truncate(data, max_bytes) == (data, [])
+
+
+@pytest.mark.parametrize("spare", [0, 1, 2, 3, 126, 127, 128, 129, 16382, 16383, 16384, 16385])
+def test_i1_a_limit_is_used_to_the_word(spare: int) -> None:
+    frame = Header(b"\0\1\2\3", 768, 512, quality=60)
+    least = len(pack(Container(frame)))
+    data = pack(Container(frame, payload=bytes(20000)))
+    assert 0 <= least + spare - len(truncate(data, least + spare)[0]) < 5
