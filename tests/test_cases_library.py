@@ -176,3 +176,80 @@ def test_i1_a_limit_is_used_to_the_word(spare: int) -> None:
     least = len(pack(Container(frame)))
     data = pack(Container(frame, payload=bytes(20000)))
     assert 0 <= least + spare - len(truncate(data, least + spare)[0]) < 5
+
+
+# P4: options of Image.save
+
+TIFF = b"II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\x02\0\0\0m\0\0\0\0\0\0\0"  # Make = "m"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"exif": b"garbage"}, ValueError, "^exif cannot be read: not a TIFF file"),
+        ({"exif": b"Exif\0\0garbage"}, ValueError, "^exif cannot be read: not a TIFF file"),
+        ({"exif": {271: 1}}, TypeError, "^exif is a bytes-like object, not dict"),
+        ({"exif": "abc"}, TypeError, "^exif is a bytes-like object, not str"),
+        ({"exif": True}, TypeError, "^exif is a bytes-like object, not bool"),
+        ({"exif": 0}, TypeError, "^exif is a bytes-like object, not int"),
+        ({"icc_profile": "sRGB"}, TypeError, "^icc_profile is a bytes-like object, not str"),
+        ({"icc_profile": [1]}, TypeError, "^icc_profile is a bytes-like object, not list"),
+        ({"quality": True}, TypeError, "^quality is a whole number, not bool"),
+        ({"quality": "keep"}, TypeError, "^quality is a whole number, not str"),
+        ({"quality": 101}, ValueError, "^quality 101 is not within 1..100"),
+        ({"lossless": True}, ValueError, "^there is no lossless .vqc file"),
+        ({"lossless": 1}, ValueError, "^there is no lossless .vqc file"),
+        ({"quality": 50, "max_bytes": 900}, ValueError, "one at a time"),
+    ],
+)
+def test_p4_options_that_make_no_sense_are_refused(
+    photo: Image.Image,
+    tmp_path: Path,
+    options: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        photo.save(tmp_path / "x.vqc", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dpi": (300, 300)},
+        {"xmp": b"<x:xmpmeta/>"},
+        {"optimize": True},
+        {"subsampling": 0, "progressive": True},
+        {"save_all": True, "append_images": [Image.new("RGB", (4, 4))]},
+        {"qualtiy": 90},
+    ],
+)
+def test_p4_options_that_it_does_not_have_are_warned_of(
+    photo: Image.Image, options: dict[str, Any]
+) -> None:
+    with pytest.warns(vqcodec.VqcWarning) as caught:
+        data = by_pillow(photo, **options)
+    said = sorted(str(warning.message).split()[0] for warning in caught)
+    assert said == sorted(set(options) - {"save_all"})
+    assert data == by_pillow(photo)
+    assert {Path(warning.filename).name for warning in caught} == {"test_cases_library.py"}
+
+
+@pytest.mark.parametrize(
+    "options", [{"quality": 30}, {"max_bytes": 500}, {"bpp": 1.0}, {"psnr": 25.0}]
+)
+def test_p4_every_target_is_an_option(photo: Image.Image, options: dict[str, Any]) -> None:
+    assert by_pillow(photo, **options) == vqcodec.encode(photo, **options)
+
+
+def test_p4_what_is_not_given_is_not_warned_of(photo: Image.Image) -> None:
+    nothing = dict.fromkeys(("dpi", "exif", "icc_profile", "quality", "bpp", "xmp"))
+    assert by_pillow(photo, **nothing, lossless=False, save_all=True) == by_pillow(photo)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
+def test_p4_exif_is_kept_from_any_bytes(photo: Image.Image, kind: type, prefix: bytes) -> None:
+    saved = Image.open(io.BytesIO(by_pillow(photo, exif=kind(prefix + TIFF))))
+    assert saved.info["exif"] == b"Exif\0\0" + TIFF
