@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 # Pillow's defaults for the formats that lose something throw away more than the codec did.
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 95},
+    "HEIF": {"quality": 95, "chroma": 444},
     "JPEG": {"quality": 95, "subsampling": 0},
+    "JXL": {"quality": 95},
     "WEBP": {"quality": 95},
 }
 
@@ -98,6 +100,9 @@ def _format_for(path: Path | None) -> str:
         return "PNG"
     from PIL import Image
 
+    from vqcodec.fileformat import plugins
+
+    plugins.register()
     image_format = Image.registered_extensions().get(path.suffix.lower())
     if image_format not in Image.SAVE:
         raise click.UsageError(f"{path}: cannot tell an image format from the suffix of this name")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from vqcodec.errors import CorruptError, ImageError
+from vqcodec.fileformat import plugins
 from vqcodec.fileformat.colour import lab_to_rgb, to_srgb
 from vqcodec.fileformat.container import ChunkTag, check_size
 from vqcodec.fileformat.hidden import fill_hidden
@@ -58,12 +59,14 @@ class Prepared:
 
 def open_image(data: bytes) -> Image.Image:
     """The image in a file's bytes, its pixels not read yet; raises ImageError if it is none."""
+    plugins.register()
     try:
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
-        raise ImageError("not an image that Pillow can read") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(str(error)) from error
+        known = plugins.missing(data)
+        raise ImageError(known or "not an image that Pillow can read") from None
+    except Exception as error:  # Of pixels beyond Pillow's limit, and of plugins whatever it is.
+        raise ImageError(f"the image cannot be read: {error}") from error
 
 
 def prepare(image: ImageLike) -> Prepared:
@@ -177,8 +180,11 @@ def _note_what_is_lost_on_loading(image: Image.Image, notes: list[str]) -> None:
         notes.append(f"frame {image.tell() + 1} of {frames} kept, the others left out")
     # Pillow has no 16-bit RGB: its decoders keep the high bytes, and only the tile list knows.
     tiles = getattr(image, "tile", [])
-    if _deep_kind(image) is None and any(";16" in str(tile[3]) for tile in tiles):
-        notes.append("16 bits a channel reduced to 8")
+    if _deep_kind(image) is None:
+        # Of pillow-heif there are no tiles.
+        bits = 16 if any(";16" in str(tile[3]) for tile in tiles) else image.info.get("bit_depth")
+        if isinstance(bits, int) and bits > 8:
+            notes.append(f"{bits} bits a channel reduced to 8")
 
 
 def _upright(image: Image.Image, notes: list[str]) -> tuple[Image.Image, bytes | None]:
