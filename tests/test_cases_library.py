@@ -178,6 +178,46 @@ def test_i1_a_limit_is_used_to_the_word(spare: int) -> None:
     assert 0 <= least + spare - len(truncate(data, least + spare)[0]) < 5
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"scale": "2"}, TypeError, "^scale is a whole number, not str"),
+        ({"scale": True}, TypeError, "^scale is a whole number, not bool"),
+        ({"scale": 2.0}, TypeError, "^scale is a whole number, not float"),
+        ({"scale": 128}, ValueError, "^scale 128 is not within 1..64"),
+        ({"max_pixels": None}, TypeError, "^max_pixels is a whole number, not NoneType"),
+        ({"max_pixels": math.nan}, TypeError, "^max_pixels is a whole number, not float"),
+        ({"region": "abc"}, TypeError, "^a region is four whole numbers, not 'abc'"),
+        ({"region": (0, 0, 5)}, TypeError, r"^a region is four whole numbers, not \(0, 0, 5\)"),
+        ({"region": (0, 0, 5.0, 5)}, TypeError, "^a region is four whole numbers"),
+        ({"region": ()}, TypeError, "^a region is four whole numbers"),
+        ({"region": (0, 0, 10**30, 5)}, vqcodec.RegionError, "not within the image"),
+        ({"device": "gpu"}, ValueError, "^device is auto, cpu or cuda, not 'gpu'"),
+        ({"device": None}, ValueError, "^device is auto, cpu or cuda, not None"),
+    ],
+)
+def test_i1_what_decode_cannot_do_is_named(
+    photo: Image.Image, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        vqcodec.decode(given_sound(photo), **options)
+
+
+def test_i1_a_region_may_be_an_array(photo: Image.Image) -> None:
+    data = given_sound(photo)
+    by_array = vqcodec.decode(data, region=np.array([1, 2, 30, 40]))  # type: ignore[arg-type]
+    assert by_array.tobytes() == vqcodec.decode(data, region=(1, 2, 30, 40)).tobytes()
+
+
+@pytest.mark.parametrize("wrong", [None, "x.vqc", b"", 5])
+def test_i1_what_is_no_model_or_no_tokens_is_named(photo: Image.Image, wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"^render takes Tokens, not {type(wrong).__name__}$"):
+        vqcodec.render(wrong)
+    if isinstance(wrong, bytes | int):
+        with pytest.raises(TypeError, match=f"^model is .*, not {type(wrong).__name__}$"):
+            vqcodec.encode(photo, model=wrong)  # type: ignore[arg-type]
+
+
 # P4: options of Image.save
 
 TIFF = b"II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\x02\0\0\0m\0\0\0\0\0\0\0"  # Make = "m"

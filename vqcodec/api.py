@@ -113,6 +113,7 @@ def decode(
     Codec.
     """
     data = as_bytes(data)
+    targets.check("max_pixels", max_pixels)
     header, _ = read_header(data, max_pixels=max_pixels)
     return codec_of(header.model_id, device).decode(
         data, region=region, scale=scale, partial=partial, max_pixels=max_pixels
@@ -180,6 +181,10 @@ def tokenize(
 
 def render(tokens: Tokens, *, device: str = "auto") -> Image.Image:
     """Return the RGB image that tokens stand for; UnknownModelError as `decode`."""
+    from vqcodec.codec.tokens import Tokens
+
+    if not isinstance(tokens, Tokens):
+        raise TypeError(f"render takes Tokens, not {type(tokens).__name__}")
     return codec_of(tokens.model_id, device).render(tokens)
 
 

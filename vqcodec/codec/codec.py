@@ -15,7 +15,7 @@ from vqcodec.codec.decoder import Decoder
 from vqcodec.codec.encoder import Encoded, ImageEncoder
 from vqcodec.codec.pixels import tile_of
 from vqcodec.codec.profiler import Profiler
-from vqcodec.codec.target import Target, encode_prepared
+from vqcodec.codec.target import Target, check, encode_prepared
 from vqcodec.codec.tiles import Region, box, split
 from vqcodec.codec.tokens import Tokens
 from vqcodec.entropy.coder import Counter
@@ -124,8 +124,10 @@ class Codec:
 
         Raises NotVqcError, UnsupportedVersionError, UnknownModelError, TruncatedError,
         CorruptError, TooLargeError; RegionError for a region that is not within the image;
-        ValueError for another scale, or a scale and a region.
+        ValueError for another scale, or a scale and a region; TypeError for what is no number.
         """
+        check("scale", scale)
+        check("max_pixels", max_pixels)
         container = unpack(data, partial=partial, max_pixels=max_pixels)
         if scale not in SCALES or (scale > 1 and region is not None):
             raise ValueError(f"cannot decode {region or 'an image'} at 1/{scale}")
@@ -185,6 +187,8 @@ class Codec:
 
 
 def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is auto, cpu or cuda, not {name!r}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from vqcodec.fileformat.image import Prepared
 
 MAX_BPP, MAX_PSNR = 24, 100
-# The type of a value, the largest (all are above 0), and the range in words.
+# Arguments that are numbers: the type, the largest (all are above 0), and the range in words.
 _RANGES = {
     "quality": (Integral, 100, "1..100"),
     "max_bytes": (Integral, math.inf, "1..∞"),
     "bpp": (Real, MAX_BPP, f"(0, {MAX_BPP}]"),
     "psnr": (Real, MAX_PSNR, f"(0, {MAX_PSNR}]"),
+    "scale": (Integral, 64, "1..64"),
+    "max_pixels": (Integral, math.inf, "1..∞"),
 }
 
 
@@ -46,7 +48,7 @@ class Target:
 
 
 def check(name: str, value: object) -> None:
-    """Raise TypeError or ValueError unless `value` is one that the field of that name may have."""
+    """Raise TypeError or ValueError unless the argument of that name may have this value."""
     kind, largest, span = _RANGES[name]
     if isinstance(value, bool) or not isinstance(value, kind):
         wanted = "a whole number" if kind is Integral else "a number"
