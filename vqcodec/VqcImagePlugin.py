@@ -13,7 +13,14 @@ from PIL import Image, ImageFile
 
 from vqcodec.api import decode, encode
 from vqcodec.errors import VqcError, warn
-from vqcodec.fileformat.container import MAGIC, MAX_SIDE, ChunkTag, read_preamble, unpack
+from vqcodec.fileformat.container import (
+    ALPHA_TAGS,
+    MAGIC,
+    MAX_SIDE,
+    ChunkTag,
+    read_preamble,
+    unpack,
+)
 from vqcodec.fileformat.image import metadata
 
 # Pillow has a limit of its own (Image.MAX_IMAGE_PIXELS) and applies it after `_open`.
@@ -21,7 +28,7 @@ _NO_LIMIT = MAX_SIDE * MAX_SIDE
 # What `Image.save` takes: what the image is to have in place of its own, and what
 # `vqcodec.encode` does.
 _METADATA = ("icc_profile", "exif")
-_ENCODE_OPTIONS = ("quality", "max_bytes", "bpp", "psnr", "tune", "model")
+_ENCODE_OPTIONS = ("quality", "max_bytes", "bpp", "psnr", "alpha_quality", "tune", "model")
 
 
 def _accept(prefix: bytes) -> bool:
@@ -48,7 +55,8 @@ class VqcImageFile(ImageFile.ImageFile):
             raise OSError(str(error)) from error
         header, chunks = preamble.header, preamble.chunks
         self._size = header.width, header.height
-        self._mode = ("L" if header.gray else "RGB") + "A" * (ChunkTag.ALPHA in chunks)
+        has_alpha = not ALPHA_TAGS.isdisjoint(chunks)
+        self._mode = ("L" if header.gray else "RGB") + "A" * has_alpha
         self.info.update(metadata(chunks.get(ChunkTag.ICC), chunks.get(ChunkTag.EXIF)))
         self.info["quality"] = header.quality
         self._pending = True

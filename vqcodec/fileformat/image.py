@@ -46,7 +46,8 @@ class Prepared:
 
     pixels: uint8 [H, W, 3], not to be written to; R = G = B if `gray`. alpha: uint8 [H, W] or None.
     icc: profile of the pixels, None for sRGB. exif: TIFF structure without prefix, or None.
-    notes: what was converted or left out, each a phrase for the user.
+    notes: what was converted or left out, each a phrase for the user. coarse_alpha: the chunk to
+    keep in place of alpha, if any.
     """
 
     pixels: Pixels
@@ -55,6 +56,7 @@ class Prepared:
     icc: bytes | None
     exif: bytes | None
     notes: list[str]
+    coarse_alpha: bytes | None = None
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -127,8 +129,15 @@ def metadata(icc: bytes | None, exif: bytes | None) -> dict[str, bytes]:
 
 def chunks_of(prepared: Prepared) -> dict[ChunkTag, bytes]:
     """Return what a file of a prepared image keeps beside its pixels."""
-    alpha = None if prepared.alpha is None else encode_alpha(prepared.alpha)
-    parts = {ChunkTag.ICC: prepared.icc, ChunkTag.EXIF: prepared.exif, ChunkTag.ALPHA: alpha}
+    alpha, coarse = None, prepared.coarse_alpha
+    if prepared.alpha is not None and coarse is None:
+        alpha = encode_alpha(prepared.alpha)
+    parts = {
+        ChunkTag.ICC: prepared.icc,
+        ChunkTag.EXIF: prepared.exif,
+        ChunkTag.ALPHA: alpha,
+        ChunkTag.COARSE_ALPHA: coarse,
+    }
     return {tag: data for tag, data in parts.items() if data is not None}
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from vqcodec.errors import TargetError
 from vqcodec.fileformat.container import (
+    ALPHA_TAGS,
     BytesLike,
     ChunkTag,
     Container,
@@ -66,7 +67,7 @@ def room(empty: Container, max_bytes: int) -> int:
     """
     space = _space(empty, max_bytes)
     if space < 0:
-        alpha = len(empty.chunks.get(ChunkTag.ALPHA, b""))
+        alpha = sum(len(empty.chunks.get(tag, b"")) for tag in ALPHA_TAGS)
         least = f"no .vqc file of this image is smaller than {max_bytes - space} bytes"
         raise TargetError(least + (f", its alpha alone takes {alpha}" if alpha else ""))
     return space
