@@ -250,6 +250,7 @@ def test_tokens_are_those_of_a_file(codec: Codec, photo: Image.Image) -> None:
 # What is said
 
 
+@pytest.mark.filterwarnings("ignore:ICC profile kept")
 @pytest.mark.parametrize("function", [vqcodec.encode, by_codec, by_pillow])
 def test_what_a_small_file_leaves_out_is_a_warning(
     function: Callable[..., bytes], photo: Image.Image
@@ -263,6 +264,7 @@ def test_warnings_name_the_line_that_called(photo: Image.Image) -> None:
     functions: list[Callable[[], bytes]] = [
         lambda: vqcodec.encode(photo, psnr=90),
         lambda: by_codec(photo, psnr=90),
+        lambda: by_pillow(photo, psnr=90),
         lambda: vqcodec.truncate(FOREIGN, 60),
     ]
     for function in functions:

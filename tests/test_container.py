@@ -278,7 +278,7 @@ def test_absurd_chunk_length_is_truncation_before_memory_is_taken() -> None:
         (b"\x02\x01\x00\x01\x00", CorruptError),  # twice
         (b"\x01\x01\x81\x00.", CorruptError),  # length not in its shortest form
         (b"\x01\x00\x00", UnsupportedVersionError),
-        (b"\x01\x04\x00", UnsupportedVersionError),
+        (b"\x01\x05\x00", UnsupportedVersionError),
         (b"\x01\x7f\x00", UnsupportedVersionError),
     ],
 )

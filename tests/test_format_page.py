@@ -34,7 +34,7 @@ from vqcodec.fileformat.container import ChunkTag, pack, unpack
 PAGE = Path(__file__).parents[1].joinpath("docs", "format.md").read_text(encoding="utf-8")
 CHUNKS = (FOLDER / "chunks.vqc").read_bytes()
 WITH_CHUNKS = "56514301 deadbeef 0232 0705"  # a header
-UNKNOWN_CHUNK = sealed(header_of(WITH_CHUNKS) + b"\x02\x01\x02..\x04\x03...\x01S")
+UNKNOWN_CHUNK = sealed(header_of(WITH_CHUNKS) + b"\x02\x01\x02..\x05\x03...\x01S")
 
 
 @pytest.fixture(scope="module")

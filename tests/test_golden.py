@@ -44,9 +44,9 @@ def check(codec: Codec, name: str, *, off_by: int = 1) -> None:
     assert (decoded.mode, decoded.size) == (picture.mode, picture.size)
     off = abs(np.array(decoded, int) - np.array(picture, int))
     assert off.max() <= off_by
-    if decoded.mode in ("LA", "RGBA"):
-        assert not off[..., -1].any()  # opacity is stored as it is
     chunks = unpack(data).chunks
+    if ChunkTag.ALPHA in chunks:
+        assert not off[..., -1].any()  # opacity is stored as it is
     assert decoded.info.get("icc_profile") == chunks.get(ChunkTag.ICC)
     assert decoded.info.get("exif", b"").removeprefix(b"Exif\0\0") == chunks.get(ChunkTag.EXIF, b"")
     assert decoded.info.get("xmp") == chunks.get(ChunkTag.XMP)

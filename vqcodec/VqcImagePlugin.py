@@ -1,7 +1,8 @@
 """Pillow plugin: importing this module lets `Image.open` and `Image.save` handle .vqc files.
 
 Opening a file reads its header and chunks only and does not import torch; the model is loaded on
-the first access to the pixels. As in Pillow's own plugins, a damaged file is an OSError.
+the first access to the pixels. As in Pillow's own plugins, a damaged file is an OSError. Options of
+`save` are carried out, refused, or warned of.
 """
 
 from __future__ import annotations
@@ -11,14 +12,24 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from vqcodec.api import decode, encode
-from vqcodec.errors import VqcError
-from vqcodec.fileformat.container import MAGIC, MAX_SIDE, ChunkTag, read_preamble, unpack
+from vqcodec.errors import VqcError, warn
+from vqcodec.fileformat.container import (
+    ALPHA_TAGS,
+    MAGIC,
+    MAX_SIDE,
+    read_preamble,
+    unpack,
+)
 from vqcodec.fileformat.image import info_of
 
 # Pillow has a limit of its own (Image.MAX_IMAGE_PIXELS) and applies it after `_open`.
 _NO_LIMIT = MAX_SIDE * MAX_SIDE
-# What `Image.save` takes, as `vqcodec.encode` does, beside icc_profile, exif and xmp.
-_ENCODE_OPTIONS = ("quality", "max_bytes", "bpp", "psnr", "tune", "model", "strip")
+# What `Image.save` takes: what the image is to have in place of its own, and what
+# `vqcodec.encode` does.
+_METADATA = ("icc_profile", "exif", "xmp")
+_ENCODE_OPTIONS = (
+    "quality", "max_bytes", "bpp", "psnr", "alpha_quality", "tune", "model", "strip",
+)  # fmt: skip
 
 
 def _accept(prefix: bytes) -> bool:
@@ -45,7 +56,8 @@ class VqcImageFile(ImageFile.ImageFile):
             raise OSError(str(error)) from error
         header, chunks = preamble.header, preamble.chunks
         self._size = header.width, header.height
-        self._mode = ("L" if header.gray else "RGB") + "A" * (ChunkTag.ALPHA in chunks)
+        has_alpha = not ALPHA_TAGS.isdisjoint(chunks)
+        self._mode = ("L" if header.gray else "RGB") + "A" * has_alpha
         self.info.update(info_of(chunks))
         self.info["quality"] = header.quality
         self._pending = True
@@ -104,17 +116,36 @@ class VqcImageFile(ImageFile.ImageFile):
 
 
 def _save(im: Image.Image, fp: IO[bytes], filename: str | bytes) -> None:
-    options: dict[str, Any] = im.encoderinfo
-    given = [key for key in ("icc_profile", "exif", "xmp") if key in options]
+    options = {name: value for name, value in im.encoderinfo.items() if value is not None}
+    if options.pop("lossless", False):
+        raise ValueError("there is no lossless .vqc file: leave lossless out")
+    # A None given for metadata takes away what the image has.
+    given = [name for name in _METADATA if name in im.encoderinfo]
     if given:
         im = im.copy()
-        for key in given:
-            value = options[key]
-            im.info[key] = value.tobytes() if isinstance(value, Image.Exif) else value or b""
-    fp.write(encode(im, **{name: options[name] for name in _ENCODE_OPTIONS if name in options}))
+        im.info.update({name: _metadata(name, options.pop(name, b"")) for name in given})
+    known = {name: options.pop(name) for name in _ENCODE_OPTIONS if name in options}
+    warn(f"{name} is not kept: save has no such option for .vqc files" for name in options)
+    fp.write(encode(im, **known))
+
+
+def _metadata(name: str, value: object) -> bytes:
+    """Return what `Image.info` is to hold; TypeError or ValueError for what cannot be that."""
+    if isinstance(value, Image.Exif):
+        value = value.tobytes()
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise TypeError(f"{name} is a bytes-like object, not {type(value).__name__}")
+    data = bytes(value)
+    if name == "exif" and data:
+        try:
+            Image.Exif().load(data)
+        except Exception as error:  # Pillow raises nearly anything on damaged EXIF.
+            raise ValueError(f"exif cannot be read: {error}") from error
+    return data
 
 
 Image.register_open(VqcImageFile.format, VqcImageFile, _accept)
 Image.register_save(VqcImageFile.format, _save)
+Image.register_save_all(VqcImageFile.format, _save)
 Image.register_extension(VqcImageFile.format, ".vqc")
 Image.register_mime(VqcImageFile.format, "image/x-vqc")

@@ -73,6 +73,7 @@ def encode(
     max_bytes: int | None = None,
     bpp: float | None = None,
     psnr: float | None = None,
+    alpha_quality: int | None = None,
     tune: str | None = None,
     model: str | Path | None = None,
     strip: str = "",
@@ -81,11 +82,12 @@ def encode(
     """Return `image` as the bytes of a .vqc file.
 
     At a quality of 1..100 (50), or as good as can be in `max_bytes` bytes or `bpp` bits per pixel,
-    or as small as can be with a PSNR of `psnr` dB: one of them. `tune` ("ssim", or "psnr", which
-    psnr= implies) chooses one of the models that came with the package, `model` names one, or a
-    weights file. `strip` lists metadata to leave out, such as "gps" or "exif,xmp" (also "icc" and
-    "all"). `device` is "cpu", "cuda" or "auto". What the file leaves out for its size, or
-    that it falls short of the PSNR, is a VqcWarning.
+    or as small as can be with a PSNR of `psnr` dB: one of them. Alpha is kept without loss, unless
+    it is smaller at an `alpha_quality` of 1..100. `tune` ("ssim", or "psnr", which psnr= implies)
+    chooses one of the models that came with the package, `model` names one, or a weights file.
+    `strip` lists metadata to leave out, such as "gps" or "exif,xmp" (also "icc" and "all").
+    `device` is "cpu", "cuda" or "auto". What of the image is converted or left out, and that the
+    file falls short of the PSNR, is a VqcWarning.
 
     Raises ImageError, TooLargeError, TargetError (no file is as small), ModelError; TypeError and
     ValueError for arguments that make no sense.
@@ -93,11 +95,11 @@ def encode(
     from vqcodec.fileformat.image import prepare
     from vqcodec.fileformat.metadata import parse_strip
 
-    target = targets.Target(quality, max_bytes, bpp, psnr)
+    target = targets.Target(quality, max_bytes, bpp, psnr, alpha_quality)
     chosen = weights.choose(tune, model, psnr)
     prepared = prepare(image, parse_strip(strip))
     data, notes = targets.encode_prepared(load_codec(chosen, device), prepared, target)
-    warn(notes)
+    warn(prepared.notes + notes)
     return data
 
 
@@ -116,6 +118,7 @@ def decode(
     Codec.
     """
     data = as_bytes(data)
+    targets.check("max_pixels", max_pixels)
     header, _ = read_header(data, max_pixels=max_pixels)
     return codec_of(header.model_id, device).decode(
         data, region=region, scale=scale, partial=partial, max_pixels=max_pixels
@@ -158,11 +161,10 @@ def info(data: BytesLike) -> FileInfo:
 def truncate(data: BytesLike, max_bytes: int) -> bytes:
     """Return a .vqc file made coarser, so that it has at most `max_bytes` bytes.
 
-    It is sound like any other; nothing is decoded. Metadata or alpha that had to go are a
-    VqcWarning.
+    It is sound like any other; nothing is decoded. Metadata that had to go are a VqcWarning.
 
-    Raises TargetError if no file is as small, and what `info` and `Codec.decode` raise for a
-    damaged file.
+    Raises TargetError if no file is as small, with its alpha, and what `info` and `Codec.decode`
+    raise for a damaged file.
     """
     targets.check("max_bytes", max_bytes)
     smaller, notes = truncation.truncate(data, max_bytes)
@@ -184,6 +186,10 @@ def tokenize(
 
 def render(tokens: Tokens, *, device: str = "auto") -> Image.Image:
     """Return the RGB image that tokens stand for; UnknownModelError as `decode`."""
+    from vqcodec.codec.tokens import Tokens
+
+    if not isinstance(tokens, Tokens):
+        raise TypeError(f"render takes Tokens, not {type(tokens).__name__}")
     return codec_of(tokens.model_id, device).render(tokens)
 
 

@@ -1,7 +1,9 @@
 """All that can be wrong with a file, an image or a model, each as its own error; warnings."""
 
+import sys
 import warnings
 from collections.abc import Iterable
+from types import FrameType
 
 
 class VqcError(ValueError):
@@ -53,6 +55,13 @@ class VqcWarning(UserWarning):
 
 
 def warn(notes: Iterable[str]) -> None:
-    """Warn of every note, in the name of whoever called the function that calls this."""
+    """Warn of every note, in the name of the line that called this package, or Pillow's `save`."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and _package(frame) in ("vqcodec", "PIL"):
+        level, frame = level + 1, frame.f_back
     for note in notes:
-        warnings.warn(note, VqcWarning, stacklevel=3)
+        warnings.warn(note, VqcWarning, stacklevel=level)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

@@ -141,7 +141,7 @@ def _sides(fields: Fields, random: Random) -> None:
 def _chunks(fields: Fields, random: Random) -> None:
     chunks, kind = fields.chunks, random.randrange(6)
     if kind < 2 or not chunks:
-        tag = random.choice((1, 2, 3, 3, 0, 4, 127, 128, 129, 255))
+        tag = random.choice((1, 2, 3, 3, 4, 0, 5, 127, 128, 129, 255))
         own = random_png(fields, random) if tag == ChunkTag.ALPHA else random.randbytes(9)
         chunks[:] = [chunk for chunk in chunks if chunk[0] != tag or kind == 1]
         chunks.append((tag, len(own), own))

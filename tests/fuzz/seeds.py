@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
 
 from vqcodec.codec.codec import Codec
-from vqcodec.fileformat.container import unpack
+from vqcodec.errors import VqcWarning
+from vqcodec.fileformat.container import ChunkTag, pack, unpack
 from vqcodec.fileformat.truncate import truncate
 
 from .mutate import fields_of
@@ -31,10 +34,15 @@ def make_seeds(codec: Codec) -> list[bytes]:
     exif = Image.Exif()
     exif[0x010F] = "maker"
     rich.info |= {"icc_profile": _profile(), "exif": exif.tobytes(), "xmp": b"<x:xmpmeta/>"}
-    seeds.append(codec.encode(rich, quality=20))
-    seeds.append(codec.encode(rich.convert("LA"), quality=5))
+    soft = rich.resize((64, 64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VqcWarning)  # The profile cannot be converted.
+        seeds.append(codec.encode(rich, quality=20))
+        seeds.append(codec.encode(rich.convert("LA"), quality=5))
+        seeds.append(codec.encode(soft, quality=30, alpha_quality=1))
     seeds.append(codec.encode(crop.convert("L"), quality=40))
-    seeds.append(codec.encode(Image.new("RGBA", (9, 7), "red"), quality=80))
+    opaque = unpack(codec.encode(Image.new("RGB", (9, 7), "red"), quality=80))
+    seeds.append(pack(replace(opaque, chunks={ChunkTag.ALPHA: b""})))
     seeds.append(truncate(seeds[4], len(seeds[4]) // 2)[0])
     future = fields_of(seeds[0], unpack(seeds[0]))
     future.front[8] |= 2

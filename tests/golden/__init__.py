@@ -41,6 +41,7 @@ class Case:
     name: str
     image: Image.Image
     quality: int = 50
+    alpha_quality: int | None = None
     finish: Callable[[bytes], bytes] = bytes
 
 
@@ -57,21 +58,22 @@ def cases() -> Iterator[Case]:
     for quality in (30, 75):
         yield Case(f"gray-{quality}", part.convert("L"), quality)
     ramp = Image.linear_gradient("L").resize(part.size)
-    for name, opacity in (("opaque", Image.new("L", part.size, 255)), ("ramp", ramp)):
-        image = part.copy()
-        image.putalpha(opacity)
-        yield Case(f"alpha-{name}", image)
+    image = part.copy()
+    image.putalpha(ramp)
+    yield Case("alpha-ramp", image.copy())
+    image.putalpha(part.getchannel("G"))
+    yield Case("alpha-coarse", image.copy(), alpha_quality=40)
+    yield Case("alpha-opaque", part, finish=_with({ChunkTag.ALPHA: b""}))
     yield Case("alpha-gray", Image.merge("LA", (part.convert("L"), ramp)))
     both = {ChunkTag.ICC: b"profile", ChunkTag.EXIF: b"II*\0\x08\0\0\0\0\0\0\0\0\0"}
-    yield Case("chunk-icc", part, 50, _with({ChunkTag.ICC: both[ChunkTag.ICC]}))
-    yield Case("chunk-exif", part, 50, _with({ChunkTag.EXIF: both[ChunkTag.EXIF]}))
-    yield Case(
-        "chunk-xmp", part, 50, _with({ChunkTag.XMP: b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'})
-    )
-    yield Case("chunks", part, 50, _with(both | {ChunkTag.ALPHA: b""}))
+    yield Case("chunk-icc", part, finish=_with({ChunkTag.ICC: both[ChunkTag.ICC]}))
+    yield Case("chunk-exif", part, finish=_with({ChunkTag.EXIF: both[ChunkTag.EXIF]}))
+    xmp = {ChunkTag.XMP: b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'}
+    yield Case("chunk-xmp", part, finish=_with(xmp))
+    yield Case("chunks", part, finish=_with(both | {ChunkTag.ALPHA: b""}))
     for size in _CUTS:
-        yield Case(f"cut-{size}", part, 80, _cut(size))
-    yield Case("cut-gray", part.convert("L"), 80, _cut(120))
+        yield Case(f"cut-{size}", part, 80, finish=_cut(size))
+    yield Case("cut-gray", part.convert("L"), 80, finish=_cut(120))
 
 
 @cache
@@ -95,7 +97,8 @@ def regenerate(codec: Codec) -> None:
         old.unlink()
     arrays = {}
     for case in cases():
-        data = case.finish(codec.encode(case.image, quality=case.quality))
+        data = codec.encode(case.image, quality=case.quality, alpha_quality=case.alpha_quality)
+        data = case.finish(data)
         (FOLDER / f"{case.name}.vqc").write_bytes(data)
         decoded = codec.decode(data)
         decoded.info.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,20 +36,29 @@ class Reference:
 
     def indices(self, data: bytes, *, partial: bool = False) -> list[list[Array]]:
         """Return the indices in a file, `[level][group]` of `[codebooks, positions]`."""
-        file = self._parse(data, partial)
+        return self._indices(self._parse(data, partial))
+
+    def _indices(self, file: File) -> list[list[Array]]:
         symbols = Symbols(file.stream, file.cut)
         return self._prior.indices(symbols, file.quality, file.height, file.width)
 
     def pixels(self, data: bytes, *, partial: bool = False) -> Array:
         """Return the picture of a file, uint8 `[H, W, 3]`; `[H, W]` if gray, 2 or 4 with alpha."""
-        file, indices = self._parse(data, partial), self.indices(data, partial=partial)
+        file = self._parse(data, partial)
+        pixels = self._picture(file)
+        if 4 in file.chunks:
+            pixels = np.dstack([pixels, self._picture(_coarse_alpha(file))])
+        elif 3 in file.chunks:
+            pixels = np.dstack([pixels, _alpha(file)])
+        return pixels
+
+    def _picture(self, file: File) -> Array:
+        indices = self._indices(file)
         network = Network(self._arrays, self._config, file.quality)
         pixels = network.picture(indices, file.height, file.width)
         if file.gray:
             weighted = pixels.astype(np.int64) @ np.array([19595, 38470, 7471])
             pixels = (weighted + 0x8000 >> 16).astype(np.uint8)
-        if 3 in file.chunks:
-            pixels = np.dstack([pixels, _alpha(file)])
         return pixels
 
     def _parse(self, data: bytes, partial: bool) -> File:
@@ -56,6 +66,13 @@ class Reference:
         if file.model_id != self.model_id:
             raise Refused("UnknownModelError", "other weights")
         return file
+
+
+def _coarse_alpha(file: File) -> File:
+    data = file.chunks[4]
+    if 3 in file.chunks or not data or not 1 <= data[0] <= 100:
+        raise Refused("CorruptError", "coarse alpha beside alpha, or without a quality")
+    return replace(file, gray=True, cut=False, quality=data[0], stream=data[1:])
 
 
 def _alpha(file: File) -> Array:

@@ -113,7 +113,7 @@ def _read_chunks(reader: _Reader, chunks: dict[int, bytes], sound: bool) -> None
         tag, size = reader.byte(), reader.varint()
         if tag <= previous:
             raise Refused("CorruptError", "tags do not rise")
-        if tag in (1, 2, 3, 128):
+        if tag in (1, 2, 3, 4, 128):
             chunks[tag] = reader.bytes(size)
         elif tag >= 128:
             reader.bytes(size)

@@ -15,7 +15,7 @@ from vqcodec.codec.decoder import Decoder
 from vqcodec.codec.encoder import Encoded, ImageEncoder
 from vqcodec.codec.pixels import tile_of
 from vqcodec.codec.profiler import Profiler
-from vqcodec.codec.target import Target, encode_prepared
+from vqcodec.codec.target import Target, check, encode_prepared
 from vqcodec.codec.tiles import Region, box, split
 from vqcodec.codec.tokens import Tokens
 from vqcodec.entropy.coder import Counter
@@ -77,12 +77,14 @@ class Codec:
         max_bytes: int | None = None,
         bpp: float | None = None,
         psnr: float | None = None,
+        alpha_quality: int | None = None,
         profiler: Profiler | None = None,
     ) -> bytes:
         """Return `image` as the bytes of a .vqc file; see `vqcodec.encode`."""
-        target = Target(quality, max_bytes, bpp, psnr)
-        data, notes = encode_prepared(self, prepare(image), target, profiler)
-        warn(notes)
+        target = Target(quality, max_bytes, bpp, psnr, alpha_quality)
+        prepared = prepare(image)
+        data, notes = encode_prepared(self, prepared, target, profiler)
+        warn(prepared.notes + notes)
         return data
 
     def encode_pixels(
@@ -123,8 +125,10 @@ class Codec:
 
         Raises NotVqcError, UnsupportedVersionError, UnknownModelError, TruncatedError,
         CorruptError, TooLargeError; RegionError for a region that is not within the image;
-        ValueError for another scale, or a scale and a region.
+        ValueError for another scale, or a scale and a region; TypeError for what is no number.
         """
+        check("scale", scale)
+        check("max_pixels", max_pixels)
         container = unpack(data, partial=partial, max_pixels=max_pixels)
         if scale not in SCALES or (scale > 1 and region is not None):
             raise ValueError(f"cannot decode {region or 'an image'} at 1/{scale}")
@@ -134,7 +138,9 @@ class Codec:
     def tokenize(self, image: ImageLike, *, quality: int | None = None) -> Tokens:
         """Return the code indices of `image`, whose alpha and metadata are left out."""
         quality = Target(quality).quality or DEFAULT_QUALITY
-        pixels = prepare(image).pixels
+        prepared = prepare(image)
+        warn(prepared.notes)
+        pixels = prepared.pixels
         indices = self.encode_pixels(pixels, quality).indices
         return Tokens(indices, pixels.shape[1], pixels.shape[0], quality, self.model_id)
 
@@ -182,6 +188,8 @@ class Codec:
 
 
 def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device is auto, cpu or cuda, not {name!r}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

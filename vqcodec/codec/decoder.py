@@ -14,6 +14,7 @@ from vqcodec.codec.tokens import Tokens
 from vqcodec.entropy import coder
 from vqcodec.entropy.prior import PriorNetwork, Symbols
 from vqcodec.entropy.tables import Tables
+from vqcodec.fileformat import coarse_alpha
 from vqcodec.fileformat.container import ChunkTag, Container
 from vqcodec.fileformat.image import Pixels, assemble, decode_alpha, info_of
 from vqcodec.model.closed_loop import decode_level
@@ -74,7 +75,9 @@ class Decoder:
         tokens = self.read(container, profiler, levels_shown(self._config, scale))
         pixels = self.render(tokens, rows, columns, scale, profiler)
         alpha = None
-        if ChunkTag.ALPHA in chunks:
+        if coarse := coarse_alpha.file_of(header, chunks):
+            alpha = np.array(self.decode(coarse, region, scale, profiler))
+        elif ChunkTag.ALPHA in chunks:
             alpha = decode_alpha(chunks[ChunkTag.ALPHA], header.width, header.height)
             alpha = reduced(alpha[rows, columns], scale)
         image = assemble(pixels, gray=header.gray, alpha=alpha)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vqcodec.fileformat import coarse_alpha
 from vqcodec.fileformat.container import DEFAULT_QUALITY
 
 if TYPE_CHECKING:
@@ -15,18 +16,23 @@ if TYPE_CHECKING:
     from vqcodec.fileformat.image import Prepared
 
 MAX_BPP, MAX_PSNR = 24, 100
-# The type of a value, the largest (all are above 0), and the range in words.
+# Arguments that are numbers: the type, the largest (all are above 0), and the range in words.
 _RANGES = {
     "quality": (Integral, 100, "1..100"),
     "max_bytes": (Integral, math.inf, "1..∞"),
     "bpp": (Real, MAX_BPP, f"(0, {MAX_BPP}]"),
     "psnr": (Real, MAX_PSNR, f"(0, {MAX_PSNR}]"),
+    "alpha_quality": (Integral, 100, "1..100"),
+    "scale": (Integral, 64, "1..64"),
+    "max_pixels": (Integral, math.inf, "1..∞"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """At most one of a quality of 1..100, bytes of the file, bits per pixel, and PSNR in dB.
+
+    Beside it the quality of alpha, which is kept without loss if there is none.
 
     Raises TypeError for a value that is no such number, ValueError for one out of range, and for
     more than one.
@@ -36,22 +42,24 @@ class Target:
     max_bytes: int | None = None
     bpp: float | None = None
     psnr: float | None = None
+    alpha_quality: int | None = None
 
     def __post_init__(self) -> None:
         given = {name: value for name, value in asdict(self).items() if value is not None}
-        if len(given) > 1:
+        if len(given.keys() - {"alpha_quality"}) > 1:
             raise ValueError("of quality, max_bytes, bpp and psnr, one at a time")
         for name, value in given.items():
             check(name, value)
 
 
 def check(name: str, value: object) -> None:
-    """Raise TypeError or ValueError unless `value` is one that the field of that name may have."""
+    """Raise TypeError or ValueError unless the argument of that name may have this value."""
     kind, largest, span = _RANGES[name]
     if isinstance(value, bool) or not isinstance(value, kind):
-        number = "a whole number" if kind is Integral else "a number"
-        raise TypeError(f"{name} is {number}, not {type(value).__name__}")
-    if not 0 < float(value) <= largest:
+        wanted = "a whole number" if kind is Integral else "a number"
+        raise TypeError(f"{name} is {wanted}, not {type(value).__name__}")
+    number: Any = value  # Not as a float, which not every whole number fits.
+    if not 0 < number <= largest:
         raise ValueError(f"{name} {value} is not within {span}")
 
 
@@ -62,6 +70,7 @@ def encode_prepared(
 
     The profiler times the encode at a quality. Raises TargetError if no file is as small as asked.
     """
+    prepared = _with_coarse_alpha(codec, prepared, target.alpha_quality)
     if target.psnr is not None:
         from vqcodec.rate_control import encode_to_psnr
 
@@ -77,3 +86,16 @@ def encode_prepared(
     quality = DEFAULT_QUALITY if target.quality is None else target.quality
     encoded = codec.encode_pixels(prepared.pixels, quality, profiler=profiler)
     return codec.pack(prepared, quality, encoded.stream), []
+
+
+def _with_coarse_alpha(codec: Codec, prepared: Prepared, quality: int | None) -> Prepared:
+    """Return an image whose alpha is coded at a quality; with loss only if that is smaller."""
+    if quality is None or prepared.alpha is None:
+        return prepared
+    from vqcodec.fileformat.image import encode_alpha
+
+    gray = prepared.alpha[..., None].repeat(3, axis=2)
+    chunk = coarse_alpha.chunk_of(quality, codec.encode_pixels(gray, quality).stream)
+    if len(chunk) >= len(encode_alpha(prepared.alpha)):
+        return prepared
+    return replace(prepared, coarse_alpha=chunk)

@@ -10,6 +10,7 @@ import ctypes
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise, product
+from operator import index
 
 import numpy as np
 
@@ -83,9 +84,14 @@ def split(height: int, width: int, rows: slice, columns: slice, margin: int) -> 
 def box(region: Region | None, width: int, height: int) -> tuple[slice, slice]:
     """Return the rows and columns of a region, of all if it is None.
 
-    Raises RegionError if it is empty or not within an image of `width` x `height`.
+    Raises RegionError if it is empty or not within an image of `width` x `height`, TypeError if it
+    is no four whole numbers.
     """
-    left, upper, across, down = region or (0, 0, width, height)
+    numbers = (0, 0, width, height) if region is None else region
+    try:
+        left, upper, across, down = map(index, numbers)
+    except (TypeError, ValueError):
+        raise TypeError(f"a region is four whole numbers, not {region!r}") from None
     right, lower = left + across, upper + down
     if not (0 <= left < right <= width and 0 <= upper < lower <= height):
         place = f"{across}x{down} at {left},{upper}"

@@ -76,6 +76,9 @@ def _format_for(path: Path | None) -> str:
         return "PNG"
     from PIL import Image
 
+    from vqcodec.fileformat import plugins
+
+    plugins.register()
     image_format = Image.registered_extensions().get(path.suffix.lower())
     if image_format not in Image.SAVE:
         raise click.UsageError(f"{path}: cannot tell an image format from the suffix of this name")

@@ -33,6 +33,10 @@ from vqcodec.fileformat.container import DEFAULT_QUALITY
     help="The smallest file whose picture has at least so many decibels.",
 )  # fmt: skip
 @click.option(
+    "--alpha-quality", type=click.IntRange(1, 100), metavar="Q",
+    help="Code alpha with loss where that is smaller; without loss if not given.",
+)  # fmt: skip
+@click.option(
     "--tune", type=click.Choice(list(weights.TUNED)),
     help="What the picture is made for: the least squared error, or structure as the eye sees it.  "
     f"[default: {next(tune for tune, name in weights.TUNED.items() if name == weights.DEFAULT)}; "
@@ -51,6 +55,7 @@ def encode(
     max_bytes: int | None,
     bpp: float | None,
     psnr: float | None,
+    alpha_quality: int | None,
     tune: str | None,
     strip: str,
     device: str,
@@ -64,7 +69,7 @@ def encode(
     from vqcodec.fileformat.metadata import parse_strip
 
     try:
-        target = Target(quality, max_bytes, bpp, psnr)
+        target = Target(quality, max_bytes, bpp, psnr, alpha_quality)
         unwanted = parse_strip(strip)
         chosen = weights.choose(tune, model, psnr)
     except ValueError as error:

@@ -41,9 +41,11 @@ class ChunkTag(IntEnum):
     ICC = 1
     EXIF = 2
     ALPHA = 3
+    COARSE_ALPHA = 4
     XMP = 128
 
 
+ALPHA_TAGS = frozenset({ChunkTag.ALPHA, ChunkTag.COARSE_ALPHA})
 _KNOWN_TAGS = frozenset(ChunkTag)
 
 BytesLike = bytes | bytearray | memoryview

@@ -16,14 +16,17 @@ from vqcodec.fileformat import xmp
 # Pillow's defaults for the formats that lose something throw away more than the codec did.
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 95},
+    "HEIF": {"quality": 95, "chroma": 444},
     "JPEG": {"quality": 95, "subsampling": 0},
+    "JXL": {"quality": 95},
     "WEBP": {"quality": 95},
 }
 # Their writers take an Orientation out of EXIF, and write it anew where there is one.
 _TURNING = ("AVIF",)
 _NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
 _TIFF_XMP = 700
-_ERRORS = (OSError, ValueError, TypeError, struct.error, OverflowError)  # of Pillow's writers
+# Of Pillow's writers and of its plugins'.
+_ERRORS = (OSError, ValueError, TypeError, NotImplementedError, struct.error, OverflowError)
 
 
 def save(image: Image.Image, image_format: str) -> tuple[bytes, list[str]]:

@@ -19,11 +19,12 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from vqcodec.errors import CorruptError, ImageError
 from vqcodec.fileformat import exif as exifs
-from vqcodec.fileformat import metadata
+from vqcodec.fileformat import metadata, plugins
 from vqcodec.fileformat.colour import lab_to_rgb, to_srgb
 from vqcodec.fileformat.colour_space import ColourSpace, described
 from vqcodec.fileformat.container import ChunkTag, check_size
 from vqcodec.fileformat.headers import bits
+from vqcodec.fileformat.hidden import fill_hidden
 
 Pixels = NDArray[np.uint8]
 ImageLike = Image.Image | Pixels
@@ -41,6 +42,7 @@ class Prepared:
     pixels: uint8 [H, W, 3], not to be written to; R = G = B if `gray`. alpha: uint8 [H, W] or None.
     icc: profile of the pixels, None for sRGB. exif: TIFF structure without prefix, or None. xmp:
     packet in UTF-8, or None. notes: what was converted or left out, each a phrase for the user.
+    coarse_alpha: the chunk to keep in place of alpha, if any.
     """
 
     pixels: Pixels
@@ -50,16 +52,19 @@ class Prepared:
     exif: bytes | None
     xmp: bytes | None
     notes: list[str]
+    coarse_alpha: bytes | None = None
 
 
 def open_image(data: bytes) -> Image.Image:
     """The image in a file's bytes, its pixels not read yet; raises ImageError if it is none."""
+    plugins.register()
     try:
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
-        raise ImageError("not an image that Pillow can read") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(str(error)) from error
+        known = plugins.missing(data)
+        raise ImageError(known or "not an image that Pillow can read") from None
+    except Exception as error:  # Of pixels beyond Pillow's limit, and of plugins whatever it is.
+        raise ImageError(f"the image cannot be read: {error}") from error
 
 
 def prepare(image: ImageLike, strip: Collection[str] = ()) -> Prepared:
@@ -86,10 +91,10 @@ def prepare(image: ImageLike, strip: Collection[str] = ()) -> Prepared:
     upright, kept = metadata.upright(image, strip, notes)
     kind = _deep_kind(upright)
     if kind is None:
-        colour, alpha = _split_alpha(upright, notes)
+        colour, alpha = _as_seen(*_split_alpha(upright, notes))
         colour = colour if space is None else space.to_srgb(colour, notes)
     else:
-        colour, alpha = _reduce_deep(upright, kind, space, notes)
+        colour, alpha = _as_seen(*_reduce_deep(upright, kind, space, notes))
     colour, icc = to_srgb(colour, icc or None, notes, keep_profile="icc" not in strip)
     pixels = np.asarray(colour)
     gray = pixels.ndim == 2
@@ -126,20 +131,21 @@ def info_of(chunks: Mapping[ChunkTag, bytes]) -> dict[str, Any]:
 
 def chunks_of(prepared: Prepared) -> dict[ChunkTag, bytes]:
     """Return what a file of a prepared image keeps beside its pixels."""
-    alpha = None if prepared.alpha is None else encode_alpha(prepared.alpha)
+    alpha, coarse = None, prepared.coarse_alpha
+    if prepared.alpha is not None and coarse is None:
+        alpha = encode_alpha(prepared.alpha)
     parts = {
         ChunkTag.ICC: prepared.icc,
         ChunkTag.EXIF: prepared.exif,
         ChunkTag.ALPHA: alpha,
+        ChunkTag.COARSE_ALPHA: coarse,
         ChunkTag.XMP: prepared.xmp,
     }
     return {tag: data for tag, data in parts.items() if data is not None}
 
 
 def encode_alpha(alpha: Pixels) -> bytes:
-    """The ALPHA chunk for uint8 [H, W]: nothing if all is opaque, else a PNG."""
-    if (alpha == _OPAQUE).all():
-        return b""
+    """The ALPHA chunk for uint8 [H, W]: a PNG."""
     out = io.BytesIO()
     Image.fromarray(alpha).save(out, "PNG", optimize=True)
     return out.getvalue()
@@ -216,10 +222,22 @@ def _split_alpha(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Pix
     else:
         *bands, opacity = image.convert(target + "A").split()
         colour, alpha = Image.merge(target, bands), np.array(opacity)
-    if mode in ("P", "PA"):
-        red, green, blue = colour.split()
-        if red.tobytes() == green.tobytes() == blue.tobytes():
-            colour = red
+    return colour, alpha
+
+
+def _as_seen(colour: Image.Image, alpha: Pixels | None) -> tuple[Image.Image, Pixels | None]:
+    """The same picture without what nobody sees: colours under alpha 0, alpha that is all opaque.
+
+    An image without colours is one of mode L.
+    """
+    if alpha is not None and (alpha == _OPAQUE).all():
+        alpha = None
+    if alpha is not None:
+        colour = fill_hidden(colour, alpha)
+    if colour.mode == "RGB":
+        red, green, blue = np.moveaxis(np.asarray(colour), -1, 0)
+        if np.array_equal(red, green) and np.array_equal(green, blue):
+            colour = colour.getchannel("R")
     return colour, alpha
 
 

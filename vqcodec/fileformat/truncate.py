@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from vqcodec.errors import TargetError
 from vqcodec.fileformat.container import (
+    ALPHA_TAGS,
     BytesLike,
     ChunkTag,
     Container,
@@ -16,19 +17,20 @@ from vqcodec.fileformat.container import (
 
 # The coder works in words of this size; a rest of a word tells a decoder nothing.
 WORD = 4
+_VARINT_BYTES = 5
 # What is left out first of what is not the picture itself.
-_LEAST_FIRST = (ChunkTag.XMP, ChunkTag.EXIF, ChunkTag.ICC, ChunkTag.ALPHA)
+_LEAST_FIRST = (ChunkTag.XMP, ChunkTag.EXIF, ChunkTag.ICC)
 
 
 def truncate(data: BytesLike, max_bytes: int) -> tuple[bytes, list[str]]:
     """Return a .vqc file of at most `max_bytes` bytes, and what it had to leave out, in words.
 
     The first symbols of the stream stay: the coarse levels, then as much of the finer ones as there
-    is room for. Chunks (XMP, then EXIF, ICC and alpha) give way as long as the stream would
-    get less than half of the bytes. A file that is small enough already is returned as it is.
+    is room for. Metadata (XMP, then EXIF and ICC) give way as long as the stream would get less
+    than half of the bytes. A file that is small enough already is returned as it is.
 
-    Raises TargetError if not even an empty stream fits, and what `unpack` raises: a damaged or
-    truncated file is not made into a sound one.
+    Raises TargetError if not even an empty stream fits beside the alpha, and as `unpack` does: a
+    damaged or truncated file is not made into a sound one.
     """
     data = as_bytes(data)
     container = unpack(data)
@@ -37,8 +39,6 @@ def truncate(data: BytesLike, max_bytes: int) -> tuple[bytes, list[str]]:
     payload = container.payload
     frame, notes = drop_chunks(container, max_bytes, min(max_bytes // 2, len(payload)))
     space = room(frame, max_bytes)
-    if space < 0:
-        raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
     if space < len(payload):
         header = replace(frame.header, cut=True)
         return pack(replace(frame, header=header, payload=payload[: space // WORD * WORD])), notes
@@ -52,7 +52,7 @@ def drop_chunks(container: Container, max_bytes: int, wanted: int) -> tuple[Cont
     """
     frame, notes = replace(container, payload=b""), []
     for tag in _LEAST_FIRST:
-        if tag in frame.chunks and room(frame, max_bytes) < wanted:
+        if tag in frame.chunks and _space(frame, max_bytes) < wanted:
             chunks = {other: data for other, data in frame.chunks.items() if other != tag}
             frame = replace(frame, chunks=chunks)
             notes.append(f"{tag.name} left out: {max_bytes} bytes have no room for it")
@@ -60,9 +60,21 @@ def drop_chunks(container: Container, max_bytes: int, wanted: int) -> tuple[Cont
 
 
 def room(empty: Container, max_bytes: int) -> int:
-    """Return the bytes that a stream may take beside everything else in the file."""
-    space = max_bytes - len(pack(empty))
-    # The stream's size is a number of one byte in an empty file, of more in others.
-    while space > 0 and len(pack(replace(empty, payload=bytes(space)))) > max_bytes:
-        space -= 1
+    """Return the bytes that a stream may take beside everything else in the file.
+
+    Raises TargetError if that alone is longer than `max_bytes`. Alpha, without which colours show
+    that are not to be seen, is never left out.
+    """
+    space = _space(empty, max_bytes)
+    if space < 0:
+        alpha = sum(len(empty.chunks.get(tag, b"")) for tag in ALPHA_TAGS)
+        least = f"no .vqc file of this image is smaller than {max_bytes - space} bytes"
+        raise TargetError(least + (f", its alpha alone takes {alpha}" if alpha else ""))
     return space
+
+
+def _space(empty: Container, max_bytes: int) -> int:
+    """Return `room`, or less than 0 where there is none."""
+    space = max_bytes - len(pack(empty))
+    # The stream's size is a number of one byte in an empty file; n bytes hold 7 n bits.
+    return max(min(space - n, (128 << 7 * n) - 1) for n in range(_VARINT_BYTES))

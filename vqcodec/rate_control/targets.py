@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from vqcodec import metrics
-from vqcodec.errors import TargetError
 from vqcodec.fileformat.container import pack, unpack
 from vqcodec.fileformat.image import Pixels, Prepared, assemble
 from vqcodec.fileformat.truncate import drop_chunks, room, truncate
@@ -112,16 +111,13 @@ def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[by
     """Return a file of an image of at most `max_bytes` bytes, and in words what it leaves out.
 
     Where a quality is high enough it takes at least 95 % of them. Raises TargetError if no file is
-    as small.
+    as small, alpha and all.
     """
     expected = SIZE.forecast(codec, prepared.pixels)
     wanted = min(max_bytes // 2, round(math.exp(expected[-1])))
     whole = unpack(codec.pack(prepared, QUALITIES, b""))
     frame, notes = drop_chunks(whole, max_bytes, wanted)
-    space = room(frame, max_bytes)
-    if space < 0:
-        raise TargetError(f"no .vqc file of this image is smaller than {max_bytes - space} bytes")
-    target = math.log(space or 1)
+    target = math.log(room(frame, max_bytes) or 1)
     attempts = _attempts(codec, prepared, SIZE, target, expected)
     fitting = [attempt for attempt in attempts if attempt.value <= target]
     longer = attempts[len(fitting) :]

@@ -92,6 +92,8 @@ def choose(
 
 def find(model: str | Path) -> ModelInfo:
     """Return the model of a name or path; raises ModelError if there is none."""
+    if not isinstance(model, str | Path):
+        raise TypeError(f"model is a name or a path, not {type(model).__name__}")
     for info in available():
         if info.name == str(model):
             return info
