@@ -16,7 +16,7 @@ import click
 from vqcodec import weights
 from vqcodec.commands.batch import STREAM, Job, describe
 from vqcodec.commands.files import IMAGE_SUFFIXES, atomic_write, check_writable, expand
-from vqcodec.commands.options import inputs_argument
+from vqcodec.commands.options import NAME, inputs_argument
 from vqcodec.fileformat.container import read_header
 
 if TYPE_CHECKING:
@@ -26,17 +26,20 @@ if TYPE_CHECKING:
     from vqcodec.fileformat.image import Prepared
 
 Facts = dict[str, Any]
+# A pass through the network each, with what it gave kept.
+MAX_SAMPLES = 10_000
 
 
 @click.command()
 @inputs_argument
 @click.option(
-    "-k", "--samples", type=click.IntRange(min=1), default=16, show_default=True, metavar="K",
+    "-k", "--samples", type=click.IntRange(1, MAX_SAMPLES), metavar="K",
+    default=16, show_default=True,
     help="Samples of the latents; the importance-weighted bound is of all of them.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each image.")
 @click.option(
-    "--map", "map_path", type=click.Path(path_type=Path), metavar="OUT.png",
+    "--map", "map_name", type=NAME, metavar="OUT.png",
     help="Draw where the bits are, in blocks of 8x8 pixels; for one image.",
 )  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing map.")
@@ -49,14 +52,14 @@ Facts = dict[str, Any]
     help="Of the codes.",
 )  # fmt: skip
 @click.option(
-    "--model", metavar="NAME|PATH",
+    "--model", type=NAME, metavar="NAME|PATH",
     help="Another density model, or with --codes another model of the codec.",
 )  # fmt: skip
 def bpd(
     inputs: tuple[str, ...],
     samples: int,
     as_json: bool,
-    map_path: Path | None,
+    map_name: str | None,
     force: bool,
     codes: bool,
     quality: int,
@@ -70,6 +73,7 @@ def bpd(
     if STREAM in inputs and len(inputs) > 1:
         raise click.UsageError("'-' (standard input) must be the only input")
     jobs = list(_jobs(inputs))
+    map_path = None if map_name is None else Path(map_name)
     if map_path is not None:
         if codes or len(jobs) != 1:
             raise click.UsageError("--map takes one image, and no --codes")

@@ -10,13 +10,13 @@ from vqcodec import weights
 from vqcodec.codec.target import MAX_BPP
 from vqcodec.commands.batch import Done, Job, plan, run
 from vqcodec.commands.files import IMAGE_SUFFIXES, page_name
-from vqcodec.commands.options import batch_options, output_option
+from vqcodec.commands.options import Finite, batch_options, output_option
 
 
 @click.command()
 @batch_options
 @click.option(
-    "--bpp", type=click.FloatRange(0, MAX_BPP, min_open=True), default=0.25, show_default=True,
+    "--bpp", type=Finite(0, MAX_BPP, min_open=True), default=0.25, show_default=True,
     help="Bits for each pixel of the photograph, which every codec gets.",
 )  # fmt: skip
 @click.option(

@@ -10,7 +10,7 @@ from vqcodec import weights
 from vqcodec.codec.target import MAX_BPP, MAX_PSNR, Target, encode_prepared
 from vqcodec.commands.batch import Done, Job, plan, run
 from vqcodec.commands.files import IMAGE_SUFFIXES, encoded_name
-from vqcodec.commands.options import batch_options, output_option
+from vqcodec.commands.options import MAX_BYTES, Finite, batch_options, output_option
 from vqcodec.fileformat.container import DEFAULT_QUALITY
 
 
@@ -21,15 +21,15 @@ from vqcodec.fileformat.container import DEFAULT_QUALITY
     help=f"1 is the smallest file, 100 the best picture.  [default: {DEFAULT_QUALITY}]",
 )  # fmt: skip
 @click.option(
-    "--max-bytes", type=click.IntRange(min=1), metavar="N",
+    "--max-bytes", type=click.IntRange(1, MAX_BYTES), metavar="N",
     help="The best picture in a file of at most N bytes.",
 )  # fmt: skip
 @click.option(
-    "--bpp", type=click.FloatRange(0, MAX_BPP, min_open=True), metavar="X",
+    "--bpp", type=Finite(0, MAX_BPP, min_open=True), metavar="X",
     help="The same in bits for each pixel.",
 )  # fmt: skip
 @click.option(
-    "--psnr", type=click.FloatRange(0, MAX_PSNR, min_open=True), metavar="DB",
+    "--psnr", type=Finite(0, MAX_PSNR, min_open=True), metavar="DB",
     help="The smallest file whose picture has at least so many decibels.",
 )  # fmt: skip
 @click.option(

@@ -8,7 +8,7 @@ import click
 
 from vqcodec.commands.batch import Done, Job, plan, run
 from vqcodec.commands.files import VQC_SUFFIX, cut_name
-from vqcodec.commands.options import force_option, inputs_argument, output_option
+from vqcodec.commands.options import MAX_BYTES, force_option, inputs_argument, output_option
 from vqcodec.fileformat import truncate as truncation
 from vqcodec.fileformat.container import read_header
 
@@ -16,7 +16,7 @@ from vqcodec.fileformat.container import read_header
 @click.command()
 @inputs_argument
 @click.option(
-    "--max-bytes", type=click.IntRange(min=1), required=True, metavar="N",
+    "--max-bytes", type=click.IntRange(1, MAX_BYTES), required=True, metavar="N",
     help="Bytes that a file may have.",
 )  # fmt: skip
 @output_option(

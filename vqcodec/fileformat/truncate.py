@@ -61,8 +61,8 @@ def drop_chunks(container: Container, max_bytes: int, wanted: int) -> tuple[Cont
 
 def room(empty: Container, max_bytes: int) -> int:
     """Return the bytes that a stream may take beside everything else in the file."""
-    space = max_bytes - len(pack(empty))
-    # The stream's size is a number of one byte in an empty file, of more in others.
-    while space > 0 and len(pack(replace(empty, payload=bytes(space)))) > max_bytes:
+    space = left = max_bytes - len(pack(empty))
+    # The stream's size is a number of one byte in an empty file, of more in others: 7 bits each.
+    while space > 0 and space + (space.bit_length() - 1) // 7 > left:
         space -= 1
     return space
