@@ -5,6 +5,7 @@ unasked, one bad file does not stop the others. No Pillow here, and torch only t
 threads work.
 """
 
+import errno
 import os
 import sys
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 import click
 
 from vqcodec.commands.files import Source, atomic_write, check_writable, expand
+from vqcodec.commands.terminal import remark
 from vqcodec.errors import VqcError
 
 STREAM = "-"
@@ -154,7 +156,7 @@ def run(todo: Plan, work: Callable[[Job], Done], *, workers: int) -> bool:
     failed = len(todo.problems)
 
     def say(name: str, text: str) -> None:
-        tqdm.write(f"{name}: {text}", file=sys.stderr)
+        tqdm.write(remark(name, text), file=sys.stderr)
 
     for name, problem in todo.problems:
         say(name, problem)
@@ -186,6 +188,8 @@ def run(todo: Plan, work: Callable[[Job], Done], *, workers: int) -> bool:
 
 def describe(error: Exception) -> str:
     """One line for the user."""
+    if isinstance(error, OSError) and error.errno == errno.EBADF:
+        return "standard input or output is closed"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     message = " ".join(str(error).split())

@@ -17,6 +17,7 @@ from vqcodec import weights
 from vqcodec.commands.batch import STREAM, Job, describe
 from vqcodec.commands.files import IMAGE_SUFFIXES, atomic_write, check_writable, expand
 from vqcodec.commands.options import NAME, inputs_argument
+from vqcodec.commands.terminal import answer, remark
 from vqcodec.fileformat.container import read_header
 
 if TYPE_CHECKING:
@@ -88,12 +89,12 @@ def bpd(
         except BrokenPipeError:
             raise
         except Exception as error:  # as in `run`: the other images must not suffer
-            click.echo(f"{name}: {describe(error)}", err=True)
+            click.echo(remark(name, describe(error)), err=True)
             failed += 1
             continue
         for note in facts["notes"]:
-            click.echo(f"{name}: {note}", err=True)
-        click.echo(json.dumps(facts) if as_json else facts_text(facts))
+            click.echo(remark(name, note), err=True)
+        answer(*([json.dumps(facts)] if as_json else facts_lines(facts)))
     sys.exit(1 if failed else 0)
 
 
@@ -222,14 +223,14 @@ def density_text(facts: Facts) -> str:
     return f"{facts['file']:.3f}; codes by level {levels} bpp; {picture}"
 
 
-def facts_text(facts: Facts) -> str:
+def facts_lines(facts: Facts) -> list[str]:
     """Return the lines about an image."""
     head = f"{facts['file']}  {facts['width']}x{facts['height']}"
     if "levels" in facts:
         levels = facts["levels"]
         rows = [(f"level {number}", f"{rate:.4f}") for number, rate in enumerate(levels)]
         rows += [("all levels", f"{sum(levels):.4f}"), ("the stream", f"{facts['stream']:.4f}")]
-        return "\n".join([f"{head}, quality {facts['quality']}, bits per pixel", *_lines(rows)])
+        return [f"{head}, quality {facts['quality']}, bits per pixel", *_lines(rows)]
     scales = " + ".join(f"{kl:.3f}" for kl in facts["kl_of_scales"])
     rows = [
         ("ELBO", _with_error(facts["elbo"], facts["elbo_error"])),
@@ -240,7 +241,7 @@ def facts_text(facts: Facts) -> str:
     ]
     if "map" in facts:
         rows.append(("map", f"black {facts['map']['low']:.2f}, yellow {facts['map']['high']:.2f}"))
-    return "\n".join([f"{head}, bits per dimension", *_lines(rows)])
+    return [f"{head}, bits per dimension", *_lines(rows)]
 
 
 def _lines(rows: Sequence[tuple[str, str]]) -> list[str]:

@@ -11,6 +11,7 @@ from vqcodec.codec.target import MAX_BPP
 from vqcodec.commands.batch import Done, Job, plan, run
 from vqcodec.commands.files import IMAGE_SUFFIXES, page_name
 from vqcodec.commands.options import Finite, batch_options, output_option
+from vqcodec.commands.terminal import printable
 
 
 @click.command()
@@ -54,7 +55,7 @@ def compare(
     def work(job: Job) -> Done:
         data = job.read()
         prepared = prepare(open_image(data))
-        name = "Photograph" if job.source is None else job.source.name
+        name = "Photograph" if job.source is None else printable(job.source.name)
         contenders = [vqcodec_contender(load_codec(path, device)), *others]
         written, notes = photo_page(name, prepared, contenders, bpp, absent)
         job.write(written, force=force)
