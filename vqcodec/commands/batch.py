@@ -19,11 +19,12 @@ from pathlib import Path
 
 import click
 
-from vqcodec.commands.files import Source, atomic_write, check_writable, expand
+from vqcodec.commands.files import Source, atomic_write, check_writable, descriptor_of, expand
 from vqcodec.commands.terminal import remark
 from vqcodec.errors import VqcError
 
 STREAM = "-"
+_STDIN, _STDOUT = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +87,28 @@ def plan(
     one input file; it is a folder, made if need be, if it is one, ends in a slash, or if there are
     several inputs or a folder among them. Folders are searched for `suffixes` and keep their
     subfolders in the output. The same input given twice counts once; inputs that would share an
-    output are problems, all of them.
+    output are problems, all of them. /dev/stdin and /dev/stdout are the streams.
 
     Raises:
         click.UsageError: the arguments contradict each other.
     """
+    inputs = [STREAM if descriptor_of(Path(name)) == _STDIN else name for name in inputs]
+    if output is not None and descriptor_of(Path(output)) == _STDOUT:
+        output = STREAM
     if STREAM in inputs and len(inputs) > 1:
         raise click.UsageError("'-' (standard input) must be the only input")
-    if list(inputs) == [STREAM]:
-        return Plan([Job(None, None if output in (None, STREAM) else Path(output))])
-    several = len(inputs) > 1 or Path(inputs[0]).is_dir()
+    if inputs == [STREAM]:
+        return _plan_stream(output, force=force)
+    several = len(inputs) > 1 or os.path.isdir(inputs[0])
     if output == STREAM:
         if several:
             raise click.UsageError("'-o -' (standard output) takes one input file")
         return Plan([Job(Path(inputs[0]), None)])
     folder = None
     if output is not None:
-        if several or output.endswith(("/", os.sep)) or Path(output).is_dir():
+        if several or output.endswith(("/", os.sep)) or os.path.isdir(output):
             folder = Path(output)
-        if folder is not None and folder.is_file():
+        if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):
             raise click.UsageError(f"{output} is a file; several outputs need a folder")
 
     def target_of(source: Source) -> Path:
@@ -136,6 +140,19 @@ def plan(
             except OSError as error:
                 result.problems.append((str(path), describe(error)))
     return result
+
+
+def _plan_stream(output: str | None, *, force: bool) -> Plan:
+    """Decide what standard input is written to."""
+    if output is None or output == STREAM:
+        return Plan([Job(None, None)])
+    if output.endswith(("/", os.sep)):
+        raise click.UsageError("'-' (standard input) has no name: say how the output is called")
+    try:
+        check_writable(Path(output), force=force)
+    except OSError as error:
+        return Plan(problems=[(STREAM, describe(error))])
+    return Plan([Job(None, Path(output))])
 
 
 def run(todo: Plan, work: Callable[[Job], Done], *, workers: int) -> bool:

@@ -11,7 +11,7 @@ import click
 
 from vqcodec import weights
 from vqcodec.commands.batch import Done, Job, plan, run
-from vqcodec.commands.files import VQC_SUFFIX, decoded_name, spared_name
+from vqcodec.commands.files import VQC_SUFFIX, decoded_name, descriptor_of, spared_name
 from vqcodec.commands.options import batch_options, output_option, parse_region
 from vqcodec.errors import ImageError
 from vqcodec.fileformat.container import read_header
@@ -93,8 +93,8 @@ def _save(image: Image.Image, image_format: str) -> bytes:
 
 
 def _format_for(path: Path | None) -> str:
-    """Pillow's name of the format that the suffix stands for; PNG for standard output."""
-    if path is None or path.suffix.lower() == ".png":
+    """Pillow's name of the format that the suffix stands for; PNG for an open descriptor."""
+    if path is None or path.suffix.lower() == ".png" or descriptor_of(path) is not None:
         return "PNG"
     from PIL import Image
 
