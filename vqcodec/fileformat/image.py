@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageErro
 from vqcodec.errors import CorruptError, ImageError
 from vqcodec.fileformat.colour import lab_to_rgb, to_srgb
 from vqcodec.fileformat.container import ChunkTag, check_size
+from vqcodec.fileformat.formats import readable
 
 Pixels = NDArray[np.uint8]
 ImageLike = Image.Image | Pixels
@@ -58,7 +59,7 @@ class Prepared:
 def open_image(data: bytes) -> Image.Image:
     """The image in a file's bytes, its pixels not read yet; raises ImageError if it is none."""
     try:
-        return Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data), formats=readable())
     except UnidentifiedImageError:
         raise ImageError("not an image that Pillow can read") from None
     except Image.DecompressionBombError as error:
