@@ -9,8 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from click.testing import Result
+from PIL import Image, ImageChops, ImageStat
 from program import FOREIGN, posix_only, program, refused, vqcodec_
+
+import vqcodec
 
 pytestmark = pytest.mark.usefixtures("workplace")
 
@@ -162,3 +165,95 @@ def test_c18_a_folder_that_cannot_be_written_to_is_named() -> None:
     Path("ro").chmod(0o700)
     assert result.exit_code == 1
     assert result.stderr.startswith("ro/x.vqc: ro/x.cut.vqc cannot be written: Permission denied")
+
+
+# Formats that hold every picture whole; opaque pictures only; none at all.
+WHOLE = ("png", "apng", "tif", "tga", "dds", "jp2")
+OPAQUE = ("jpg", "jfif", "mpo", "bmp", "dib", "ppm", "pnm", "pcx")
+NEVER = ("eps", "ps", "xbm", "msp", "palm", "blp", "spider", "h5", "wmf")
+
+
+@pytest.fixture
+def coded(photo: Image.Image) -> dict[str, Image.Image]:
+    """photo.vqc and alpha.vqc in the working folder, and what they decode to."""
+    alpha = photo.copy()
+    alpha.putalpha(Image.linear_gradient("L").resize(photo.size))
+    decoded = {}
+    for name, image in (("photo", photo), ("alpha", alpha)):
+        data = vqcodec.encode(image, quality=60)
+        Path(f"{name}.vqc").write_bytes(data)
+        decoded[name] = vqcodec.decode(data)
+    return decoded
+
+
+def decoded_to(source: str, suffix: str) -> Result:
+    return vqcodec_("decode", f"{source}.vqc", "-o", f"{source}.{suffix}", "-f")
+
+
+def notes_of(result: Result) -> list[str]:
+    assert result.exit_code == 0, result.output
+    *notes, _ = result.stderr.splitlines()
+    return notes
+
+
+def assert_same(suffix: str, name: str, picture: Image.Image, most: int) -> None:
+    with Image.open(f"{name}.{suffix}") as image:
+        assert image.size == picture.size
+        difference = ImageChops.difference(image.convert(picture.mode), picture)
+        assert ImageStat.Stat(difference).rms < [most + 1e-9] * len(picture.mode)
+
+
+def test_c13_what_a_format_holds_is_written_whole(coded: dict[str, Image.Image]) -> None:
+    for suffix in WHOLE:
+        for name, picture in coded.items():
+            assert notes_of(decoded_to(name, suffix)) == []
+            assert_same(suffix, name, picture, 0)
+    for suffix in OPAQUE:
+        assert notes_of(decoded_to("photo", suffix)) == []
+        assert_same(suffix, "photo", coded["photo"], 2)
+
+
+def test_c13_a_picture_in_a_pdf_is_of_high_quality(coded: dict[str, Image.Image]) -> None:
+    assert notes_of(decoded_to("photo", "pdf")) == []
+    data = Path("photo.pdf").read_bytes()
+    Path("photo.jpg").write_bytes(data[data.index(b"\xff\xd8") :])
+    assert_same("jpg", "photo", coded["photo"], 2)
+
+
+@pytest.mark.parametrize("suffix", OPAQUE)
+def test_c13_opacity_is_not_lost_without_a_word(coded: dict[str, Image.Image], suffix: str) -> None:
+    result = decoded_to("alpha", suffix)
+    assert result.exit_code == 1
+    assert "cannot hold this image" in result.stderr
+    assert not Path(f"alpha.{suffix}").exists()
+
+
+def test_c13_fewer_colours_are_said(coded: dict[str, Image.Image]) -> None:
+    assert notes_of(decoded_to("photo", "gif")) == [
+        "photo.vqc: reduced to 256 colours: GIF has no more"
+    ]
+    gray = vqcodec.encode(coded["photo"].convert("L"), quality=60)
+    Path("gray.vqc").write_bytes(gray)
+    assert notes_of(decoded_to("gray", "gif")) == []
+    assert_same("gif", "gray", vqcodec.decode(gray), 0)
+
+
+def test_c13_a_format_of_a_few_sizes_takes_no_other(coded: dict[str, Image.Image]) -> None:
+    for suffix, size in (("ico", "64x43"), ("icns", "1024x1024")):
+        result = decoded_to("photo", suffix)
+        assert result.exit_code == 1
+        assert f"it would be {size}" in result.stderr
+        assert not Path(f"photo.{suffix}").exists()
+    square = vqcodec.encode(coded["alpha"].resize((32, 32)), quality=60)
+    Path("square.vqc").write_bytes(square)
+    assert notes_of(decoded_to("square", "ico")) == []
+    assert_same("ico", "square", vqcodec.decode(square), 0)
+
+
+@pytest.mark.parametrize("suffix", NEVER)
+def test_c13_formats_that_hold_no_picture_are_refused(
+    coded: dict[str, Image.Image], suffix: str
+) -> None:
+    result = decoded_to("photo", suffix)
+    assert result.exit_code in (1, 2)
+    assert not Path(f"photo.{suffix}").exists()

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "AVIF": {"quality": 95},
     "JPEG": {"quality": 95, "subsampling": 0},
+    "MPO": {"quality": 95, "subsampling": 0},
+    "PDF": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
 }
 
@@ -57,6 +59,7 @@ def decode(
 ) -> None:
     """Decode .vqc files, and all of them in folders; - is stdin."""
     from vqcodec.api import codec_of, load_codec
+    from vqcodec.fileformat.fidelity import check
 
     if region and scale:
         raise click.UsageError("a region is decoded at full size: leave out --scale")
@@ -72,8 +75,8 @@ def decode(
         codec = load_codec(path, device) if path else codec_of(named, device)
         image = codec.decode(data, partial=partial, region=region, scale=factor)
         saved = _save(image, formats[job])
+        notes = check(image, saved, formats[job])
         job.write(saved, force=force)
-        notes = []
         if output is None and job.source and job.target != decoded_name(job.source):
             notes.append(f"{decoded_name(job.source)} is there already; wrote {job.target}")
         return Done(len(data), len(saved), image.width * image.height, 8 * len(data), notes)
@@ -98,7 +101,11 @@ def _format_for(path: Path | None) -> str:
         return "PNG"
     from PIL import Image
 
+    from vqcodec.fileformat.fidelity import writable
+
     image_format = Image.registered_extensions().get(path.suffix.lower())
-    if image_format not in Image.SAVE:
-        raise click.UsageError(f"{path}: cannot tell an image format from the suffix of this name")
+    if image_format is None or not writable(image_format):
+        raise click.UsageError(
+            f"{path}: the suffix stands for no format that pictures are saved in"
+        )
     return image_format
