@@ -61,7 +61,7 @@ def test_c6_an_empty_value_is_refused(arguments: list[str]) -> None:
 
 
 NUMBERS = {
-    "encode": ["--quality", "--max-bytes", "--bpp", "--psnr", "--jobs"],
+    "encode": ["--quality", "--max-bytes", "--bpp", "--psnr", "--jobs", "--threads"],
     "decode": ["--jobs", "--region", "--scale"],
     "truncate": ["--max-bytes"],
     "compare": ["--bpp", "--jobs"],

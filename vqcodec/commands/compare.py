@@ -35,6 +35,8 @@ def compare(
     device: str,
     model: str | None,
     force: bool,
+    quiet: bool,
+    threads: int | None,
     jobs: int,
 ) -> None:
     """Show images beside what other codecs make of them in as many bytes, as a web page.
@@ -61,4 +63,4 @@ def compare(
         job.write(written, force=force)
         return Done(len(data), len(written), 0, 0, notes)
 
-    sys.exit(0 if run(todo, work, workers=jobs) else 1)
+    sys.exit(0 if run(todo, work, workers=jobs, threads=threads, quiet=quiet) else 1)

@@ -12,7 +12,7 @@ import click
 from vqcodec import weights
 from vqcodec.commands.batch import Done, Job, plan, run
 from vqcodec.commands.files import VQC_SUFFIX, decoded_name, descriptor_of, spared_name
-from vqcodec.commands.options import batch_options, output_option, parse_region
+from vqcodec.commands.options import batch_options, output_option, parse_region, skip_option
 from vqcodec.errors import ImageError
 from vqcodec.fileformat.container import read_header
 
@@ -33,6 +33,7 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 
 @click.command()
 @batch_options
+@skip_option
 @output_option(
     "File, whose suffix says the format, or folder to write PNG to, or - for PNG on stdout; "
     "photo.png beside photo.vqc if not given, or photo.decoded.png if there is a photo.png."
@@ -55,6 +56,9 @@ def decode(
     device: str,
     model: str | None,
     force: bool,
+    quiet: bool,
+    skip_existing: bool,
+    threads: int | None,
     jobs: int,
 ) -> None:
     """Decode .vqc files, and all of them in folders; - is stdin."""
@@ -64,8 +68,15 @@ def decode(
     if region and scale:
         raise click.UsageError("a region is decoded at full size: leave out --scale")
     factor = int(scale.removeprefix("1/")) if scale else 1
-    rename = spared_name if output is None else decoded_name
-    todo = plan(inputs, output, suffixes=(VQC_SUFFIX,), rename=rename, force=force)
+    todo = plan(
+        inputs,
+        output,
+        suffixes=(VQC_SUFFIX,),
+        # What is passed over needs no sparing, and would be decoded twice under two names.
+        rename=decoded_name if output or skip_existing else spared_name,
+        force=force,
+        skip_existing=skip_existing,
+    )
     formats = {job: _format_for(job.target) for job in todo.jobs}
     path = weights.find(model).path if model else None
 
@@ -81,7 +92,7 @@ def decode(
             notes.append(f"{decoded_name(job.source)} is there already; wrote {job.target}")
         return Done(len(data), len(saved), image.width * image.height, 8 * len(data), notes)
 
-    sys.exit(0 if run(todo, work, workers=jobs) else 1)
+    sys.exit(0 if run(todo, work, workers=jobs, threads=threads, quiet=quiet) else 1)
 
 
 def _save(image: Image.Image, image_format: str) -> bytes:

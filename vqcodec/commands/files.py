@@ -93,8 +93,13 @@ def check_writable(path: Path, *, force: bool) -> None:
     # Not the methods of Path, which fail where a folder may not be looked into: writing says so.
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a folder")
-    if os.path.isfile(path) and not force and descriptor_of(path) is None:
+    if is_written(path) and not force:
         raise FileExistsError(f"{path} exists already (--force overwrites it)")
+
+
+def is_written(path: Path) -> bool:
+    """Tell whether a path is that of a file, and not of a descriptor that leads to one."""
+    return os.path.isfile(path) and descriptor_of(path) is None
 
 
 def atomic_write(path: Path, data: bytes, *, force: bool = False) -> None:

@@ -50,6 +50,12 @@ inputs_argument = click.argument("inputs", metavar="IN...", nargs=-1, required=T
 force_option = click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 
 
+skip_option = click.option(
+    "--skip-existing", is_flag=True, help="Pass over inputs whose output is there already."
+)
+quiet_option = click.option("--quiet", is_flag=True, help="Say nothing but what failed.")
+
+
 def batch_options(command: _Command) -> _Command:
     """What the commands that load a model and work on many files have in common."""
     for decorate in (
@@ -57,6 +63,11 @@ def batch_options(command: _Command) -> _Command:
             "-j", "--jobs", type=click.IntRange(1, MAX_JOBS), metavar="N",
             default=1, show_default=True, help="Files to work on at the same time.",
         ),
+        click.option(
+            "--threads", type=click.IntRange(1, MAX_JOBS), metavar="N",
+            help="Threads for each of these files.  [default: all cores, shared by the files]",
+        ),
+        quiet_option,
         force_option,
         click.option(
             "--model", type=NAME, metavar="NAME|PATH",
