@@ -13,6 +13,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+import vqcodec
+
 if TYPE_CHECKING:
     from chromium import Chromium
     from torch import Tensor
@@ -41,6 +43,14 @@ def photo() -> Image.Image:
     green = 40 + 1.5 * x + 0.5 * y
     blue = np.where((x - 48) ** 2 + (y - 30) ** 2 < 400, 220, 60 + y)
     return Image.fromarray(np.stack([red, green, blue], axis=-1).astype(np.uint8))
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder; the package is found from there too."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(vqcodec.__file__).parents[1]))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 import pytest
+from PIL import Image
+from program import vqcodec_
 
 from vqcodec.commands.batch import Done, Job, Plan, describe, plan, run
 from vqcodec.commands.files import encoded_name
@@ -85,6 +87,22 @@ def test_existing_outputs_need_force() -> None:
     assert len(make_plan("a.png", "b.png", force=True).jobs) == 2
 
 
+def test_existing_outputs_may_be_skipped() -> None:
+    Path("a.vqc").touch()
+    Path("album/c.vqc").mkdir()
+    result = plan(
+        ["a.png", "b.png", "album/c.png"],
+        None,
+        suffixes=(".png",),
+        rename=encoded_name,
+        force=False,
+        skip_existing=True,
+    )
+    assert [job.name for job in result.jobs] == ["b.png"]
+    assert result.skipped == 1
+    assert result.problems == [("album/c.png", "album/c.vqc is a folder")]
+
+
 def test_missing_inputs_do_not_stop_the_others() -> None:
     Path("empty").mkdir()
     result = make_plan("gone.png", "empty", "a.png")
@@ -147,6 +165,34 @@ def test_what_could_not_be_planned_counts_as_failed(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err.startswith("gone.png: no such file\n0 files, 1 failed: ")
 
 
+def test_what_was_skipped_is_counted_and_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(Plan(skipped=2), upper, workers=1)
+    assert capsys.readouterr().err.startswith("0 files, 2 skipped: ")
+
+
+def test_quiet_runs_say_only_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not run(make_plan("a.png", "b.png"), upper, workers=1, quiet=True)
+    assert capsys.readouterr().err == "b.png: damaged\n"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_threads_are_those_of_each_job(workers: int) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    seen: list[int] = []
+
+    def look(job: Job) -> Done:
+        seen.append(torch.get_num_threads())
+        return Done(0, 0, 1, 0)
+
+    try:
+        assert run(make_plan("a.png", "b.png"), look, workers=workers, threads=before + 1)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [before + 1] * 2
+
+
 def test_workers_really_work_at_the_same_time() -> None:
     meeting = threading.Barrier(2, timeout=600)  # so that a busy machine is no failure
 
@@ -176,3 +222,22 @@ def test_a_closed_pipe_ends_the_run() -> None:
 )
 def test_errors_are_described_in_one_line(error: Exception, line: str) -> None:
     assert describe(error) == line
+
+
+def test_what_is_there_already_is_skipped(photo: Image.Image) -> None:
+    photo.save("photo.png")
+    assert vqcodec_("encode", "photo.png", "--quiet").stderr == ""
+    Path("out").mkdir()
+    for command, source, target in (
+        ("encode", "photo.png", "photo.vqc"),
+        ("decode", "photo.vqc", "photo.png"),
+    ):
+        Path("out", target).write_bytes(b"old")
+        result = vqcodec_(command, source, "-o", "out", "--skip-existing")
+        assert result.exit_code == 0
+        assert result.stderr.startswith("0 files, 1 skipped: ")
+        assert Path("out", target).read_bytes() == b"old"
+        assert vqcodec_(command, source, "--skip-existing", "--force").exit_code == 2
+    # The photograph is there, and is taken for what was decoded.
+    assert "1 skipped: " in vqcodec_("decode", "photo.vqc", "--skip-existing").stderr
+    assert not Path("photo.decoded.png").exists()

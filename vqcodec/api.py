@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from functools import lru_cache
-from threading import Lock
 from typing import TYPE_CHECKING
 
 from vqcodec import weights
@@ -25,6 +24,7 @@ from vqcodec.fileformat.container import (
     read_preamble,
     unpack,
 )
+from vqcodec.forks import ForkSafeLock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vqcodec.codec.tokens import Tokens
     from vqcodec.fileformat.image import ImageLike
 
-_loading = Lock()
+_loading = ForkSafeLock()
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from vqcodec.fileformat.container import (
     unpack,
 )
 from vqcodec.fileformat.image import ImageLike, Pixels, Prepared, chunks_of, prepare
+from vqcodec.forks import keep_torch_to_one_thread
 from vqcodec.model.reach import margin
 from vqcodec.weights.store import Weights, load
 
@@ -43,6 +44,7 @@ class Codec:
     """
 
     def __init__(self, loaded: Weights, device: torch.device, dtype: torch.dtype) -> None:
+        keep_torch_to_one_thread()
         self._info = loaded.info
         self.model_id = loaded.info.model_id
         self._prior, self._tables = loaded.prior, loaded.tables

@@ -5,6 +5,7 @@ unasked, one bad file does not stop the others. No Pillow here, and torch only t
 threads work.
 """
 
+import errno
 import os
 import sys
 import time
@@ -18,10 +19,19 @@ from pathlib import Path
 
 import click
 
-from vqcodec.commands.files import Source, atomic_write, check_writable, expand
+from vqcodec.commands.files import (
+    Source,
+    atomic_write,
+    check_writable,
+    descriptor_of,
+    expand,
+    is_written,
+)
+from vqcodec.commands.terminal import remark
 from vqcodec.errors import VqcError
 
 STREAM = "-"
+_STDIN, _STDOUT = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +74,14 @@ class Done:
 
 @dataclass(slots=True)
 class Plan:
-    """The jobs of a command line, and (name, reason) of every input that cannot become one."""
+    """The jobs of a command line, and (name, reason) of every input that cannot become one.
+
+    skipped: the inputs whose output is there and may stay.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    skipped: int = 0
 
 
 def plan(
@@ -77,6 +91,7 @@ def plan(
     suffixes: Collection[str],
     rename: Callable[[Path], Path],
     force: bool,
+    skip_existing: bool = False,
 ) -> Plan:
     """Decide what every input is written to, before anything is read.
 
@@ -84,25 +99,32 @@ def plan(
     one input file; it is a folder, made if need be, if it is one, ends in a slash, or if there are
     several inputs or a folder among them. Folders are searched for `suffixes` and keep their
     subfolders in the output. The same input given twice counts once; inputs that would share an
-    output are problems, all of them.
+    output are problems, all of them. /dev/stdin and /dev/stdout are the streams.
+
+    With `skip_existing` an input whose output is a file already is passed over.
 
     Raises:
         click.UsageError: the arguments contradict each other.
     """
+    if force and skip_existing:
+        raise click.UsageError("either --force or --skip-existing")
+    inputs = [STREAM if descriptor_of(Path(name)) == _STDIN else name for name in inputs]
+    if output is not None and descriptor_of(Path(output)) == _STDOUT:
+        output = STREAM
     if STREAM in inputs and len(inputs) > 1:
         raise click.UsageError("'-' (standard input) must be the only input")
-    if list(inputs) == [STREAM]:
-        return Plan([Job(None, None if output in (None, STREAM) else Path(output))])
-    several = len(inputs) > 1 or Path(inputs[0]).is_dir()
+    if inputs == [STREAM]:
+        return _plan_stream(output, force=force, skip_existing=skip_existing)
+    several = len(inputs) > 1 or os.path.isdir(inputs[0])
     if output == STREAM:
         if several:
             raise click.UsageError("'-o -' (standard output) takes one input file")
         return Plan([Job(Path(inputs[0]), None)])
     folder = None
     if output is not None:
-        if several or output.endswith(("/", os.sep)) or Path(output).is_dir():
+        if several or output.endswith(("/", os.sep)) or os.path.isdir(output):
             folder = Path(output)
-        if folder is not None and folder.is_file():
+        if folder is not None and os.path.exists(folder) and not os.path.isdir(folder):
             raise click.UsageError(f"{output} is a file; several outputs need a folder")
 
     def target_of(source: Source) -> Path:
@@ -129,6 +151,9 @@ def plan(
                     raise FileExistsError(f"{target} would be the output of {others[0]} too")
                 if real_source == real_target:
                     raise FileExistsError("the output would replace the input")
+                if skip_existing and is_written(target):
+                    result.skipped += 1
+                    continue
                 check_writable(target, force=force)
                 result.jobs.append(Job(path, target))
             except OSError as error:
@@ -136,11 +161,34 @@ def plan(
     return result
 
 
-def run(todo: Plan, work: Callable[[Job], Done], *, workers: int) -> bool:
+def _plan_stream(output: str | None, *, force: bool, skip_existing: bool) -> Plan:
+    """Decide what standard input is written to."""
+    if output is None or output == STREAM:
+        return Plan([Job(None, None)])
+    if output.endswith(("/", os.sep)):
+        raise click.UsageError("'-' (standard input) has no name: say how the output is called")
+    if skip_existing and is_written(Path(output)):
+        return Plan(skipped=1)
+    try:
+        check_writable(Path(output), force=force)
+    except OSError as error:
+        return Plan(problems=[(STREAM, describe(error))])
+    return Plan([Job(None, Path(output))])
+
+
+def run(
+    todo: Plan,
+    work: Callable[[Job], Done],
+    *,
+    workers: int,
+    threads: int | None = None,
+    quiet: bool = False,
+) -> bool:
     """Do all jobs, `workers` at a time, and report on stderr; whether everything went well.
 
     There is a line for every note and every input that failed, a progress bar if there are
-    several jobs and stderr is a terminal, and a summary at the end.
+    several jobs and stderr is a terminal, and a summary at the end; if `quiet`, only what failed.
+    PyTorch has `threads` for a job, by default all cores or a worker's share of them.
 
     Raises:
         click.UsageError: bytes that are no text would go to a terminal's screen.
@@ -154,23 +202,27 @@ def run(todo: Plan, work: Callable[[Job], Done], *, workers: int) -> bool:
     failed = len(todo.problems)
 
     def say(name: str, text: str) -> None:
-        tqdm.write(f"{name}: {text}", file=sys.stderr)
+        tqdm.write(remark(name, text), file=sys.stderr)
 
     for name, problem in todo.problems:
         say(name, problem)
     with ExitStack() as stack:
         outcomes: Iterable[Done | str] = map(partial(_outcome, work), todo.jobs)
         if workers > 1:
-            pool = ThreadPoolExecutor(workers, initializer=_share_cores, initargs=(workers,))
+            share = threads or max(1, (os.cpu_count() or 1) // workers)
+            pool = ThreadPoolExecutor(workers, initializer=_use_threads, initargs=(share,))
             stack.callback(pool.shutdown, cancel_futures=True)
             outcomes = pool.map(partial(_outcome, work), todo.jobs)
+        elif threads:
+            _use_threads(threads)
         bar = tqdm(
             outcomes,
             total=len(todo.jobs),
             unit="file",
             file=sys.stderr,
             leave=False,
-            disable=None if len(todo.jobs) > 1 else True,  # None: unless stderr is no terminal
+            # None: unless stderr is no terminal
+            disable=None if len(todo.jobs) > 1 and not quiet else True,
         )
         for job, outcome in zip(todo.jobs, bar, strict=True):
             if isinstance(outcome, str):
@@ -178,14 +230,18 @@ def run(todo: Plan, work: Callable[[Job], Done], *, workers: int) -> bool:
                 say(job.name, outcome)
                 continue
             done.append(outcome)
-            for note in outcome.notes:
+            for note in () if quiet else outcome.notes:
                 say(job.name, note)
-    click.echo(_summary(done, failed, time.perf_counter() - begin), err=True)
+    if not quiet:
+        seconds = time.perf_counter() - begin
+        click.echo(_summary(done, failed, todo.skipped, seconds), err=True)
     return not failed
 
 
 def describe(error: Exception) -> str:
     """One line for the user."""
+    if isinstance(error, OSError) and error.errno == errno.EBADF:
+        return "standard input or output is closed"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     message = " ".join(str(error).split())
@@ -194,11 +250,11 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}: {message}"
 
 
-def _share_cores(workers: int) -> None:
-    """Give the thread of a worker its share of the processor's cores."""
+def _use_threads(number: int) -> None:
+    """Let the calling thread share its work with others, so that there are `number` in all."""
     import torch
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    torch.set_num_threads(number)
 
 
 def _outcome(work: Callable[[Job], Done], job: Job) -> Done | str:
@@ -213,11 +269,12 @@ def _outcome(work: Callable[[Job], Done], job: Job) -> Done | str:
         return describe(error)
 
 
-def _summary(done: Sequence[Done], failed: int, seconds: float) -> str:
+def _summary(done: Sequence[Done], failed: int, skipped: int, seconds: float) -> str:
     pixels = sum(job.pixels for job in done)
     rate = f"{sum(job.bits for job in done) / pixels:.3f} bpp, " if pixels else ""
     files = f"{len(done)} file{'' if len(done) == 1 else 's'}"
     fault = f", {failed} failed" if failed else ""
+    fault += f", {skipped} skipped" if skipped else ""
     return (
         f"{files}{fault}: {sum(job.bytes_in for job in done):,} bytes in, "
         f"{sum(job.bytes_out for job in done):,} bytes out, {rate}{seconds:.2f} s"

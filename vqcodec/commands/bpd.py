@@ -16,7 +16,8 @@ import click
 from vqcodec import weights
 from vqcodec.commands.batch import STREAM, Job, describe
 from vqcodec.commands.files import IMAGE_SUFFIXES, atomic_write, check_writable, expand
-from vqcodec.commands.options import inputs_argument
+from vqcodec.commands.options import NAME, inputs_argument
+from vqcodec.commands.terminal import answer, remark
 from vqcodec.fileformat.container import read_header
 
 if TYPE_CHECKING:
@@ -26,17 +27,20 @@ if TYPE_CHECKING:
     from vqcodec.fileformat.image import Prepared
 
 Facts = dict[str, Any]
+# A pass through the network each, with what it gave kept.
+MAX_SAMPLES = 10_000
 
 
 @click.command()
 @inputs_argument
 @click.option(
-    "-k", "--samples", type=click.IntRange(min=1), default=16, show_default=True, metavar="K",
+    "-k", "--samples", type=click.IntRange(1, MAX_SAMPLES), metavar="K",
+    default=16, show_default=True,
     help="Samples of the latents; the importance-weighted bound is of all of them.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each image.")
 @click.option(
-    "--map", "map_path", type=click.Path(path_type=Path), metavar="OUT.png",
+    "--map", "map_name", type=NAME, metavar="OUT.png",
     help="Draw where the bits are, in blocks of 8x8 pixels; for one image.",
 )  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing map.")
@@ -49,14 +53,14 @@ Facts = dict[str, Any]
     help="Of the codes.",
 )  # fmt: skip
 @click.option(
-    "--model", metavar="NAME|PATH",
+    "--model", type=NAME, metavar="NAME|PATH",
     help="Another density model, or with --codes another model of the codec.",
 )  # fmt: skip
 def bpd(
     inputs: tuple[str, ...],
     samples: int,
     as_json: bool,
-    map_path: Path | None,
+    map_name: str | None,
     force: bool,
     codes: bool,
     quality: int,
@@ -70,6 +74,7 @@ def bpd(
     if STREAM in inputs and len(inputs) > 1:
         raise click.UsageError("'-' (standard input) must be the only input")
     jobs = list(_jobs(inputs))
+    map_path = None if map_name is None else Path(map_name)
     if map_path is not None:
         if codes or len(jobs) != 1:
             raise click.UsageError("--map takes one image, and no --codes")
@@ -84,12 +89,12 @@ def bpd(
         except BrokenPipeError:
             raise
         except Exception as error:  # as in `run`: the other images must not suffer
-            click.echo(f"{name}: {describe(error)}", err=True)
+            click.echo(remark(name, describe(error)), err=True)
             failed += 1
             continue
         for note in facts["notes"]:
-            click.echo(f"{name}: {note}", err=True)
-        click.echo(json.dumps(facts) if as_json else facts_text(facts))
+            click.echo(remark(name, note), err=True)
+        answer(*([json.dumps(facts)] if as_json else facts_lines(facts)))
     sys.exit(1 if failed else 0)
 
 
@@ -218,14 +223,14 @@ def density_text(facts: Facts) -> str:
     return f"{facts['file']:.3f}; codes by level {levels} bpp; {picture}"
 
 
-def facts_text(facts: Facts) -> str:
+def facts_lines(facts: Facts) -> list[str]:
     """Return the lines about an image."""
     head = f"{facts['file']}  {facts['width']}x{facts['height']}"
     if "levels" in facts:
         levels = facts["levels"]
         rows = [(f"level {number}", f"{rate:.4f}") for number, rate in enumerate(levels)]
         rows += [("all levels", f"{sum(levels):.4f}"), ("the stream", f"{facts['stream']:.4f}")]
-        return "\n".join([f"{head}, quality {facts['quality']}, bits per pixel", *_lines(rows)])
+        return [f"{head}, quality {facts['quality']}, bits per pixel", *_lines(rows)]
     scales = " + ".join(f"{kl:.3f}" for kl in facts["kl_of_scales"])
     rows = [
         ("ELBO", _with_error(facts["elbo"], facts["elbo_error"])),
@@ -236,7 +241,7 @@ def facts_text(facts: Facts) -> str:
     ]
     if "map" in facts:
         rows.append(("map", f"black {facts['map']['low']:.2f}, yellow {facts['map']['high']:.2f}"))
-    return "\n".join([f"{head}, bits per dimension", *_lines(rows)])
+    return [f"{head}, bits per dimension", *_lines(rows)]
 
 
 def _lines(rows: Sequence[tuple[str, str]]) -> list[str]:

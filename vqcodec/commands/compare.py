@@ -10,13 +10,14 @@ from vqcodec import weights
 from vqcodec.codec.target import MAX_BPP
 from vqcodec.commands.batch import Done, Job, plan, run
 from vqcodec.commands.files import IMAGE_SUFFIXES, page_name
-from vqcodec.commands.options import batch_options, output_option
+from vqcodec.commands.options import Finite, batch_options, output_option
+from vqcodec.commands.terminal import printable
 
 
 @click.command()
 @batch_options
 @click.option(
-    "--bpp", type=click.FloatRange(0, MAX_BPP, min_open=True), default=0.25, show_default=True,
+    "--bpp", type=Finite(0, MAX_BPP, min_open=True), default=0.25, show_default=True,
     help="Bits for each pixel of the photograph, which every codec gets.",
 )  # fmt: skip
 @click.option(
@@ -34,6 +35,8 @@ def compare(
     device: str,
     model: str | None,
     force: bool,
+    quiet: bool,
+    threads: int | None,
     jobs: int,
 ) -> None:
     """Show images beside what other codecs make of them in as many bytes, as a web page.
@@ -54,10 +57,10 @@ def compare(
     def work(job: Job) -> Done:
         data = job.read()
         prepared = prepare(open_image(data))
-        name = "Photograph" if job.source is None else job.source.name
+        name = "Photograph" if job.source is None else printable(job.source.name)
         contenders = [vqcodec_contender(load_codec(path, device)), *others]
         written, notes = photo_page(name, prepared, contenders, bpp, absent)
         job.write(written, force=force)
         return Done(len(data), len(written), 0, 0, notes)
 
-    sys.exit(0 if run(todo, work, workers=jobs) else 1)
+    sys.exit(0 if run(todo, work, workers=jobs, threads=threads, quiet=quiet) else 1)

@@ -10,8 +10,8 @@ import click
 
 from vqcodec import weights
 from vqcodec.commands.batch import Done, Job, plan, run
-from vqcodec.commands.files import VQC_SUFFIX, decoded_name, spared_name
-from vqcodec.commands.options import batch_options, output_option, parse_region
+from vqcodec.commands.files import VQC_SUFFIX, decoded_name, descriptor_of, spared_name
+from vqcodec.commands.options import batch_options, output_option, parse_region, skip_option
 from vqcodec.fileformat.container import read_header
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @batch_options
+@skip_option
 @output_option(
     "File, whose suffix says the format, or folder to write PNG to, or - for PNG on stdout; "
     "photo.png beside photo.vqc if not given, or photo.decoded.png if there is a photo.png."
@@ -42,17 +43,28 @@ def decode(
     device: str,
     model: str | None,
     force: bool,
+    quiet: bool,
+    skip_existing: bool,
+    threads: int | None,
     jobs: int,
 ) -> None:
     """Decode .vqc files, and all of them in folders; - is stdin."""
     from vqcodec.api import codec_of, load_codec
     from vqcodec.fileformat.export import save
+    from vqcodec.fileformat.fidelity import check
 
     if region and scale:
         raise click.UsageError("a region is decoded at full size: leave out --scale")
     factor = int(scale.removeprefix("1/")) if scale else 1
-    rename = spared_name if output is None else decoded_name
-    todo = plan(inputs, output, suffixes=(VQC_SUFFIX,), rename=rename, force=force)
+    todo = plan(
+        inputs,
+        output,
+        suffixes=(VQC_SUFFIX,),
+        # What is passed over needs no sparing, and would be decoded twice under two names.
+        rename=decoded_name if output or skip_existing else spared_name,
+        force=force,
+        skip_existing=skip_existing,
+    )
     formats = {job: _format_for(job.target) for job in todo.jobs}
     path = weights.find(model).path if model else None
 
@@ -62,24 +74,28 @@ def decode(
         codec = load_codec(path, device) if path else codec_of(named, device)
         image = codec.decode(data, partial=partial, region=region, scale=factor)
         saved, notes = save(image, formats[job])
+        notes += check(image, saved, formats[job])
         job.write(saved, force=force)
         if output is None and job.source and job.target != decoded_name(job.source):
             notes.append(f"{decoded_name(job.source)} is there already; wrote {job.target}")
         return Done(len(data), len(saved), image.width * image.height, 8 * len(data), notes)
 
-    sys.exit(0 if run(todo, work, workers=jobs) else 1)
+    sys.exit(0 if run(todo, work, workers=jobs, threads=threads, quiet=quiet) else 1)
 
 
 def _format_for(path: Path | None) -> str:
-    """Pillow's name of the format that the suffix stands for; PNG for standard output."""
-    if path is None or path.suffix.lower() == ".png":
+    """Pillow's name of the format that the suffix stands for; PNG for an open descriptor."""
+    if path is None or path.suffix.lower() == ".png" or descriptor_of(path) is not None:
         return "PNG"
     from PIL import Image
 
     from vqcodec.fileformat import plugins
+    from vqcodec.fileformat.fidelity import writable
 
     plugins.register()
     image_format = Image.registered_extensions().get(path.suffix.lower())
-    if image_format not in Image.SAVE:
-        raise click.UsageError(f"{path}: cannot tell an image format from the suffix of this name")
+    if image_format is None or not writable(image_format):
+        raise click.UsageError(
+            f"{path}: the suffix stands for no format that pictures are saved in"
+        )
     return image_format

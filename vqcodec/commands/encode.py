@@ -10,26 +10,27 @@ from vqcodec import weights
 from vqcodec.codec.target import MAX_BPP, MAX_PSNR, Target, encode_prepared
 from vqcodec.commands.batch import Done, Job, plan, run
 from vqcodec.commands.files import IMAGE_SUFFIXES, encoded_name
-from vqcodec.commands.options import batch_options, output_option
+from vqcodec.commands.options import MAX_BYTES, Finite, batch_options, output_option, skip_option
 from vqcodec.fileformat.container import DEFAULT_QUALITY
 
 
 @click.command()
 @batch_options
+@skip_option
 @click.option(
     "-q", "--quality", type=click.IntRange(1, 100), metavar="Q",
     help=f"1 is the smallest file, 100 the best picture.  [default: {DEFAULT_QUALITY}]",
 )  # fmt: skip
 @click.option(
-    "--max-bytes", type=click.IntRange(min=1), metavar="N",
+    "--max-bytes", type=click.IntRange(1, MAX_BYTES), metavar="N",
     help="The best picture in a file of at most N bytes.",
 )  # fmt: skip
 @click.option(
-    "--bpp", type=click.FloatRange(0, MAX_BPP, min_open=True), metavar="X",
+    "--bpp", type=Finite(0, MAX_BPP, min_open=True), metavar="X",
     help="The same in bits for each pixel.",
 )  # fmt: skip
 @click.option(
-    "--psnr", type=click.FloatRange(0, MAX_PSNR, min_open=True), metavar="DB",
+    "--psnr", type=Finite(0, MAX_PSNR, min_open=True), metavar="DB",
     help="The smallest file whose picture has at least so many decibels.",
 )  # fmt: skip
 @click.option(
@@ -61,6 +62,9 @@ def encode(
     device: str,
     model: str | None,
     force: bool,
+    quiet: bool,
+    skip_existing: bool,
+    threads: int | None,
     jobs: int,
 ) -> None:
     """Encode images, and all images in folders; - is stdin."""
@@ -74,7 +78,14 @@ def encode(
         chosen = weights.choose(tune, model, psnr)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    todo = plan(inputs, output, suffixes=IMAGE_SUFFIXES, rename=encoded_name, force=force)
+    todo = plan(
+        inputs,
+        output,
+        suffixes=IMAGE_SUFFIXES,
+        rename=encoded_name,
+        force=force,
+        skip_existing=skip_existing,
+    )
     path = weights.find(chosen).path
 
     def work(job: Job) -> Done:
@@ -86,4 +97,4 @@ def encode(
         pixels = prepared.pixels.shape[0] * prepared.pixels.shape[1]
         return Done(len(data), len(encoded), pixels, 8 * len(encoded), prepared.notes + notes)
 
-    sys.exit(0 if run(todo, work, workers=jobs) else 1)
+    sys.exit(0 if run(todo, work, workers=jobs, threads=threads, quiet=quiet) else 1)

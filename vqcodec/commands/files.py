@@ -5,16 +5,22 @@ Nothing here knows about images or codecs.
 
 import os
 import secrets
-from collections.abc import Collection
-from contextlib import suppress
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 VQC_SUFFIX = ".vqc"
 IMAGE_SUFFIXES = (
-    ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jp2", ".jpeg", ".jpg", ".jxl",
-    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+    ".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".heic", ".heif", ".hif", ".j2c", ".j2k",
+    ".jfi", ".jfif", ".jif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".jxl",
+    ".mpo", ".pbm", ".pfm", ".pgm", ".pjp", ".pjpeg", ".png", ".pnm", ".ppm", ".qoi", ".tga",
+    ".tif", ".tiff", ".webp",
 )  # fmt: skip
+# What the system calls the open descriptors of this process.
+_DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
+_LINKS_FOLLOWED = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +91,79 @@ def check_writable(path: Path, *, force: bool) -> None:
         IsADirectoryError: `path` is a folder.
         FileExistsError: `path` is a file, and `force` is not given.
     """
-    if path.is_dir():
+    # Not the methods of Path, which fail where a folder may not be looked into: writing says so.
+    if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a folder")
-    if path.is_file() and not force:
+    if is_written(path) and not force:
         raise FileExistsError(f"{path} exists already (--force overwrites it)")
+
+
+def is_written(path: Path) -> bool:
+    """Tell whether a path is that of a file, and not of a descriptor that leads to one."""
+    return os.path.isfile(path) and descriptor_of(path) is None
 
 
 def atomic_write(path: Path, data: bytes, *, force: bool = False) -> None:
     """Write a file so that it is there completely or not at all.
 
     `data` goes to a temporary file in the same folder, which is flushed to the disk and renamed,
-    or removed on any failure or interrupt. Missing folders are made. A device or a pipe is
+    or removed on any failure or interrupt. Missing folders are made. A file that is overwritten
+    leaves its owner and permissions to the new one. A device, a pipe or an open descriptor is
     written to directly; a symbolic link is followed.
 
     Raises:
         IsADirectoryError, FileExistsError: as `check_writable`.
-        OSError: the file system refuses.
+        OSError: the file system refuses; the message names `path`.
     """
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file() and not path.is_dir():
-        path.write_bytes(data)  # a rename would put a file in the place of /dev/null
-        return
+    with _named(path):
+        descriptor = descriptor_of(path)
+        if descriptor is not None:
+            with open(os.dup(descriptor), "wb") as stream:
+                stream.write(data)
+        elif os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+            path.write_bytes(data)  # a rename would put a file in the place of /dev/null
+        else:
+            _write_and_rename(Path(os.path.realpath(path)), data, force=force)
+
+
+def descriptor_of(path: Path) -> int | None:
+    """Return the open descriptor that a path such as /dev/stdout stands for; None for any other.
+
+    Such a path leads to a file only by chance, and opening that would write from its beginning.
+    """
+    folders = {os.path.realpath(folder) for folder in _DESCRIPTORS}
+    for _ in range(_LINKS_FOLLOWED):
+        if path.name.isdecimal() and os.path.realpath(path.parent) in folders:
+            return int(path.name)
+        if not os.path.islink(path):
+            break
+        path = path.parent / os.readlink(path)
+    return None
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Say in an error of the system that it is this file which could not be written."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # the end of the program, see `vqcodec.commands.batch`
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise type(error)(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _write_and_rename(path: Path, data: bytes, *, force: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".vqcodec-{secrets.token_hex(8)}.tmp")
+    overwrites = os.path.isfile(path)
+    # Nobody else may open it before it has the permissions of the file that it replaces.
+    mode = 0o600 if overwrites else 0o666
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            if overwrites:
+                _take_after(path, temporary)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -118,6 +172,20 @@ def atomic_write(path: Path, data: bytes, *, force: bool = False) -> None:
         with suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def _take_after(path: Path, temporary: Path) -> None:
+    """Give a file the owner, permissions and attributes of another, and nobody more than that."""
+    old, new = path.stat(), temporary.stat()
+    shared = True
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        try:
+            os.chown(temporary, old.st_uid, old.st_gid)
+        except OSError:
+            shared = False  # the group would be another
+    shutil.copystat(path, temporary)
+    if not shared:
+        temporary.chmod(old.st_mode & 0o707)
 
 
 def _put_in_place(temporary: Path, path: Path, *, force: bool) -> None:

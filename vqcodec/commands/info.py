@@ -13,11 +13,13 @@ import click
 from vqcodec import api
 from vqcodec.commands.batch import STREAM, Job, describe
 from vqcodec.commands.bpd import density_text, file_density
+from vqcodec.commands.options import NAME
+from vqcodec.commands.terminal import answer
 from vqcodec.errors import VqcError
 
 
 @click.command()
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", type=NAME)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--bpd", "with_density", is_flag=True,
@@ -36,11 +38,11 @@ def info(file: str, as_json: bool, with_density: bool) -> None:
             facts["bpd"] = file_density(data)
     except (VqcError, OSError) as error:
         raise click.ClickException(f"{file}: {describe(error)}") from error
-    click.echo(json.dumps(facts) if as_json else _info_text(facts))
+    answer(*([json.dumps(facts)] if as_json else _info_lines(facts)))
     sys.exit(0 if found.sound else 1)
 
 
-def _info_text(facts: dict[str, Any]) -> str:
+def _info_lines(facts: dict[str, Any]) -> list[str]:
     chunks = ", ".join(f"{name} {size:,} bytes" for name, size in facts["chunks"].items())
     rows = {
         "file": facts["file"],
@@ -55,4 +57,4 @@ def _info_text(facts: dict[str, Any]) -> str:
     }
     if "bpd" in facts:
         rows["bits/dim"] = density_text(facts["bpd"])
-    return "\n".join(f"{label:<9} {value}" for label, value in rows.items())
+    return [f"{label:<9} {value}" for label, value in rows.items()]

@@ -8,8 +8,10 @@ arguments make no sense, 130 interrupted.
 from __future__ import annotations
 
 import signal
+import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -21,6 +23,7 @@ from vqcodec.commands.compare import compare
 from vqcodec.commands.decode import decode
 from vqcodec.commands.encode import encode
 from vqcodec.commands.info import info
+from vqcodec.commands.terminal import answer, drop_unwritten, fill_closed_streams, printable
 from vqcodec.commands.truncate import truncate
 from vqcodec.errors import VqcError
 
@@ -28,19 +31,43 @@ from vqcodec.errors import VqcError
 class _Commands(click.Group):
     """Turns what a user can run into, wherever it is raised, into one line and an exit code."""
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        fill_closed_streams()
+        try:
+            return super().main(*args, **extra)
+        finally:
+            drop_unwritten()
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _one_line():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             # Ends like Ctrl-C: what is being written is removed.
             with suppress(ValueError):  # in another thread than the main one
                 signal.signal(signal.SIGTERM, signal.default_int_handler)
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # click ends the program without a word
-        except (VqcError, OSError) as error:
-            raise click.ClickException(describe(error)) from error
+            with _one_line():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(130)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Turn errors into those that click shows, in a line that no name in it can break."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # click ends the program without a word
+    except click.UsageError as error:
+        message = printable(error.format_message(), sys.stderr)
+        raise click.UsageError(message, error.ctx) from error
+    except click.ClickException as error:
+        raise click.ClickException(printable(error.format_message(), sys.stderr)) from error
+    except (VqcError, OSError) as error:
+        raise click.ClickException(printable(describe(error), sys.stderr)) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,10 +84,10 @@ def models() -> None:
     """List the models that came with this program."""
     for model in (*weights.available(), *weights.densities()):
         size = model.path.stat().st_size / 1e6
-        click.echo(f"{model.name}  {model.model_id.hex()}  {size:.1f} MB")
+        answer(f"{model.name}  {model.model_id.hex()}  {size:.1f} MB")
         for key, value in model.card.items():
             if isinstance(value, (str, int, float)):
-                click.echo(f"  {key}: {value}")
+                answer(f"  {key}: {value}")
 
 
 for command in (encode, decode, truncate, compare, info, bpd):

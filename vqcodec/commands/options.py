@@ -1,7 +1,8 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, and the values that they take."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,20 +14,64 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-inputs_argument = click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+
+class Name(click.types.StringParamType):
+    """A path or a name, as it was given; an empty one is what an unset variable leaves."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the value; a usage error if it is empty, or nothing that a file can be called."""
+        text: str = super().convert(value, param, ctx)
+        if not text:
+            self.fail("an empty name: is a variable unset?", param, ctx)
+        if "\0" in text:
+            self.fail("a name with a null character", param, ctx)
+        return text
+
+
+class Finite(click.FloatRange):
+    """A number within a range, which excludes NaN: it compares as neither below nor above."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number; a usage error if it is none or out of range."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
+NAME = Name()
+# The largest number that the format has room for.
+MAX_BYTES = (1 << 32) - 1
+# More are threads that wait for one another; a slip of the keyboard would start as many.
+MAX_JOBS = 1024
+inputs_argument = click.argument("inputs", metavar="IN...", nargs=-1, required=True, type=NAME)
 force_option = click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
+
+
+skip_option = click.option(
+    "--skip-existing", is_flag=True, help="Pass over inputs whose output is there already."
+)
+quiet_option = click.option("--quiet", is_flag=True, help="Say nothing but what failed.")
 
 
 def batch_options(command: _Command) -> _Command:
     """What the commands that load a model and work on many files have in common."""
     for decorate in (
         click.option(
-            "-j", "--jobs", type=click.IntRange(min=1), default=1, metavar="N", show_default=True,
-            help="Files to work on at the same time.",
+            "-j", "--jobs", type=click.IntRange(1, MAX_JOBS), metavar="N",
+            default=1, show_default=True, help="Files to work on at the same time.",
         ),
+        click.option(
+            "--threads", type=click.IntRange(1, MAX_JOBS), metavar="N",
+            help="Threads for each of these files.  [default: all cores, shared by the files]",
+        ),
+        quiet_option,
         force_option,
         click.option(
-            "--model", metavar="NAME|PATH", help="One of `vqcodec models`, or a .safetensors file."
+            "--model", type=NAME, metavar="NAME|PATH",
+            help="One of `vqcodec models`, or a .safetensors file."
         ),
         click.option(
             "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
@@ -40,14 +85,14 @@ def batch_options(command: _Command) -> _Command:
 
 def output_option(text: str) -> Callable[[_Command], _Command]:
     """The option -o, with its help."""
-    return click.option("-o", "--output", metavar="OUT", help=text)
+    return click.option("-o", "--output", type=NAME, metavar="OUT", help=text)
 
 
 def parse_region(_: click.Context, __: click.Parameter, value: str | None) -> Region | None:
     """The four whole numbers of the option --region."""
     if value is None:
         return None
-    match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", value)
+    match = re.fullmatch(",".join([r"(\d{1,9})"] * 4), value)
     if match is None:
         raise click.BadParameter(f"{value!r} is not four numbers such as 0,0,640,480")
     left, upper, width, height = map(int, match.groups())

@@ -8,6 +8,7 @@ import torch
 
 from vqcodec.density.ladder import Ladder, LadderConfig
 from vqcodec.errors import ModelError
+from vqcodec.forks import keep_torch_to_one_thread
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import read_arrays
 
@@ -21,6 +22,7 @@ def load(info: ModelInfo) -> Ladder:
 
     Raises ModelError for a file that is damaged, too large or not a density model's.
     """
+    keep_torch_to_one_thread()
     text, arrays = read_arrays(info, CONFIG_KEY, "a density model")
     try:
         config = LadderConfig.from_dict(json.loads(text))

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import cache
-from threading import Lock
 
 from threadpoolctl import ThreadpoolController
+
+from vqcodec.forks import ForkSafeLock, in_child
 
 
 class OneBlasThread:
     """A context that limits BLAS to one thread.
 
     The limit is the process's. Threads that code at the same time share it: the first to enter sets
-    it, and the last to leave lifts it.
+    it, and the last to leave lifts it. A child process has none of them, and keeps the limit if
+    there was one.
     """
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = ForkSafeLock()
+        self._begin()
+        in_child(self._begin)
+
+    def _begin(self) -> None:
         self._users = 0
         self._limit = ExitStack()
 

@@ -19,6 +19,8 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     "HEIF": {"quality": 95, "chroma": 444},
     "JPEG": {"quality": 95, "subsampling": 0},
     "JXL": {"quality": 95},
+    "MPO": {"quality": 95, "subsampling": 0},
+    "PDF": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 95},
 }
 # Their writers take an Orientation out of EXIF, and write it anew where there is one.

@@ -23,6 +23,7 @@ from vqcodec.fileformat import metadata, plugins
 from vqcodec.fileformat.colour import lab_to_rgb, to_srgb
 from vqcodec.fileformat.colour_space import ColourSpace, described
 from vqcodec.fileformat.container import ChunkTag, check_size
+from vqcodec.fileformat.formats import readable
 from vqcodec.fileformat.headers import bits
 from vqcodec.fileformat.hidden import fill_hidden
 
@@ -59,7 +60,7 @@ def open_image(data: bytes) -> Image.Image:
     """The image in a file's bytes, its pixels not read yet; raises ImageError if it is none."""
     plugins.register()
     try:
-        return Image.open(io.BytesIO(data))
+        return Image.open(io.BytesIO(data), formats=readable())
     except UnidentifiedImageError:
         known = plugins.missing(data)
         raise ImageError(known or "not an image that Pillow can read") from None
