@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from train import export as script
-from train.checkpoint import save_checkpoint
-from train.export import export, frequencies, integer_arrays
+from train.checkpoint import load_checkpoint, save_checkpoint
+from train.export import export, frequencies, integer_arrays, model_card
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.entropy.prior import CLASSES
@@ -50,12 +50,18 @@ def stored(path: Path) -> tuple[Arrays, dict[str, str]]:
     return arrays, metadata
 
 
-def checkpoint(model: VQVAE, path: Path) -> Path:
+def checkpoint(model: VQVAE, path: Path, data: str = "photos.tar") -> Path:
     """A checkpoint whose averaged weights are those of `model`, and the others not."""
     state = model.state_dict()
     last = {name: value + 1 for name, value in state.items()}
-    settings = {"data": ["/somewhere/photos.tar"]}
-    config = {"model": vars(model.config), "settings": settings, "commit": "c0ffee"}
+    before = {"command": "train first", "step": 3, "seconds": 1800.0, "pixels": 500_000_000}
+    config = {
+        "model": vars(model.config),
+        "settings": {"data": [f"/somewhere/{data}"]},
+        "commit": "c0ffee",
+        "command": "train on",
+        "stages": [before],
+    }
     counts = {"step": 7, "seconds": 5400.0, "pixels": 2_000_000_000}
     save_checkpoint(path, {"model": last, "ema": state, "config": config, **counts})
     return path
@@ -172,8 +178,20 @@ def test_the_script_exports_the_averaged_weights_and_a_card(
     assert ModelInfo(out).model_id == tiny_codec.model_id
     card = ModelInfo(out).card
     assert card["training data"] == ["photos.tar"]
-    assert (card["steps"], card["hours"], card["gigapixels"]) == (7, 1.5, 2.0)
+    assert (card["steps"], card["hours"], card["gigapixels"]) == (10, 2.0, 2.5)
+    assert card["stages"] == ["train first", "train on"]
     assert card["commit"] == "c0ffee"
+
+
+@pytest.mark.parametrize(
+    ("data", "licence"),
+    [("free-3.tar", "MIT"), ("photos.tar", "For research use"), ("free-valid.tar", "For research")],
+)
+def test_weights_are_free_if_the_photographs_were(
+    data: str, licence: str, tiny_model: VQVAE, tmp_path: Path
+) -> None:
+    state = load_checkpoint(checkpoint(tiny_model, tmp_path / "a.pt", data), torch.device("cpu"))
+    assert model_card(state, "a network")["licence"].startswith(licence)
 
 
 def test_the_script_refuses_a_model_without_codebooks(tiny_integers: VQVAE, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor, nn
 
-from train.checkpoint import load_model, save_checkpoint
+from train.checkpoint import load_checkpoint, load_model, save_checkpoint, stages
 from train.distortion import Distortion, dissimilarity
 from train.loop import CHECKPOINT
 from train.vqvae import VALIDATION_QUALITIES, VQVAETask, main, rate_distortion
@@ -154,12 +154,18 @@ def arguments(scene: Tensor, tmp_path: Path) -> list[str]:
 
 def test_script_weighs_structure_as_told(arguments: list[str], tmp_path: Path) -> None:
     weights = VQVAE(TINY).state_dict()
-    initial = {"model": weights, "ema": weights, "step": 0}
-    config = {"config": {"model": dataclasses.asdict(TINY)}}
+    initial = {"model": weights, "ema": weights, "step": 3, "seconds": 60.0, "pixels": 500}
+    config = {"config": {"model": dataclasses.asdict(TINY), "command": "train the first"}}
     save_checkpoint(tmp_path / "initial.pt", {**initial, **config})
     options = ["--init", str(tmp_path / "initial.pt"), "--structure", "0.2"]
     assert CliRunner().invoke(main, [*arguments, *options]).exit_code == 0
     assert "structure" in (tmp_path / "out" / "log.csv").read_text().splitlines()[0].split(",")
+    # The runs that led to it, for the model card.
+    state = load_checkpoint(tmp_path / "out" / CHECKPOINT, torch.device("cpu"))
+    first, second = stages(state)
+    assert first == {"command": "train the first", "step": 3, "seconds": 60.0, "pixels": 500}
+    assert second["step"] == 1
+    assert second["seconds"] > 0
 
 
 @pytest.mark.parametrize("told", [{}, {"lmbda_min": 0.003}])

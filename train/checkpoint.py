@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,6 +62,16 @@ def _load_kept(path: Path, device: torch.device) -> dict[str, Any]:
         n: value.float() if value.is_floating_point() else value for n, value in kept.items()
     }
     return {**card, "model": weights, "ema": weights}
+
+
+def stages(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the runs that led to a checkpoint, its own the last: command, commit, what it took."""
+    config = state["config"]
+    own = {name: config[name] for name in ("command", "commit") if name in config}
+    return [
+        *config.get("stages", ()),
+        own | {name: state[name] for name in COUNTED if name in state},
+    ]
 
 
 def load_model(path: Path, build: Callable[[dict[str, Any]], M]) -> tuple[M, dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from train.checkpoint import load_model
+from train.checkpoint import load_model, stages
 from train.options import FILE, Script
 from vqcodec.entropy.layer import SHIFT
 from vqcodec.entropy.prior import CLASSES
@@ -38,7 +39,9 @@ from vqcodec.weights.store import CONFIG_KEY, NETWORK, TABLES
 
 Arrays = dict[str, NDArray[Any]]
 
-LICENCE = "For research use: trained on photographs that are themselves for research use."
+FREE_SHARD = re.compile(r"free-\d+\.tar")
+LICENCE = "MIT"
+RESEARCH_LICENCE = "For research use: trained on photographs that may be for research use alone."
 
 
 @torch.no_grad()
@@ -117,16 +120,19 @@ def write_weights(
 
 
 def model_card(state: Mapping[str, Any], architecture: str) -> dict[str, Any]:
-    """Return what a model card says of the run that a checkpoint is of."""
-    config = state["config"]
+    """Return what a model card says of the runs that led to a checkpoint, and their sums."""
+    runs = stages(state)
+    data = [Path(path).name for path in state["config"]["settings"].get("data", [])]
+    free = bool(data) and all(FREE_SHARD.fullmatch(name) for name in data)
     return {
         "architecture": architecture,
-        "training data": [Path(path).name for path in config["settings"].get("data", [])],
-        "commit": config.get("commit"),
-        "steps": state["step"],
-        "hours": round(state["seconds"] / 3600, 2),
-        "gigapixels": round(state["pixels"] / 1e9, 2),
-        "licence": LICENCE,
+        "training data": data,
+        "commit": state["config"].get("commit"),
+        "stages": [run["command"] for run in runs if "command" in run],
+        "steps": sum(run.get("step", 0) for run in runs),
+        "hours": round(sum(run.get("seconds", 0) for run in runs) / 3600, 2),
+        "gigapixels": round(sum(run.get("pixels", 0) for run in runs) / 1e9, 2),
+        "licence": LICENCE if free else RESEARCH_LICENCE,
     }
 
 

@@ -16,7 +16,7 @@ import click
 import torch
 from torch import Tensor, nn
 
-from train.checkpoint import load_checkpoint, load_weights
+from train.checkpoint import load_checkpoint, load_weights, stages
 from train.data import CropSampler
 from train.distortion import MEASURES, Distortion
 from train.errors import TrainError
@@ -159,18 +159,18 @@ def read_config(path: Path) -> Config:
     return config
 
 
-def initial_config(arguments: Arguments) -> tuple[Config, dict[str, Tensor] | None]:
-    """Return the config of the network to train, and its weights unless it is a new one.
+def initial_config(arguments: Arguments) -> tuple[Config, dict[str, Any] | None]:
+    """Return the config of the network to train, and its checkpoint unless it is a new one.
 
     Raises CheckpointError, and TrainError for a bad --config, crops that the network would have to
     pad, and a classical quantizer that has no codebooks to work on.
     """
-    config, weights = Config(), None
+    config, initial = Config(), None
     if arguments.config is not None:
         config = read_config(arguments.config)
     elif arguments.init is not None:
         initial = load_checkpoint(arguments.init, torch.device("cpu"))
-        config, weights = Config.from_dict(initial["config"]["model"]), initial["ema"]
+        config = Config.from_dict(initial["config"]["model"])
     classical = arguments.quantizer == "classical"
     if classical and config.groups is None:
         raise TrainError("--quantizer classical needs the --init of a network with codebooks")
@@ -180,12 +180,12 @@ def initial_config(arguments: Arguments) -> tuple[Config, dict[str, Tensor] | No
         name: getattr(arguments, name) or getattr(config, name)
         for name in ("lmbda_min", "lmbda_max", "gain_range")
     }
-    return dataclasses.replace(config, classical=classical, **told), weights
+    return dataclasses.replace(config, classical=classical, **told), initial
 
 
 def initial_model(
     config: Config,
-    weights: dict[str, Tensor] | None,
+    initial: dict[str, Any] | None,
     arguments: Arguments,
     sampler: CropSampler,
 ) -> VQVAE:
@@ -194,11 +194,11 @@ def initial_model(
     Raises CheckpointError if the weights do not fit.
     """
     model = VQVAE(config)
-    if weights is None:
+    if initial is None:
         batches = [sampler.batch(step, 0) for step in range(INITIAL_BATCHES)]
         initialise(model, torch.cat(batches).float() / 255)
     else:
-        load_weights(model, weights, arguments.init)
+        load_weights(model, initial["ema"], arguments.init)
     if config.groups is not None and not (arguments.train_encoder or config.classical):
         rest_encoder(model)
     return model
@@ -240,12 +240,12 @@ def main(**options: Any) -> bool:
     if arguments.config is not None and arguments.init is not None:
         raise click.UsageError("--config is for a new network, --init for a trained one.")
     process = Process.join(arguments.device)
-    config, weights = initial_config(arguments)
+    config, initial = initial_config(arguments)
     arguments.lmbda_min, arguments.lmbda_max = config.lmbda_min, config.lmbda_max
     shares = {name: vars(arguments)[name] for name in MEASURES if vars(arguments)[name]}
     sampler, valid = arguments.photographs(config.padding)
     torch.manual_seed(arguments.seed)
-    model = initial_model(config, weights, arguments, sampler)
+    model = initial_model(config, initial, arguments, sampler)
     trainer = Trainer(
         model,
         VQVAETask(valid, model.config, Distortion(shares)),
@@ -254,7 +254,10 @@ def main(**options: Any) -> bool:
         arguments.settings(),
         arguments.out,
         process,
-        arguments.run_config(dataclasses.asdict(model.config)),
+        {
+            **arguments.run_config(dataclasses.asdict(model.config)),
+            "stages": stages(initial) if initial else [],
+        },
     )
     return trainer.train(resume=arguments.resume)
 
