@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.curves import METRICS, Curve, curve, to_unit
+from benchmarks.tables import METRIC_NAMES
+
+# What a metric can be at all.
+_POSSIBLE = {"ms_ssim": (0, 1), "cvvdp": (-math.inf, 10), "haarpsi": (0, 1), "vif": (0, math.inf)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,11 @@ def _measurement(row: dict[str, str]) -> Measurement:
     exact = 8 * int(row["bytes"]) / (int(row["width"]) * int(row["height"]))
     if abs(bpp - exact) > 1e-5:
         raise ValueError(f"bpp is {bpp}, but the bytes say {exact:.6f}")
-    values = {metric: float(row[metric]) for metric in METRICS if row[metric]}
-    if not 0 <= values.get("ms_ssim", 0) <= 1:
-        raise ValueError(f"MS-SSIM is {values['ms_ssim']}")
+    # Files from before a metric was known lack its column.
+    values = {metric: float(row[metric]) for metric in METRICS if row.get(metric)}
+    for metric, (low, high) in _POSSIBLE.items():
+        if metric in values and not low <= values[metric] <= high:
+            raise ValueError(f"{METRIC_NAMES[metric]} is {values[metric]}")
     if values["psnr"] < 3:
         raise ValueError(f"PSNR is {values['psnr']}")
     return Measurement(
