@@ -24,6 +24,7 @@ class Measurement:
     dataset: str
     image: str
     codec: str
+    version: str
     setting: float
     bpp: float
     metrics: dict[str, float]
@@ -45,12 +46,11 @@ def read_measurements(path: Path) -> list[Measurement]:
             try:
                 measured = _measurement(row)
                 key = (row["image"], row["codec"], row["setting"])
-                version = row["codec_version"]
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{where}: {error}") from error
             if key in seen:
                 raise ValueError(f"{where}: measured twice")
-            if versions.setdefault(measured.codec, version) != version:
+            if versions.setdefault(measured.codec, measured.version) != measured.version:
                 raise ValueError(f"{where}: another version of {measured.codec}")
             seen.add(key)
             result.append(measured)
@@ -72,8 +72,9 @@ def _measurement(row: dict[str, str]) -> Measurement:
     if values["psnr"] < 3:
         raise ValueError(f"PSNR is {values['psnr']}")
     return Measurement(
-        row["dataset"], row["image"], row["codec"], float(row["setting"]), bpp, values
-    )
+        row["dataset"], row["image"], row["codec"], row["codec_version"], float(row["setting"]),
+        bpp, values,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,11 @@ class CodecPoints:
     def images(self) -> list[str]:
         """Names of the images, sorted; the same at every setting."""
         return sorted(next(iter(self.by_setting.values())))
+
+    @property
+    def version(self) -> str:
+        """The version that was measured."""
+        return next(m.version for images in self.by_setting.values() for m in images.values())
 
     def has(self, metric: str) -> bool:
         """Whether that metric was measured on every image at every setting."""

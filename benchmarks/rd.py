@@ -166,7 +166,7 @@ def parse_one(text: str) -> tuple[str, float]:
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend.")
 @click.option(
     "-c", "--codec", "chosen", multiple=True, metavar="NAME[:SETTING,...]",
-    help=f"Codec and settings; default all of {', '.join(codecs.NAMES)}.",
+    help=f"Codec and settings, of {', '.join(codecs.NAMES)}; default {', '.join(codecs.USUAL)}.",
 )  # fmt: skip
 @click.option("--model", help="Weights of vqcodec, a name or a path.")
 @click.option("--dataset", help="Name of the image set in the CSV; default the name of SOURCE.")
@@ -196,7 +196,7 @@ def main(
         raise click.ClickException(str(error)) from error
     optional = tuple(name for name in OPTIONAL if asked[name])
     check_optional(optional, done)
-    settings = dict(parse_codec(text) for text in chosen or codecs.NAMES)
+    settings = dict(parse_codec(text) for text in chosen or codecs.USUAL)
     built = runs.build_all(list(settings), lambda name: _built(name, model), done)
     wanted = {name: settings[name] or codec.settings for name, codec in built.items()}
     keys = {(row["image"], row["codec"], row["setting"]) for row in done}
