@@ -3,6 +3,7 @@
 A setting is a number, and a larger one always means better quality.
 """
 
+import functools
 import importlib.metadata
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,17 @@ Options = dict[str, Any]  # what Pillow's `save` takes
 _OWN = {"vqcodec": weights.DEFAULT} | {
     f"vqcodec-{tune}": name for tune, name in weights.TUNED.items() if name != weights.DEFAULT
 }
+
+# AVIF, which is the better the slower, and with colours at full instead of half size.
+_AVIF_SPEEDS: dict[str, Options] = {"avif": {}} | {
+    f"avif-speed{speed}": {"speed": speed} for speed in (4, 2, 1, 0)
+}
+_AVIF = _AVIF_SPEEDS | {
+    f"{name}-444": chosen | {"subsampling": "4:4:4"} for name, chosen in _AVIF_SPEEDS.items()
+}
+
+# The metrics that were in the loss of each tune, but for a tenth of squared error in that of ssim.
+_TRAINED_FOR = {"psnr": ("psnr",), "ssim": ("ms_ssim", "ssimulacra2")}
 
 
 class CodecUnavailableError(Exception):
@@ -66,7 +78,7 @@ def build_threaded(name: str, threads: int, *, model: str | None, device: str) -
         from PIL import AvifImagePlugin
 
         AvifImagePlugin.DEFAULT_MAX_THREADS = threads  # those of its decoder
-    elif name == "jxl":
+    elif name.startswith("jxl"):
         codec = build(name, num_threads=threads)
         from pillow_jxl import JpegXLImagePlugin
 
@@ -78,6 +90,18 @@ def build_threaded(name: str, threads: int, *, model: str | None, device: str) -
 
             torch.set_num_threads(threads)
     return codec
+
+
+def trained_for(version: str) -> tuple[str, ...]:
+    """Return the metrics that a codec of this version was trained for.
+
+    None are known of weights that do not ship, and codecs without a network have none.
+    """
+    tunes = {name: tune for tune, name in weights.TUNED.items()}
+    for info in weights.available():
+        if version.endswith(f"model {info.model_id.hex()}") and info.name in tunes:
+            return _TRAINED_FOR[tunes[info.name]]
+    return ()
 
 
 def decode_pillow(data: bytes) -> Image.Image:
@@ -161,25 +185,25 @@ def _webp(options: Options) -> BenchCodec:
     return _pillow("webp", _library("webp"), settings, "WEBP", _quality, fixed)
 
 
-def _avif(name: str, speed: int, options: Options) -> BenchCodec:
+def _avif(name: str, options: Options) -> BenchCodec:
     settings = (3, 9, 16, 24, 32, 40, 48, 56, 64, 71)
-    fixed = OPTIONS["avif"] | {"speed": speed} | options
+    fixed = OPTIONS["avif"] | _AVIF[name] | options
     return _pillow(name, _library("avif"), settings, "AVIF", _quality, fixed)
 
 
-def _jxl(options: Options) -> BenchCodec:
+def _jxl(name: str, effort: int, options: Options) -> BenchCodec:
     try:
         import pillow_jxl  # noqa: F401  (registers the format)
     except ImportError as error:
         raise CodecUnavailableError("pillow-jxl-plugin is not installed") from error
     library = f"pillow-jxl-plugin {importlib.metadata.version('pillow-jxl-plugin')}"
     settings = (0, 7, 14, 22, 30, 40, 50, 60, 70, 77, 83)  # 0 is the lowest rate of the plugin
-    fixed = {"effort": 7, "num_threads": 1} | options
+    fixed = {"effort": effort, "num_threads": 1} | options
 
     def lossy(setting: float) -> Options:
         return {"quality": min(round(setting), 99)}  # the plugin cannot encode at 100
 
-    return _pillow("jxl", library, settings, "JXL", lossy, fixed)
+    return _pillow(name, library, settings, "JXL", lossy, fixed)
 
 
 def _jpeg2000(options: Options) -> BenchCodec:
@@ -195,10 +219,12 @@ def _jpeg2000(options: Options) -> BenchCodec:
 _PILLOW: dict[str, Callable[[Options], BenchCodec]] = {
     "jpeg": _jpeg,
     "webp": _webp,
-    "avif": lambda options: _avif("avif", OPTIONS["avif"]["speed"], options),
-    "avif-speed4": lambda options: _avif("avif-speed4", 4, options),
-    "jxl": _jxl,
+    **{name: functools.partial(_avif, name) for name in _AVIF},
+    "jxl": functools.partial(_jxl, "jxl", 7),
+    "jxl-effort9": functools.partial(_jxl, "jxl-effort9", 9),
     "jpeg2000": _jpeg2000,
 }
 
 NAMES: tuple[str, ...] = (*_OWN, *_PILLOW)
+# What is measured unless codecs are chosen: not the slow variants, nor those of colour.
+USUAL = (*_OWN, "jpeg", "webp", "avif", "avif-speed4", "jxl", "jpeg2000")

@@ -15,7 +15,10 @@ import bjontegaard
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-METRICS = {"psnr": "dB", "ms_ssim": "dB", "ssimulacra2": "points"}
+METRICS = {  # and the unit of each; shares of one have none
+    "psnr": "dB", "ms_ssim": "dB", "ssimulacra2": "points",
+    "cvvdp": "JOD", "haarpsi": "", "vif": "",
+}  # fmt: skip
 MIN_POINTS = 3
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.curves import METRICS, Curve, curve, to_unit
+from benchmarks.tables import METRIC_NAMES
+
+# What a metric can be at all.
+_POSSIBLE = {"ms_ssim": (0, 1), "cvvdp": (-math.inf, 10), "haarpsi": (0, 1), "vif": (0, math.inf)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,7 @@ class Measurement:
     dataset: str
     image: str
     codec: str
+    version: str
     setting: float
     bpp: float
     metrics: dict[str, float]
@@ -40,12 +46,11 @@ def read_measurements(path: Path) -> list[Measurement]:
             try:
                 measured = _measurement(row)
                 key = (row["image"], row["codec"], row["setting"])
-                version = row["codec_version"]
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{where}: {error}") from error
             if key in seen:
                 raise ValueError(f"{where}: measured twice")
-            if versions.setdefault(measured.codec, version) != version:
+            if versions.setdefault(measured.codec, measured.version) != measured.version:
                 raise ValueError(f"{where}: another version of {measured.codec}")
             seen.add(key)
             result.append(measured)
@@ -59,14 +64,17 @@ def _measurement(row: dict[str, str]) -> Measurement:
     exact = 8 * int(row["bytes"]) / (int(row["width"]) * int(row["height"]))
     if abs(bpp - exact) > 1e-5:
         raise ValueError(f"bpp is {bpp}, but the bytes say {exact:.6f}")
-    values = {metric: float(row[metric]) for metric in METRICS if row[metric]}
-    if not 0 <= values.get("ms_ssim", 0) <= 1:
-        raise ValueError(f"MS-SSIM is {values['ms_ssim']}")
+    # Files from before a metric was known lack its column.
+    values = {metric: float(row[metric]) for metric in METRICS if row.get(metric)}
+    for metric, (low, high) in _POSSIBLE.items():
+        if metric in values and not low <= values[metric] <= high:
+            raise ValueError(f"{METRIC_NAMES[metric]} is {values[metric]}")
     if values["psnr"] < 3:
         raise ValueError(f"PSNR is {values['psnr']}")
     return Measurement(
-        row["dataset"], row["image"], row["codec"], float(row["setting"]), bpp, values
-    )
+        row["dataset"], row["image"], row["codec"], row["codec_version"], float(row["setting"]),
+        bpp, values,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,11 @@ class CodecPoints:
     def images(self) -> list[str]:
         """Names of the images, sorted; the same at every setting."""
         return sorted(next(iter(self.by_setting.values())))
+
+    @property
+    def version(self) -> str:
+        """The version that was measured."""
+        return next(m.version for images in self.by_setting.values() for m in images.values())
 
     def has(self, metric: str) -> bool:
         """Whether that metric was measured on every image at every setting."""

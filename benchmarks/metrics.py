@@ -20,7 +20,7 @@ def bits_per_pixel(num_bytes: int, width: int, height: int) -> float:
 
 def psnr(x: Image.Image, x_hat: Image.Image) -> float:
     """PSNR in dB over all three channels together, peak 255; infinite for identical images."""
-    _check(x, x_hat)
+    check(x, x_hat)
     return metrics.psnr(np.asarray(x), np.asarray(x_hat))
 
 
@@ -29,7 +29,7 @@ def ms_ssim(x: Image.Image, x_hat: Image.Image) -> float | None:
     import torch
     from pytorch_msssim import ms_ssim as package_ms_ssim
 
-    _check(x, x_hat)
+    check(x, x_hat)
     if min(x.size) < MS_SSIM_MIN_SIDE:
         return None
 
@@ -44,7 +44,7 @@ def ssimulacra2(x: Image.Image, x_hat: Image.Image) -> float:
     """SSIMULACRA2 score: 100 is lossless, 90 hard to tell apart, 50 medium, below 0 very bad."""
     from ssimulacra2 import compute_ssimulacra2
 
-    _check(x, x_hat)
+    check(x, x_hat)
 
     def file(image: Image.Image) -> io.BytesIO:  # the package reads files only
         stream = io.BytesIO()
@@ -55,7 +55,8 @@ def ssimulacra2(x: Image.Image, x_hat: Image.Image) -> float:
     return float(compute_ssimulacra2(file(x), file(x_hat)))
 
 
-def _check(x: Image.Image, x_hat: Image.Image) -> None:
+def check(x: Image.Image, x_hat: Image.Image) -> None:
+    """Raise ValueError unless both images are RGB and of one size."""
     if x.mode != "RGB" or x_hat.mode != "RGB":
         raise ValueError(f"images must be RGB, not {x.mode} and {x_hat.mode}")
     if x.size != x_hat.size:

@@ -58,8 +58,8 @@ def looks(names: Sequence[str]) -> dict[str, int]:
 
 
 def axis(metric: str) -> str:
-    """Name a metric with its unit."""
-    return f"{METRIC_NAMES[metric]} ({METRICS[metric]})"
+    """Name a metric with its unit, if it has one."""
+    return f"{METRIC_NAMES[metric]} ({METRICS[metric]})".removesuffix(" ()")
 
 
 @_in_style
@@ -94,7 +94,8 @@ def rate_plot(
             gid=name,
         )
     if seen:  # what lies beyond the rates shown would stretch the axis
-        axes.set_ylim(min(seen) - 1, max(seen) + 1)
+        margin = min(1, 0.1 * (max(seen) - min(seen))) or 1
+        axes.set_ylim(min(seen) - margin, max(seen) + margin)
     figure.legend(loc="outside lower center", ncols=3)
     return _svg(figure)
 

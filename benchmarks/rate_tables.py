@@ -1,6 +1,6 @@
 """Tables of BD-rates, as Markdown or for a page, from the CSV of `summary`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from benchmarks.tables import (
     METRIC_NAMES,
@@ -13,25 +13,30 @@ from benchmarks.tables import (
 )  # fmt: skip
 from vqcodec.commands.page import Table
 
+TRAINED = "†"
+
 
 def bd_rate_table(rows: Sequence[Row]) -> str:
     """Lay out a table a metric, one line a measured codec, from a CSV of `summary`."""
     rows = [row for row in rows if not (is_published(row["codec"]) or is_published(row["anchor"]))]
     names = list(dict.fromkeys(row[key] for row in rows for key in ("anchor", "codec")))
     cells = {(row["metric"], row["anchor"], row["codec"]): row for row in rows}
-    sections = []
+    sections: list[str] = []
+    names_shown: list[str] = []
     for metric in dict.fromkeys(row["metric"] for row in rows):
         anchors = list(dict.fromkeys(row["anchor"] for row in rows if row["metric"] == metric))
         body = [
             [
-                name,
+                _marked(name, metric, rows),
                 *(_bd_cell(name, anchor, cells.get((metric, anchor, name))) for anchor in anchors),
             ]
             for name in names
         ]
+        names_shown += [line[0] for line in body]
         header = [METRIC_NAMES[metric], *(f"against {anchor}" for anchor in anchors)]
         sections += [markdown(header, body), ""]
-    sections.append(f"{_bd_caption(rows[0])} In brackets the worst single image.")
+    caption = f"{_bd_caption(rows[0])} In brackets the worst single image."
+    sections.append(f"{caption}{_footnote(names_shown)}")
     refused = [f"- {row['note']}" for row in rows if row["note"]]
     if refused:
         sections += ["No figure where the curves do not allow one:", "", *refused]
@@ -44,12 +49,19 @@ def ladder_table(rows: Sequence[Row]) -> str:
     rungs = [row for row in of_ladder if row["bd_rate"]]
     rungs.sort(key=lambda row: -float(row["bd_rate"]))
     body = [
-        [codec_name(row["codec"]), _percent(row["bd_rate"]), f"{row['low']}–{row['high']} dB"]
+        [
+            _marked(row["codec"], "psnr", rungs),
+            _percent(row["bd_rate"]),
+            f"{row['low']}–{row['high']} dB",
+        ]
         for row in rungs
     ]
     anchor = codec_name(of_ladder[0]["anchor"])
     header = ["PSNR", f"against {anchor}", "overlap"]
-    return f"{markdown(header, body)}\n\n{_bd_caption(of_ladder[0])}"
+    note = _footnote(line[0] for line in body)
+    if note:
+        note += " Published codecs bear no mark, whatever they were trained for."
+    return f"{markdown(header, body)}\n\n{_bd_caption(of_ladder[0])}{note}"
 
 
 def bd_rate_details(rows: Sequence[Row]) -> str:
@@ -66,9 +78,9 @@ def bd_rate_tables(rows: Sequence[Row]) -> list[Table]:
         chosen = [row for row in rows if (row["metric"], row["anchor"]) == (metric, anchor)]
         body = [
             [
-                codec_name(row["codec"]),
+                _marked(row["codec"], metric, chosen),
                 _percent(row.get("bd_rate")) if row.get("bd_rate") else row["note"],
-                f"{row['low']}–{row['high']} {row['unit']}" if row.get("low") else "–",
+                f"{row['low']}–{row['high']} {row['unit']}".rstrip() if row.get("low") else "–",
                 _percent(row.get("image_mean")),
                 _percent(row.get("image_worst")),
                 row.get("worst_image", "–"),
@@ -78,8 +90,23 @@ def bd_rate_tables(rows: Sequence[Row]) -> list[Table]:
         ]
         header = ["codec", "BD-rate", "overlap", "mean of images", "worst", "image", "images"]
         title = f"{METRIC_NAMES[metric]} against {codec_name(anchor)}"
-        result.append(Table(title, header, body, f"{title}: {_bd_caption(chosen[0])}"))
+        caption = f"{title}: {_bd_caption(chosen[0])}{_footnote(line[0] for line in body)}"
+        result.append(Table(title, header, body, caption))
     return result
+
+
+def _marked(name: str, metric: str, rows: Sequence[Row]) -> str:
+    """Call a codec by its name, with a mark if its network was trained for the metric."""
+    # Older CSVs lack the column.
+    trained = any(
+        row["metric"] == metric and name in row.get("trained", "").split() for row in rows
+    )
+    return codec_name(name) + TRAINED * trained
+
+
+def _footnote(names: Iterable[str]) -> str:
+    marked = any(name.endswith(TRAINED) for name in names)
+    return f" {TRAINED} Trained for this very metric." if marked else ""
 
 
 def _percent(text: str | None) -> str:

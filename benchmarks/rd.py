@@ -7,20 +7,28 @@ Rows that the CSV already holds are not measured again, so a run can be stopped 
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from PIL import Image
 
-from benchmarks import codecs, machine, metrics, runs
+from benchmarks import codecs, machine, metrics, perceptual, runs
 from benchmarks.images import ImageRef, find_images
-from benchmarks.tables import Row
+from benchmarks.tables import METRIC_NAMES, Row
 
+# Metrics that are measured when asked for, since they are slow or want packages of their own, with
+# the digits they are written to.
+OPTIONAL: dict[str, tuple[Callable[[Image.Image, Image.Image], float | None], int]] = {
+    "ssimulacra2": (metrics.ssimulacra2, 4),
+    "cvvdp": (perceptual.cvvdp, 4),
+    "haarpsi": (perceptual.haarpsi, 6),
+    "vif": (perceptual.vif, 6),
+}
 FIELDS = (
     "dataset", "image", "width", "height", "codec", "setting", "bytes", "bpp",
-    "psnr", "ms_ssim", "ssimulacra2", "encode_s", "decode_s", "jobs",
+    "psnr", "ms_ssim", *OPTIONAL, "encode_s", "decode_s", "jobs",
     "codec_version", "machine", "versions", "commit",
 )  # fmt: skip
 Key = tuple[str, str, str]  # image, codec, setting
@@ -34,7 +42,8 @@ class Task:
     codec: str
     settings: tuple[float, ...]
     model: str | None
-    with_ssimulacra2: bool
+    optional: tuple[str, ...]
+    """Metrics of OPTIONAL to measure."""
 
     @property
     def label(self) -> str:
@@ -61,7 +70,7 @@ def _measure_one(codec: codecs.BenchCodec, image: Image.Image, setting: float, t
     decoded = codec.decode(data)
     end = time.perf_counter()
     similarity = metrics.ms_ssim(image, decoded)
-    return {
+    row = {
         "image": task.ref.name,
         "width": str(image.width),
         "height": str(image.height),
@@ -71,13 +80,15 @@ def _measure_one(codec: codecs.BenchCodec, image: Image.Image, setting: float, t
         "bpp": f"{metrics.bits_per_pixel(len(data), *image.size):.6f}",
         "psnr": f"{metrics.psnr(image, decoded):.5f}",
         "ms_ssim": "" if similarity is None else f"{similarity:.7f}",
-        "ssimulacra2": (
-            f"{metrics.ssimulacra2(image, decoded):.4f}" if task.with_ssimulacra2 else ""
-        ),
         "encode_s": f"{encoded - start:.5f}",
         "decode_s": f"{end - encoded:.5f}",
         "codec_version": codec.version,
     }
+    for name in task.optional:
+        metric, digits = OPTIONAL[name]
+        value = metric(image, decoded)
+        row[name] = "" if value is None else f"{value:.{digits}f}"
+    return row
 
 
 @functools.cache
@@ -91,7 +102,7 @@ def plan(
     done: set[Key],
     *,
     model: str | None,
-    with_ssimulacra2: bool,
+    optional: tuple[str, ...],
 ) -> list[Task]:
     """List what is still to measure, one task an image and codec."""
     tasks = []
@@ -99,8 +110,28 @@ def plan(
         for codec, settings in wanted.items():
             left = tuple(s for s in settings if (ref.name, codec, f"{s:g}") not in done)
             if left:
-                tasks.append(Task(ref, codec, left, model, with_ssimulacra2))
+                tasks.append(Task(ref, codec, left, model, optional))
     return tasks
+
+
+def check_optional(optional: Sequence[str], done: Sequence[Row]) -> None:
+    """Refuse metrics that cannot be measured here, or that rows already in the CSV lack.
+
+    Raises:
+        click.ClickException: the message says which, and what to do.
+    """
+    for name in optional:
+        if name in perceptual.PACKAGES:
+            try:
+                perceptual.load(name)
+            except ImportError as error:
+                raise click.ClickException(str(error)) from error
+        least = perceptual.MIN_SIDES.get(name, 1)
+        large = [row for row in done if min(int(row["width"]), int(row["height"])) >= least]
+        if any(not row[name] for row in large):
+            raise click.ClickException(
+                f"the CSV holds rows without {METRIC_NAMES[name]}: write to another file"
+            )
 
 
 def parse_codec(text: str) -> tuple[str, tuple[float, ...] | None]:
@@ -135,11 +166,14 @@ def parse_one(text: str) -> tuple[str, float]:
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend.")
 @click.option(
     "-c", "--codec", "chosen", multiple=True, metavar="NAME[:SETTING,...]",
-    help=f"Codec and settings; default all of {', '.join(codecs.NAMES)}.",
+    help=f"Codec and settings, of {', '.join(codecs.NAMES)}; default {', '.join(codecs.USUAL)}.",
 )  # fmt: skip
 @click.option("--model", help="Weights of vqcodec, a name or a path.")
 @click.option("--dataset", help="Name of the image set in the CSV; default the name of SOURCE.")
 @click.option("--ssimulacra2", is_flag=True, help="Measure SSIMULACRA2 too (slow).")
+@click.option("--cvvdp", is_flag=True, help="Measure ColorVideoVDP too (very slow).")
+@click.option("--haarpsi", is_flag=True, help="Measure HaarPSI too.")
+@click.option("--vif", is_flag=True, help="Measure VIF too.")
 @click.option("-j", "--jobs", default=1, type=click.IntRange(1), help="Images side by side.")
 def main(
     source: Path,
@@ -147,8 +181,8 @@ def main(
     chosen: tuple[str, ...],
     model: str | None,
     dataset: str | None,
-    ssimulacra2: bool,
     jobs: int,
+    **asked: bool,
 ) -> None:
     """Measure the images of SOURCE, a folder or a tar, and write one CSV row a measurement.
 
@@ -157,16 +191,16 @@ def main(
     """
     try:
         refs = find_images(source)
-        done = runs.read_done(out, FIELDS)
+        done = runs.read_done(out, FIELDS, may_lack=OPTIONAL)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    if ssimulacra2 and any(not row["ssimulacra2"] for row in done):
-        raise click.ClickException("the CSV holds rows without SSIMULACRA2: write to another file")
-    settings = dict(parse_codec(text) for text in chosen or codecs.NAMES)
+    optional = tuple(name for name in OPTIONAL if asked[name])
+    check_optional(optional, done)
+    settings = dict(parse_codec(text) for text in chosen or codecs.USUAL)
     built = runs.build_all(list(settings), lambda name: _built(name, model), done)
     wanted = {name: settings[name] or codec.settings for name, codec in built.items()}
     keys = {(row["image"], row["codec"], row["setting"]) for row in done}
-    tasks = plan(refs, wanted, keys, model=model, with_ssimulacra2=ssimulacra2)
+    tasks = plan(refs, wanted, keys, model=model, optional=optional)
     common = {"dataset": dataset or source.stem, "jobs": str(jobs)} | machine.about()
     total = sum(task.num_rows for task in tasks)
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)

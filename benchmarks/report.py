@@ -23,10 +23,8 @@ SPEED = Path(__file__).parent / "results" / "speed.csv"
 # What can be asked of a codec, finer than the settings that it is measured at.
 _QUALITIES = range(1, 101)
 _RATES = [hundredths / 100 for hundredths in range(1, 401)]
-# The formats that browsers show themselves.
-_MIME = {
-    "jpeg": "image/jpeg", "webp": "image/webp", "avif": "image/avif", "avif-speed4": "image/avif",
-}  # fmt: skip
+# The formats that browsers show themselves; a codec's name begins with that of its format.
+_MIME = {"jpeg": "image/jpeg", "webp": "image/webp", "avif": "image/avif"}
 
 
 def read_sets(sources: Sequence[Path]) -> dict[str, list[Measurement]]:
@@ -123,7 +121,9 @@ def _points(measured: Mapping[str, CodecPoints], named: tables.Row) -> Table:
 
 def _contender(codec: codecs.BenchCodec) -> Contender:
     settings = _RATES if codec.name == "jpeg2000" else _QUALITIES
-    return Contender(codec.name, settings, codec.encode, codec.decode, _MIME.get(codec.name))
+    return Contender(
+        codec.name, settings, codec.encode, codec.decode, _MIME.get(codec.name.partition("-")[0])
+    )
 
 
 def _build(names: Sequence[str], model: str | None) -> tuple[list[Contender], list[str]]:

@@ -4,7 +4,7 @@ import csv
 import functools
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks.codecs import CodecUnavailableError
-from benchmarks.tables import Row
+from benchmarks.tables import Row, write_csv
 
 
 class Task(Protocol):
@@ -41,8 +41,10 @@ TaskT = TypeVar("TaskT", bound=Task)
 VersionedT = TypeVar("VersionedT", bound=Versioned)
 
 
-def read_done(path: Path, fields: Sequence[str]) -> list[Row]:
+def read_done(path: Path, fields: Sequence[str], *, may_lack: Iterable[str] = ()) -> list[Row]:
     """Read the rows that an earlier run left, dropping a last line that was cut off mid-write.
+
+    A file from before the columns `may_lack` were there gets them, empty.
 
     Raises:
         ValueError: the file is some other CSV.
@@ -56,9 +58,17 @@ def read_done(path: Path, fields: Sequence[str]) -> list[Row]:
     if not whole:
         return []
     reader = csv.DictReader(whole.splitlines())
-    if tuple(reader.fieldnames or ()) != tuple(fields):
+    found = reader.fieldnames or ()
+    lacking = [name for name in may_lack if name not in found]
+    if list(found) != [name for name in fields if name not in lacking]:
         raise ValueError(f"{path}: not a CSV of this benchmark (its columns differ)")
-    return list(reader)
+    rows = list(reader)
+    if lacking:
+        rows = [dict.fromkeys(lacking, "") | row for row in rows]
+        wider = path.with_name(f"{path.name}.new")
+        write_csv(wider, fields, rows)
+        wider.replace(path)
+    return rows
 
 
 def build_all(

@@ -12,13 +12,14 @@ from pathlib import Path
 import click
 import numpy as np
 
-from benchmarks import plots, rate_tables, tables
+from benchmarks import codecs, plots, rate_tables, tables
 from benchmarks.curves import METRICS, Curve, CurveError, bd_rate, read_published
 from benchmarks.measurements import CodecPoints, Measurement, group, read_measurements
 
 SUMMARY_FIELDS = (
     "dataset", "images", "metric", "anchor", "codec", "bd_rate", "image_mean", "image_worst",
-    "worst_image", "images_compared", "low", "high", "unit", "min_bpp", "max_bpp", "note",
+    "worst_image", "images_compared", "low", "high", "unit", "min_bpp", "max_bpp", "trained",
+    "note",
 )  # fmt: skip
 CURVE_FIELDS = ("dataset", "images", "codec", "setting", "bpp", *METRICS)
 
@@ -88,6 +89,11 @@ def compare(
             continue
         row = {"metric": metric, "anchor": anchor, "codec": name, "unit": METRICS[metric]}
         row |= {"min_bpp": f"{min_bpp:g}", "max_bpp": f"{max_bpp:g}"}
+        row["trained"] = " ".join(
+            codec
+            for codec in (anchor, name)
+            if codec in measured and metric in codecs.trained_for(measured[codec].version)
+        )
         try:
             average = bd_rate(reference, test, min_bpp=min_bpp, max_bpp=max_bpp)
         except CurveError as error:

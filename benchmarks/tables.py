@@ -11,7 +11,10 @@ from vqcodec.commands.page import Table
 
 Row = dict[str, str]
 PUBLISHED = "published/"
-METRIC_NAMES = {"psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2"}
+METRIC_NAMES = {
+    "psnr": "PSNR", "ms_ssim": "MS-SSIM", "ssimulacra2": "SSIMULACRA2",
+    "cvvdp": "ColorVideoVDP", "haarpsi": "HaarPSI", "vif": "VIF",
+}  # fmt: skip
 
 GRADIENTS = {"plain": "", "dreg": ", DReG gradient", "resampling": ", gradient of 8 drawn samples"}
 # Test NLL of the IWAE paper's table 1 by stochastic layers and k.

@@ -160,6 +160,30 @@ def test_swapped_columns_are_noticed(tmp_path: Path, one: str, other: str) -> No
         read_measurements(save_rows(tmp_path / "rd.csv", rows))
 
 
+@pytest.mark.parametrize(
+    ("metric", "value"), [("cvvdp", "10.2"), ("haarpsi", "1.5"), ("haarpsi", "nan"), ("vif", "-1")]
+)
+def test_impossible_values_are_refused(tmp_path: Path, metric: str, value: str) -> None:
+    rows = rows_of("a", {"1.png": 1.0})
+    rows[0][metric] = value
+    with pytest.raises(ValueError, match=r"line 2: (ColorVideoVDP|HaarPSI|VIF) is"):
+        read_measurements(save_rows(tmp_path / "rd.csv", rows))
+
+
+@pytest.mark.parametrize("metric", ["cvvdp", "haarpsi", "vif"])
+def test_bd_rates_are_tabulated_in_every_metric(tmp_path: Path, metric: str) -> None:
+    rows = rows_of("a", {"1.png": 1.0}) + rows_of("t", {"1.png": 0.8})
+    for row in rows:  # a value to each setting, so that the curves differ in rate alone
+        row[metric] = f"{0.5 + 0.05 * int(row['setting']):.6f}"
+    source, out = save_rows(tmp_path / "rd.csv", rows), tmp_path / "summary.csv"
+    arguments = [str(source), "--anchor", "a", "--csv", str(out)]
+    result = CliRunner().invoke(summary.main, [*arguments, "--min-bpp", "0.01", "--max-bpp", "9"])
+    assert result.exit_code == 0, result.output
+    assert f"### {tables.METRIC_NAMES[metric]} against a" in result.output
+    found = {row["metric"]: row for row in tables.read_csv(out)}
+    assert float(found[metric]["bd_rate"]) == pytest.approx(-20, abs=0.02)
+
+
 def test_mixed_versions_double_rows_and_missing_images_are_refused(tmp_path: Path) -> None:
     rows = rows_of("a", {"1.png": 1.0, "2.png": 1.0})
     with pytest.raises(ValueError, match="twice"):

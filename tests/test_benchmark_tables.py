@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 from curves import rows_of, save_rows
 
-from benchmarks import readme, summary, tables
+from benchmarks import rate_tables, readme, summary, tables
+from vqcodec import weights
 
 
 @pytest.fixture
@@ -55,6 +56,34 @@ def test_readme_check_fails_without_results(page: Path) -> None:
     run_readme(page)
     shutil.rmtree(page.parent / "results")
     assert run_readme(page, "--check") == 1
+
+
+def test_tables_mark_the_metrics_that_a_network_was_trained_for(tmp_path: Path) -> None:
+    rows = rows_of("jpeg", {"1.png": 1.0}, ms_ssim=True)
+    for name, model in (
+        ("vqcodec", weights.TUNED["ssim"]),
+        ("vqcodec-psnr", weights.TUNED["psnr"]),
+    ):
+        version = f"vqcodec 1 model {weights.find(model).model_id.hex()}"
+        made = rows_of(name, {"1.png": 0.5}, ms_ssim=True)
+        rows += [row | {"codec_version": version} for row in made]
+    other = rows_of("vqcodec-other", {"1.png": 0.5}, ms_ssim=True)
+    rows += [row | {"codec_version": "vqcodec 1 model 00000000"} for row in other]
+    source, out = save_rows(tmp_path / "rd.csv", rows), tmp_path / "summary.csv"
+    arguments = [str(source), "--anchor", "vqcodec", "--anchor", "jpeg", "--csv", str(out)]
+    result = CliRunner().invoke(summary.main, arguments)
+    assert result.exit_code == 0, result.output
+    read = tables.read_csv(out)
+    psnr, ms_ssim = rate_tables.bd_rate_table(read).split("| MS-SSIM |")
+    names = ["jpeg", "vqcodec", "vqcodec-psnr", "vqcodec-other"]
+    for section, marked in ((psnr, "vqcodec-psnr"), (ms_ssim, "vqcodec")):
+        first = [line.split(" | ")[0].removeprefix("| ") for line in section.splitlines()]
+        shown = {name for name in first if name.rstrip("†") in names}
+        assert shown == {name + "†" * (name == marked) for name in names}
+    assert "† Trained for this very metric." in ms_ssim
+    assert "| vqcodec-psnr† |" in result.output
+    older = [{name: row[name] for name in row if name != "trained"} for row in read]
+    assert "†" not in rate_tables.bd_rate_table(older)
 
 
 def test_tables_read_back_what_was_written(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 import tarfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from curves import save_rows
 from PIL import Image
 
-from benchmarks import codecs, rd, speed, tables
+from benchmarks import codecs, perceptual, rd, speed, tables
 from benchmarks.images import find_images
 from benchmarks.measurements import read_measurements
 
@@ -25,6 +26,15 @@ def photos(tmp_path: Path) -> Path:
         noise = np.random.default_rng(seed).integers(0, 256, (22, 22, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((176, 168)).save(folder / f"{seed}.png")
     return folder
+
+
+def need(metric: str) -> None:
+    """Skip where a metric wants the extra `perceptual` and it is absent."""
+    if metric in perceptual.PACKAGES:
+        try:
+            perceptual.load(metric)
+        except ImportError as error:
+            pytest.skip(str(error))
 
 
 def run_rd(*arguments: object) -> str:
@@ -82,6 +92,86 @@ def test_rd_reports_an_unreadable_image_and_measures_the_others(
     assert [row["image"] for row in tables.read_csv(out)] == ["1.png", "2.png"]
 
 
+@pytest.mark.parametrize(
+    "name", ["ssimulacra2", pytest.param("cvvdp", marks=pytest.mark.slow), "haarpsi", "vif"]
+)
+def test_rd_measures_the_metrics_that_are_asked_for(
+    name: str, photos: Path, tmp_path: Path
+) -> None:
+    need(name)
+    out = tmp_path / "rd.csv"
+    run_rd(photos, "-o", out, "-c", "jpeg:10,80", f"--{name}")
+    rows = tables.read_csv(out)
+    image = Image.open(photos / "1.png").convert("RGB")
+    codec = codecs.build("jpeg")
+    value = rd.OPTIONAL[name][0](image, codec.decode(codec.encode(image, 80)))
+    assert float(rows[1][name]) == pytest.approx(value, abs=1e-4)
+    assert float(rows[0][name]) < float(rows[1][name])
+    assert not any(row[other] for row in rows for other in rd.OPTIONAL if other != name)
+    assert read_measurements(out)[1].metrics[name] == float(rows[1][name])
+
+
+def test_rd_says_which_extra_is_missing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "piq", None)  # as Python itself marks what cannot be imported
+    out = tmp_path / "rd.csv"
+    result = CliRunner().invoke(rd.main, [str(photos), "-o", str(out), "-c", "jpeg:20", "--vif"])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "pip install 'vqcodec[perceptual]'" in line
+    assert not out.exists()
+
+
+def test_a_csv_from_before_a_metric_was_known_is_read_and_continued(
+    photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rd.csv"
+    run_rd(photos, "-o", out, "-c", "jpeg:20")
+    older = [name for name in rd.FIELDS if name not in ("cvvdp", "haarpsi", "vif")]
+    rows = [{name: row[name] for name in older} for row in tables.read_csv(out)]
+    tables.write_csv(out, older, rows)
+    assert [m.metrics.keys() for m in read_measurements(out)] == [{"psnr", "ms_ssim"}] * 2
+    assert "2 rows were there, 2 to measure" in run_rd(photos, "-o", out, "-c", "jpeg:20,80")
+    continued = tables.read_csv(out)
+    assert tuple(continued[0]) == rd.FIELDS
+    assert [{name: row[name] for name in older} for row in continued[:2]] == rows
+    assert len(read_measurements(out)) == 4
+
+
+def test_a_csv_that_lacks_another_column_is_refused(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rd.csv"
+    run_rd(photos, "-o", out, "-c", "jpeg:20")
+    fields = [name for name in rd.FIELDS if name not in ("vif", "psnr")]
+    tables.write_csv(
+        out, fields, [{name: row[name] for name in fields} for row in tables.read_csv(out)]
+    )
+    before = out.read_bytes()
+    result = CliRunner().invoke(rd.main, [str(photos), "-o", str(out), "-c", "jpeg:20"])
+    assert (result.exit_code, out.read_bytes()) == (1, before)
+    assert "its columns differ" in result.stderr
+
+
+def test_rd_does_not_mix_rows_with_and_without_a_metric(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rd.csv"
+    run_rd(photos, "-o", out, "-c", "jpeg:20")
+    arguments = [str(photos), "-o", str(out), "-c", "jpeg:20,80", "--ssimulacra2"]
+    result = CliRunner().invoke(rd.main, arguments)
+    assert result.exit_code == 1
+    assert "rows without SSIMULACRA2: write to another file" in result.stderr
+
+
+def test_an_image_too_small_for_vif_is_no_row_without_it(photos: Path, tmp_path: Path) -> None:
+    need("vif")
+    Image.open(photos / "1.png").resize((60, 40)).save(photos / "small.png")
+    out = tmp_path / "rd.csv"
+    for settings in ("20", "20,80"):
+        run_rd(photos, "-o", out, "-c", f"jpeg:{settings}", "--vif")
+    rows = tables.read_csv(out)
+    assert {row["image"] for row in rows if not row["vif"]} == {"small.png"}
+    assert len(rows) == 6
+
+
 def test_rd_skips_a_codec_that_is_not_here(photos: Path, tmp_path: Path) -> None:
     arguments = ("-c", "jpeg:20", "-c", "vqcodec:20", "--model", tmp_path / "missing.safetensors")
     assert "skipping vqcodec" in run_rd(photos, "-o", tmp_path / "rd.csv", *arguments)
@@ -111,7 +201,14 @@ def test_a_tar_of_images_is_like_a_folder(photos: Path, tmp_path: Path) -> None:
     assert packed[1].load().tobytes() == loose[1].load().tobytes()
 
 
-@pytest.mark.parametrize("name", [name for name in codecs.NAMES if not name.startswith("vqcodec")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in codecs.USUAL else [pytest.mark.slow])
+        for name in codecs.NAMES
+        if not name.startswith("vqcodec")
+    ],
+)
 def test_settings_of_a_codec_rise_in_rate_and_quality(name: str, photos: Path) -> None:
     try:
         codec = codecs.build(name)
@@ -125,6 +222,25 @@ def test_settings_of_a_codec_rise_in_rate_and_quality(name: str, photos: Path) -
     ]
     assert len(low) < len(high)
     assert errors[0] > errors[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "subsampled"), [("avif", True), ("avif-speed4", True), ("avif-speed2-444", False)]
+)
+def test_avif_has_the_colours_that_its_name_says(name: str, subsampled: bool, photos: Path) -> None:
+    try:
+        codec = codecs.build(name)
+    except codecs.CodecUnavailableError as error:
+        pytest.skip(str(error))
+    data = codec.encode(Image.open(photos / "1.png").convert("RGB"), 50)
+    settings = data[data.index(b"av1C") + 6]  # of the box: tier, depths, grey, subsampling x and y
+    assert (settings >> 2 & 3) == (3 if subsampled else 0)
+
+
+def test_slower_variants_are_measured_only_when_chosen() -> None:
+    assert set(codecs.USUAL) < set(codecs.NAMES)
+    left_out = set(codecs.NAMES) - set(codecs.USUAL)
+    assert {"avif-speed0", "avif-speed1", "avif-speed2", "avif-444", "jxl-effort9"} <= left_out
 
 
 def test_speed_gives_medians_and_the_share_of_a_part() -> None:

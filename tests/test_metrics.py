@@ -1,12 +1,15 @@
 """Metrics against values that follow from their definitions."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageEnhance
 
-from benchmarks import metrics
+from benchmarks import metrics, perceptual
+from benchmarks.stand_ins import GaussianBlur
 
 C1, C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2  # the constants of SSIM
 
@@ -76,7 +79,99 @@ def test_ssimulacra2_is_100_for_identical_images_and_falls_with_blur() -> None:
     assert scores[-1] < 80
 
 
-@pytest.mark.parametrize("metric", [metrics.psnr, metrics.ms_ssim, metrics.ssimulacra2])
+def need(metric: str) -> None:
+    """Skip where the extra `perceptual` is absent."""
+    try:
+        perceptual.load(metric)
+    except ImportError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.slow
+def test_cvvdp_is_10_for_identical_images_and_falls_with_blur() -> None:
+    need("cvvdp")
+    x = photo(2)
+    blurred = [x.resize((side, side)).resize(x.size) for side in (64, 24)]
+    scores = [perceptual.cvvdp(x, x_hat) for x_hat in (x, *blurred)]
+    assert scores[0] == pytest.approx(10)
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] < 9
+
+
+@pytest.mark.parametrize("name", ["haarpsi", "vif"])
+def test_haarpsi_and_vif_are_1_for_identical_images_and_fall_with_blur(name: str) -> None:
+    need(name)
+    metric = {"haarpsi": perceptual.haarpsi, "vif": perceptual.vif}[name]
+    x = photo(2)
+    blurred = [x.resize((side, side)).resize(x.size) for side in (160, 96, 24)]
+    scores = [metric(x, x_hat) or 0 for x_hat in (x, *blurred)]
+    assert scores[0] == pytest.approx(1, abs=1e-6)
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] < 0.8
+
+
+def test_haarpsi_is_never_above_1() -> None:
+    need("haarpsi")
+    assert perceptual.haarpsi(flat(100), flat(100)) == 1
+
+
+def test_vif_takes_the_original_first() -> None:
+    need("vif")
+    flat_one = ImageEnhance.Contrast(photo(3)).enhance(0.5)  # so that nothing is clipped
+    strong = ImageEnhance.Contrast(flat_one).enhance(1.5)
+    raised, lowered = perceptual.vif(flat_one, strong), perceptual.vif(strong, flat_one)
+    assert raised is not None
+    assert lowered is not None
+    assert raised > 1 > lowered
+
+
+def test_haarpsi_and_vif_need_room_for_their_scales() -> None:
+    small, smaller = flat(1, (60, 40)), flat(1, (15, 60))
+    assert perceptual.vif(small, small) is None
+    assert perceptual.haarpsi(smaller, smaller) is None
+
+
+def test_haarpsi_and_vif_of_the_smallest_images() -> None:
+    need("vif")
+    assert perceptual.vif(flat(1, (60, 41)), flat(1, (60, 41))) is not None
+    assert perceptual.haarpsi(flat(1, (16, 60)), flat(1, (16, 60))) is not None
+
+
+def test_the_blur_that_stands_in_for_torchvisions_is_gaussian() -> None:
+    image = torch.zeros(1, 2, 15, 15)
+    image[0, 1, 7, 7] = 1
+    blurred = GaussianBlur(9, 2)(image)
+    assert blurred[0, 0].abs().max() == 0  # planes do not mix
+    assert float(blurred[0, 1].sum()) == pytest.approx(1)
+    for row, column in ((0, 1), (2, 3), (4, 4)):
+        share = float(blurred[0, 1, 7 + row, 7 + column] / blurred[0, 1, 7, 7])
+        assert share == pytest.approx(math.exp(-(row**2 + column**2) / 8), rel=1e-5)
+    assert GaussianBlur(9, 2)(torch.ones(1, 8, 9)) == pytest.approx(torch.ones(1, 8, 9))
+
+
+def test_the_stand_in_for_torchvision_is_gone_after_the_import() -> None:
+    need("vif")
+    module = sys.modules.get("torchvision")
+    assert module is None or module.__spec__ is not None  # the real one has a spec
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "piq", None)  # as Python itself marks what cannot be imported
+    with pytest.raises(ImportError, match=r"vif needs the package piq .*vqcodec\[perceptual\]"):
+        perceptual.vif(flat(1), flat(1))
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        metrics.psnr,
+        metrics.ms_ssim,
+        metrics.ssimulacra2,
+        perceptual.cvvdp,
+        perceptual.haarpsi,
+        perceptual.vif,
+    ],
+)
 def test_images_must_be_rgb_and_of_one_size(metric: object) -> None:
     assert callable(metric)
     with pytest.raises(ValueError, match="size"):

@@ -211,6 +211,15 @@ def test_points_lie_where_the_axes_say() -> None:
     assert max(ticks["ytick"]) < 50  # what lies beyond the axis does not stretch the other one
 
 
+def test_a_curve_of_small_values_fills_the_axis() -> None:
+    points = [(0.2, 0.5), (0.4, 0.7), (0.6, 0.9)]
+    assert plots.axis("haarpsi") == "HaarPSI"
+    chart = plots.rate_plot("t", {"a": curve("a", points)}, {"a": 0}, min_bpp=0.1, max_bpp=0.8)
+    drawn = vertices(element(chart, "a"))[:, 1]
+    frame = vertices(element(chart, "patch_2"))[:, 1]
+    assert np.ptp(drawn) > 0.8 * np.ptp(frame)
+
+
 def test_plots_as_files_hold_the_curves_of_the_page(measured: Path) -> None:
     public = measured.with_name("public.json")
     public.write_text(json.dumps({"vtm": {"bpp": RATES, "psnr": [31 + rate for rate in RATES]}}))
