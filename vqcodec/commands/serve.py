@@ -8,50 +8,33 @@ work on pictures is done by one thread, one request after the other.
 from __future__ import annotations
 
 import json
-import math
-import secrets
 import socket
 import sys
-from base64 import b64encode
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import lru_cache
 from http import HTTPStatus
+from http.client import HTTP_PORT
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import click
 from click.core import ParameterSource
-from PIL import Image
 
 from vqcodec.api import load_codec
 from vqcodec.commands.batch import describe
-from vqcodec.commands.comparison import (
-    FIGURES,
-    VERSIONS,
-    Contender,
-    flat,
-    lossless,
-    squeeze,
-    squeezed,
-    vqcodec_contender,
-)
+from vqcodec.commands.comparison import FIGURES, VERSIONS, Contender, vqcodec_contender
 from vqcodec.commands.page import live_page
+from vqcodec.commands.studio import Answer, Refused, Studio
 from vqcodec.errors import VqcError
 from vqcodec.fileformat.container import MAX_PIXELS
-from vqcodec.fileformat.image import open_image, prepare
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_UPLOAD = 64 << 20  # bytes
 _ADDRESS = "127.0.0.1"
-_PHOTOS = 3  # kept; a tab of the browser needs one
-_FILES = 32  # kept of each codec and photograph: a search tries seven settings
 _SECONDS = 60  # of silence, after which a browser is given up
 _OPTIONS = {"serve", "port", "rivals", "model", "device"}
 _HEADERS = {
@@ -61,93 +44,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-Answer = dict[str, object]
 _Result = TypeVar("_Result")
-
-
-class Refused(Exception):
-    """A request that is not met: the status says of which kind, the message why."""
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class _Photo:
-    """A photograph, and the codecs by name; they remember the files that they made of it."""
-
-    image: Image.Image
-    codecs: Mapping[str, Contender]
-
-
-class Studio:
-    """The photographs that came last, and what the codecs make of them."""
-
-    def __init__(self, ours: Contender, rivals: Sequence[Contender], absent: Sequence[str]) -> None:
-        self.names = [codec.name for codec in (ours, *rivals)]
-        self._codecs = [ours, *rivals]
-        self._absent = list(absent)
-        self._photos: OrderedDict[str, _Photo] = OrderedDict()
-
-    def take(self, data: bytes, pixels: int) -> Answer:
-        """Keep the photograph of a file, made smaller if it has more than `pixels`.
-
-        The answer has its name ("photo"), width, height, notes, and the picture as a URL.
-
-        Raises:
-            VqcError: as `open_image` and `prepare`.
-        """
-        image, notes = flat(prepare(open_image(data)))
-        if image.width * image.height > pixels:
-            scale = math.sqrt(pixels / (image.width * image.height))
-            # Rounded down: a side that is at least one pixel may still leave too many.
-            width = max(1, int(scale * image.width))
-            height = max(1, min(int(scale * image.height) or 1, pixels // width))
-            notes.append(f"reduced from {image.width}×{image.height} to {width}×{height} pixels")
-            image = image.resize((width, height), Image.Resampling.LANCZOS)
-        name = secrets.token_urlsafe(16)
-        codecs = {codec.name: _remembering(codec, image) for codec in self._codecs}
-        self._photos[name] = _Photo(image, codecs)
-        if len(self._photos) > _PHOTOS:
-            self._photos.popitem(last=False)
-        return {
-            "photo": name,
-            "width": image.width,
-            "height": image.height,
-            "notes": [*self._absent, *notes],
-            "original": _url(*lossless(image)),
-        }
-
-    def show(self, photo: str, codec: str, quality: int) -> Answer:
-        """Return what a codec makes of a photograph in the bytes that ours takes at a quality.
-
-        The answer has the picture as a URL, its label, and its cells under `FIGURES`.
-
-        Raises:
-            Refused: no such photograph or codec, or nothing that the codec can do.
-        """
-        if photo not in self._photos:
-            raise Refused(HTTPStatus.GONE, "this photo is no longer kept: choose it again")
-        if codec not in self.names:
-            known = ", ".join(self.names)
-            raise Refused(HTTPStatus.NOT_FOUND, f"no codec named {codec!r}; there are {known}")
-        self._photos.move_to_end(photo)
-        image, codecs = self._photos[photo].image, self._photos[photo].codecs
-        ours = codecs[self.names[0]]
-        data = ours.encode(image, quality)
-        budget = len(data)
-        try:
-            if codec == ours.name:
-                result = squeezed(ours, image, quality, data)
-            elif (found := squeeze(codecs[codec], image, budget)) is not None:
-                result = found
-            else:
-                raise ValueError(f"it cannot go down to {budget:,} bytes")
-        except (OSError, ValueError) as error:  # WebP and AVIF have limits on sides, for one
-            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, " ".join(str(error).split())) from error
-        picture = _url(*result.viewable())
-        return {"picture": picture, "label": result.label, "figures": result.figures(budget)}
 
 
 class Server(ThreadingHTTPServer):
@@ -155,7 +52,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, port: int) -> None:
         super().__init__((_ADDRESS, port), _Handler)
-        self.hosts = [f"{host}:{self.server_port}" for host in (_ADDRESS, "localhost")]
+        port = "" if self.server_port == HTTP_PORT else f":{self.server_port}"
+        self.hosts = [f"{_ADDRESS}{port}", f"localhost{port}"]
         self.url = f"http://{self.hosts[0]}/"
         self._worker = ThreadPoolExecutor(1)
 
@@ -328,21 +226,11 @@ def run(
         server.server_close()
 
 
-def _remembering(codec: Contender, image: Image.Image) -> Contender:
-    """Return a codec for one image that keeps the files it made last."""
-    files = lru_cache(_FILES)(lambda setting: codec.encode(image, setting))
-    return replace(codec, encode=lambda _, setting: files(setting))
-
-
 def _whole(name: str, text: str, largest: int) -> int:
     """Return the number of a query, of 1 to `largest`; Refused if it is none."""
     if text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= largest:
         return int(text)
     raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is a whole number of 1 to {largest}")
-
-
-def _url(mime: str, data: bytes) -> str:
-    return f"data:{mime};base64,{b64encode(data).decode()}"
 
 
 def _json(answer: Answer) -> tuple[str, bytes]:
