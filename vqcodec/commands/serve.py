@@ -52,8 +52,8 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, port: int) -> None:
         super().__init__((_ADDRESS, port), _Handler)
-        port = "" if self.server_port == HTTP_PORT else f":{self.server_port}"
-        self.hosts = [f"{_ADDRESS}{port}", f"localhost{port}"]
+        suffix = "" if self.server_port == HTTP_PORT else f":{self.server_port}"
+        self.hosts = [f"{_ADDRESS}{suffix}", f"localhost{suffix}"]
         self.url = f"http://{self.hosts[0]}/"
         self._worker = ThreadPoolExecutor(1)
 
