@@ -34,8 +34,8 @@ _FLAGS = (
     "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", "--force-color-profile=srgb",
 )  # fmt: skip
 _KEYS = {
-    "Tab": 9, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
-    "0": 48, "1": 49, "2": 50,
+    "Tab": 9, "End": 35, "Home": 36, "0": 48, "1": 49, "2": 50,
+    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
 }  # fmt: skip
 _SECONDS = 600.0  # a busy machine is no failure
 
@@ -76,7 +76,7 @@ class Chromium:
         os.close(self._answers)
 
     def open(self, page: Path | str, *, dark: bool = False, phone: bool = False) -> None:
-        """Load a page afresh, a file or the root of a server, on a desktop's screen or a phone's."""
+        """Load a page afresh, a file or a server's root, on a desktop's screen or a phone's."""
         width, height = (390, 844) if phone else (1280, 900)
         self.call(
             "Emulation.setDeviceMetricsOverride",

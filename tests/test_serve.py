@@ -270,7 +270,7 @@ def test_it_listens_on_the_loopback_address_only(server: Server) -> None:
 # The command
 
 
-def test_the_command_prints_its_address_and_ends_with_an_interrupt(tmp_path: Path) -> None:
+def test_the_command_prints_its_address_and_ends_when_told_to(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",

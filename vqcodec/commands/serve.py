@@ -51,11 +51,11 @@ class Server(ThreadingHTTPServer):
     """Serves the page and the studio to browsers of this machine; `url` is where."""
 
     def __init__(self, port: int) -> None:
+        self._worker = ThreadPoolExecutor(1)  # first: a port that is taken closes the server
         super().__init__((_ADDRESS, port), _Handler)
         suffix = "" if self.server_port == HTTP_PORT else f":{self.server_port}"
         self.hosts = [f"{_ADDRESS}{suffix}", f"localhost{suffix}"]
         self.url = f"http://{self.hosts[0]}/"
-        self._worker = ThreadPoolExecutor(1)
 
     def open(self, studio: Studio) -> None:
         """Show this studio from now on."""
