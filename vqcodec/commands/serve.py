@@ -192,8 +192,8 @@ def check_options(context: click.Context) -> None:
     for parameter in context.command.params:
         name = parameter.name or ""
         source = context.get_parameter_source(name)
-        if source is not ParameterSource.COMMANDLINE or not context.params[name]:
-            continue
+        if source is not ParameterSource.COMMANDLINE or context.params[name] == ():
+            continue  # no inputs are an empty tuple from the command line
         if serve and name not in _OPTIONS:
             raise click.UsageError(f"--serve does not take {parameter.get_error_hint(context)}")
         if not serve and name == "port":
