@@ -27,6 +27,7 @@ from vqcodec.commands.batch import describe
 from vqcodec.commands.comparison import FIGURES, VERSIONS, Contender, vqcodec_contender
 from vqcodec.commands.page import live_page
 from vqcodec.commands.studio import Answer, Refused, Studio
+from vqcodec.commands.terminal import answer
 from vqcodec.errors import VqcError
 from vqcodec.fileformat.container import MAX_PIXELS
 
@@ -219,7 +220,7 @@ def run(
         raise OSError(f"port {port}: {describe(error)} (--port 0 takes a free one)") from error
     try:
         server.open(Studio(vqcodec_contender(load_codec(model, device)), rivals, absent))
-        click.echo(server.url)
+        answer(server.url)
         click.echo("Open this address in a browser; Ctrl-C ends it.", err=True)
         server.serve_forever()
     finally:
@@ -233,5 +234,5 @@ def _whole(name: str, text: str, largest: int) -> int:
     raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is a whole number of 1 to {largest}")
 
 
-def _json(answer: Answer) -> tuple[str, bytes]:
-    return "application/json", json.dumps(answer).encode()
+def _json(content: Answer) -> tuple[str, bytes]:
+    return "application/json", json.dumps(content).encode()
