@@ -33,7 +33,10 @@ _FLAGS = (
     "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu",
     "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars", "--force-color-profile=srgb",
 )  # fmt: skip
-_KEYS = {"Tab": 9, "End": 35, "Home": 36, "ArrowRight": 39}
+_KEYS = {
+    "Tab": 9, "End": 35, "Home": 36, "0": 48, "1": 49, "2": 50,
+    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
+}  # fmt: skip
 _SECONDS = 600.0  # a busy machine is no failure
 
 
@@ -55,6 +58,7 @@ class Chromium:
         self._received = b""
         self._number = 0
         self._session: str | None = None
+        self._own = "file:"
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
@@ -71,8 +75,8 @@ class Chromium:
         os.close(self._requests)
         os.close(self._answers)
 
-    def open(self, page: Path, *, dark: bool = False, phone: bool = False) -> None:
-        """Load a page afresh on a desktop's screen or a phone's."""
+    def open(self, page: Path | str, *, dark: bool = False, phone: bool = False) -> None:
+        """Load a page afresh, a file or a server's root, on a desktop's screen or a phone's."""
         width, height = (390, 844) if phone else (1280, 900)
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -82,7 +86,9 @@ class Chromium:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
-        loader = self.call("Page.navigate", url=page.as_uri())["loaderId"]
+        url = page if isinstance(page, str) else page.as_uri()
+        self._own = page if isinstance(page, str) else "file:"
+        loader = self.call("Page.navigate", url=url)["loaderId"]
 
         def loaded(message: dict[str, Any]) -> bool:
             params = message.get("params", {})
@@ -120,6 +126,18 @@ class Chromium:
                 type=kind, x=at, y=y, button="left", buttons=1, clickCount=1,
             )  # fmt: skip
 
+    def choose(self, selector: str, file: Path) -> None:
+        """Choose a file with the button that a selector names."""
+        expression = f"document.querySelector({json.dumps(selector)})"
+        node = self.call("Runtime.evaluate", expression=expression)["result"]["objectId"]
+        self.call("DOM.setFileInputFiles", files=[str(file)], objectId=node)
+
+    def drop(self, x: float, y: float, *files: Path) -> None:
+        """Drop files."""
+        data = {"items": [], "files": list(map(str, files)), "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
     def screenshot(self) -> Image.Image:
         """What the screen shows once all events are dealt with, mode RGB."""
         frame = "requestAnimationFrame"
@@ -138,7 +156,7 @@ class Chromium:
                 found.append(params["entry"]["text"])
             elif event["method"] == "Network.requestWillBeSent":
                 url = params["request"]["url"]
-                if not url.startswith(("data:", "file:")):
+                if not url.startswith(("data:", self._own)):
                     found.append(f"requested {url}")
         return found
 

@@ -32,6 +32,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "avif": {"speed": 6, "max_threads": 1},
 }
 _FEATURES = {"jpeg": "jpg", "webp": "webp", "avif": "avif"}  # as Pillow calls them
+VERSIONS = f"vqcodec {__version__}, and the others by Pillow {PIL.__version__}"
+FIGURES = ["setting", "bytes", "of the budget", "bits per pixel", "PSNR (dB)"]
 _QUALITIES = range(1, 101)
 _ORIGINAL = "original"
 _WEBP_MAX_SIDE = 16383
@@ -59,6 +61,25 @@ class Squeezed:
     data: bytes
     image: Image.Image
     psnr: float
+
+    @property
+    def label(self) -> str:
+        """What stands beside its picture."""
+        return f"{self.codec.name}, {len(self.data):,} bytes, {self.psnr:.2f} dB"
+
+    def figures(self, budget: int) -> list[str]:
+        """Return its cells under `FIGURES`, of which the budget in bytes is one."""
+        return [
+            f"{self.setting:g}",
+            f"{len(self.data):,}",
+            f"{100 * len(self.data) / budget:.1f} %",
+            f"{8 * len(self.data) / (self.image.width * self.image.height):.4f}",
+            f"{self.psnr:.2f}",
+        ]
+
+    def viewable(self) -> tuple[str, bytes]:
+        """Return type and bytes of a file that browsers show: its own, or one of its pixels."""
+        return (self.codec.mime, self.data) if self.codec.mime else lossless(self.image)
 
 
 def vqcodec_contender(codec: Codec) -> Contender:
@@ -116,11 +137,22 @@ def squeeze(codec: Contender, image: Image.Image, budget: int) -> Squeezed | Non
             low = middle + 1
         else:
             high = middle
-    if found is None:
-        return None
-    decoded = codec.decode(found[1])
+    return None if found is None else squeezed(codec, image, *found)
+
+
+def squeezed(codec: Contender, image: Image.Image, setting: float, data: bytes) -> Squeezed:
+    """Return what `codec` made of `image` at a setting, where `data` is its file."""
+    decoded = codec.decode(data)
     psnr = metrics.psnr(np.asarray(image.convert("RGB")), np.asarray(decoded))
-    return Squeezed(codec, *found, decoded, psnr)
+    return Squeezed(codec, setting, data, decoded, psnr)
+
+
+def flat(prepared: Prepared) -> tuple[Image.Image, list[str]]:
+    """Return the pixels that every codec gets, mode RGB or L, and what was left out for it."""
+    notes = list(prepared.notes)
+    if prepared.alpha is not None:
+        notes.append("opacity left out")
+    return assemble(prepared.pixels, gray=prepared.gray), notes
 
 
 def compare(
@@ -160,35 +192,18 @@ def photo_page(
 
     `absent` are notes on codecs that could not be asked. Raises ImageError as `compare`.
     """
-    notes = list(prepared.notes)
-    if prepared.alpha is not None:
-        notes.append("opacity left out")
-    image = assemble(prepared.pixels, gray=prepared.gray)
+    image, notes = flat(prepared)
     sections, left_out = compare(image, codecs, bpp)
     notes += [*absent, *left_out]
-    lead = (
-        f"What codecs make of this photograph in {bpp:g} bits per pixel: vqcodec {__version__}, "
-        f"and the others by Pillow {PIL.__version__}."
-    )
+    lead = f"What codecs make of this photograph in {bpp:g} bits per pixel: {VERSIONS}."
     return page(name, lead, [*sections, listing(notes)]).encode(), notes
 
 
 def _figures(image: Image.Image, done: Sequence[Squeezed], budget: int) -> Table:
-    pixels = image.width * image.height
     return Table(
         title=f"Codecs within {budget:,} bytes",
-        header=["codec", "setting", "bytes", "of the budget", "bits per pixel", "PSNR (dB)"],
-        rows=[
-            [
-                result.codec.name,
-                f"{result.setting:g}",
-                f"{len(result.data):,}",
-                f"{100 * len(result.data) / budget:.1f} %",
-                f"{8 * len(result.data) / pixels:.4f}",
-                f"{result.psnr:.2f}",
-            ]
-            for result in done
-        ],
+        header=["codec", *FIGURES],
+        rows=[[result.codec.name, *result.figures(budget)] for result in done],
         caption=f"{image.width}×{image.height} pixels, whole files without metadata. Each codec at "
         f"its best setting whose file is within {budget:,} bytes; PSNR over red, green and blue "
         "together.",
@@ -196,13 +211,9 @@ def _figures(image: Image.Image, done: Sequence[Squeezed], budget: int) -> Table
 
 
 def _slider(image: Image.Image, done: Sequence[Squeezed], budget: int) -> str:
-    pictures = [Picture(_ORIGINAL, _ORIGINAL, *_lossless(image), image.size)]
+    pictures = [Picture(_ORIGINAL, _ORIGINAL, *lossless(image), image.size)]
     for result in done:
-        label = f"{result.codec.name}, {len(result.data):,} bytes, {result.psnr:.2f} dB"
-        mime, data = (
-            (result.codec.mime, result.data) if result.codec.mime else _lossless(result.image)
-        )
-        pictures.append(Picture(result.codec.name, label, mime, data, image.size))
+        pictures.append(Picture(result.codec.name, result.label, *result.viewable(), image.size))
     return slider(
         pictures,
         left=2 if len(done) > 1 else 0,
@@ -212,7 +223,7 @@ def _slider(image: Image.Image, done: Sequence[Squeezed], budget: int) -> str:
     )
 
 
-def _lossless(image: Image.Image) -> tuple[str, bytes]:
+def lossless(image: Image.Image) -> tuple[str, bytes]:
     """Return the pixels in a form that every browser shows: WebP, or PNG where that cannot be."""
     stream = io.BytesIO()
     if features.check("webp") and max(image.size) <= _WEBP_MAX_SIDE:

@@ -58,6 +58,11 @@ quiet_option = click.option("--quiet", is_flag=True, help="Say nothing but what 
 
 def batch_options(command: _Command) -> _Command:
     """What the commands that load a model and work on many files have in common."""
+    return work_options(inputs_argument(command))
+
+
+def work_options(command: _Command) -> _Command:
+    """The same without the inputs."""
     for decorate in (
         click.option(
             "-j", "--jobs", type=click.IntRange(1, MAX_JOBS), metavar="N",
@@ -77,7 +82,6 @@ def batch_options(command: _Command) -> _Command:
             "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
             show_default=True, help="Where the network runs; auto takes a GPU if there is one.",
         ),
-        inputs_argument,
     ):  # fmt: skip
         command = decorate(command)
     return command

@@ -1,7 +1,8 @@
 """Web pages in one file: tables, and sliders that lay one picture over another.
 
 A page needs neither network nor other files: pictures are data URIs, and style and script stand in
-the template page.html beside this module; sections.html has what stands on a page. Callers pass
+the template page.html beside this module; sections.html has what stands on a page, and serve.html
+is a page that asks the program that it came from. Callers pass
 plain text, which the templates escape; only whole sections are HTML, made by the functions below.
 """
 
@@ -48,6 +49,24 @@ def page(title: str, lead: str, sections: Sequence[str], *, style: str = "") -> 
     """Return the whole document; `sections` are HTML, `style` is CSS that they need."""
     template = _templates.get_template("page.html")
     return template.render(title=title, lead=lead, sections=sections, style=style)
+
+
+def live_page(
+    title: str, lead: str, codecs: Sequence[str], header: Sequence[str], *, max_upload: int
+) -> str:
+    """Return a page that sends a photograph of up to `max_upload` bytes to its own server.
+
+    It shows what each of `codecs`, ours first, makes of it, with figures under `header`.
+    """
+    template = _templates.get_template("serve.html")
+    return template.render(
+        title=title,
+        lead=lead,
+        codecs=codecs,
+        header=header,
+        max_upload=max_upload,
+        pictures=[Picture(name, name, "image/gif", b"", (1, 1)) for name in ("original", *codecs)],
+    )
 
 
 def heading(text: str, level: int = 2) -> str:

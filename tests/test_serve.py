@@ -1,0 +1,483 @@
+"""The served comparison: what the server answers and refuses, and its page in a browser."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from vqcodec.commands.comparison import pillow_contenders, squeeze, vqcodec_contender
+from vqcodec.commands.main import cli
+from vqcodec.commands.serve import MAX_UPLOAD, Server
+from vqcodec.commands.studio import PHOTOS, Studio
+
+if TYPE_CHECKING:
+    from chromium import Chromium
+
+    from vqcodec.codec.codec import Codec
+
+RIVALS = ["jpeg", "webp"]
+SECONDS = 600.0  # a busy machine is no failure
+
+
+@pytest.fixture
+def server(codec: Codec) -> Iterator[Server]:
+    """A server on a port of its own, with the shipped model."""
+    rivals, _ = pillow_contenders(RIVALS)
+    server = Server(0)
+    server.open(Studio(vqcodec_contender(codec), rivals, ["avif left out"]))
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def ask(server: Server, path: str, body: bytes | None = None) -> dict[str, Any]:
+    """The JSON that answers a request; a refusal has its status, too."""
+    try:
+        with urlopen(Request(server.url + path, body), timeout=SECONDS) as response:
+            text = response.read()
+            status = response.status
+    except HTTPError as error:
+        with error:
+            text, status = error.read(), error.code
+    assert b"\n" not in text
+    answer: dict[str, Any] = json.loads(text)
+    return {**answer, "status": status}
+
+
+def raw(server: Server, method: str, path: str, *headers: tuple[str, str]) -> tuple[int, str]:
+    """Status and text of the answer to a request without any headers but those."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=SECONDS)
+    connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in headers:
+        connection.putheader(name, value)
+    connection.endheaders()
+    response = connection.getresponse()
+    assert response.getheader("Access-Control-Allow-Origin") is None
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def picture(url: str) -> Image.Image:
+    """The image in a data: URL, mode RGB."""
+    kind, _, data = url.partition(";base64,")
+    assert kind.startswith("data:image/")
+    return Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")
+
+
+def show(server: Server, photo: object, codec: str, quality: object) -> dict[str, Any]:
+    query = urlencode({"photo": photo, "codec": codec, "quality": quality})
+    return ask(server, f"picture?{query}")
+
+
+# What it answers
+
+
+def test_the_page_needs_nothing_but_its_server(server: Server) -> None:
+    with urlopen(server.url, timeout=SECONDS) as response:
+        text = response.read().decode()
+        headers = response.headers
+    assert re.findall(r"(?:src|href)=\"([^\"]{5})", text) == ["data:"] * 5  # icon, four pictures
+    assert "//" not in re.sub(r"base64,[^\"]*|// .*", "", text)
+    assert "default-src 'none'; connect-src 'self'; img-src data:;" in text
+    assert headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_every_codec_gets_the_bytes_of_ours(
+    server: Server, codec: Codec, photo: Image.Image
+) -> None:
+    taken = ask(server, "photo", png(photo))
+    assert (taken["width"], taken["height"], taken["notes"]) == (96, 64, ["avif left out"])
+    assert picture(taken["original"]).tobytes() == photo.tobytes()
+
+    data = codec.encode(photo, quality=100)
+    ours = show(server, taken["photo"], "vqcodec", 100)
+    assert ours["figures"][:3] == ["100", f"{len(data):,}", "100.0 %"]
+    assert picture(ours["picture"]).tobytes() == codec.decode(data).tobytes()
+    assert ours["label"].startswith(f"vqcodec, {len(data):,} bytes, ")
+
+    (webp,) = pillow_contenders(["webp"])[0]
+    expected = squeeze(webp, photo, len(data))
+    assert expected is not None
+    theirs = show(server, taken["photo"], "webp", 100)
+    assert theirs["figures"][:2] == [f"{expected.setting:g}", f"{len(expected.data):,}"]
+    assert base64.b64decode(theirs["picture"].partition(",")[2]) == expected.data
+
+
+def test_what_a_codec_cannot_do_is_said(server: Server, photo: Image.Image) -> None:
+    taken = ask(server, "photo", png(photo))
+    answer = show(server, taken["photo"], "jpeg", 1)
+    assert answer["status"] == 422
+    assert re.fullmatch(r"it cannot go down to \d+ bytes", answer["error"])
+
+
+@pytest.mark.parametrize(("size", "pixels"), [((96, 64), 1000), ((96, 1), 10), ((2, 300), 1)])
+def test_a_large_photo_is_made_smaller_which_is_said(
+    server: Server, size: tuple[int, int], pixels: int
+) -> None:
+    image = Image.new("RGBA", size, (200, 100, 50, 128))
+    answer = ask(server, f"photo?pixels={pixels}", png(image))
+    width, height = answer["width"], answer["height"]
+    assert pixels / 2 < width * height <= pixels
+    _, opacity, reduced = answer["notes"]
+    assert opacity == "opacity left out"
+    assert reduced == f"reduced from {size[0]}×{size[1]} to {width}×{height} pixels"
+    assert picture(answer["original"]).size == (width, height)
+
+
+def test_the_photos_that_came_last_are_kept(server: Server, photo: Image.Image) -> None:
+    small = png(photo.resize((16, 16)))
+    names = [ask(server, "photo", small)["photo"] for _ in range(PHOTOS)]
+    assert show(server, names[0], "vqcodec", 1)["status"] == 200  # now the one asked for last
+    names.append(ask(server, "photo", small)["photo"])
+    statuses = [show(server, name, "vqcodec", 1)["status"] for name in names]
+    assert statuses == [200, 410, *[200] * (PHOTOS - 1)]
+
+
+# What it refuses
+
+
+def bomb() -> bytes:
+    """A PNG that says it has 60,000×60,000 pixels, and has none."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT\x35\xaf\x06\x1e"
+
+
+def test_what_is_no_photo_is_refused_and_the_next_one_taken(
+    server: Server, photo: Image.Image
+) -> None:
+    whole = png(photo)
+    for data in (b"", b"no picture", whole[: len(whole) // 2], bomb(), b"%!PS\nshowpage\n"):
+        answer = ask(server, "photo", data)
+        assert answer.keys() == {"error", "status"}
+        assert (answer["status"], bool(answer["error"])) == (422, True)
+    assert ask(server, "photo", whole)["status"] == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "reason"),
+    [
+        ("photo=&codec=jpeg&quality=50", 400, "photo is missing"),
+        ("photo=x&codec=jpeg", 400, "quality is missing"),
+        ("photo=x&codec=jpeg&quality=50", 410, "this photo is no longer kept: choose it again"),
+        *[
+            (f"photo=x&codec=jpeg&quality={bad}", 400, "quality is a whole number of 1 to 100")
+            for bad in ("0", "101", "-1", "5.5", "nan", "%EF%BC%95", "9" * 5000, "1_0", "+5")
+        ],
+    ],
+)
+def test_queries_that_make_no_sense(server: Server, query: str, status: int, reason: str) -> None:
+    assert ask(server, f"picture?{query}") == {"error": reason, "status": status}
+
+
+def test_a_codec_that_is_not_there(server: Server, photo: Image.Image) -> None:
+    taken = ask(server, "photo", png(photo))
+    answer = show(server, taken["photo"], "gif", 50)
+    reason = "no codec named 'gif'; there are vqcodec, jpeg, webp"
+    assert answer == {"error": reason, "status": 404}
+
+
+@pytest.mark.parametrize(
+    "path", ["etc/passwd", "../../etc/passwd", "page.html", "%2e%2e/", "photo"]
+)
+def test_no_file_is_read(server: Server, path: str) -> None:
+    assert ask(server, path) == {"error": "there is nothing here", "status": 404}
+
+
+def test_other_sites_are_refused(server: Server, photo: Image.Image) -> None:
+    own, port = server.hosts[0], server.server_port
+    for headers in (
+        [],
+        [("Host", "evil.example")],
+        [("Host", f"evil.example:{port}")],  # a name that leads to this machine
+        [("Host", "127.0.0.1")],
+        [("Host", own), ("Host", "evil.example")],
+        [("Host", own), ("Origin", "http://evil.example")],
+        [("Host", own), ("Origin", "null")],
+        [("Host", own), ("Origin", f"https://{own}")],
+        [("Host", own), ("Origin", f"http://localhost:{port}")],
+    ):
+        for method, path in (("GET", "/"), ("POST", "/photo")):
+            status, text = raw(server, method, path, *headers, ("Content-Length", "0"))
+            assert (status, list(json.loads(text))) == (403, ["error"]), headers
+    for host in (own, f"localhost:{port}", f"LOCALHOST:{port}"):
+        status, _ = raw(server, "GET", "/", ("Host", host), ("Origin", f"http://{host.lower()}"))
+        assert status == 200
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PUT", "DELETE", "TRACE", "NONSENSE"])
+def test_other_methods_are_refused(server: Server, method: str) -> None:
+    status, text = raw(server, method, "/photo", ("Host", server.hosts[0]))
+    assert status == 501
+    assert list(json.loads(text)) == ["error"]
+
+
+def test_uploads_without_end_are_refused(server: Server) -> None:
+    host = ("Host", server.hosts[0])
+    for length, status in ((None, 411), ("-5", 400), ("1e3", 400), ("9" * 400, 413)):
+        headers = [host] if length is None else [host, ("Content-Length", length)]
+        found, text = raw(server, "POST", "/photo", *headers)
+        assert (found, list(json.loads(text))) == (status, ["error"])
+    answer = ask(server, "photo", bytes(MAX_UPLOAD + 1))  # which is read to its end all the same
+    assert answer == {"error": f"more than {MAX_UPLOAD:,} bytes", "status": 413}
+
+
+def test_an_upload_that_ends_early_is_refused(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.server_port), SECONDS) as connection:
+        head = f"POST /photo HTTP/1.1\r\nHost: {server.hosts[0]}\r\nContent-Length: 9\r\n\r\n"
+        connection.sendall(head.encode() + b"123")
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert b" 400 " in answer.splitlines()[0]
+    assert answer.endswith(b'{"error": "the photo ends early"}')
+
+
+def test_it_listens_on_the_loopback_address_only(server: Server) -> None:
+    assert server.server_address[0] == "127.0.0.1"
+
+
+# The command
+
+
+def test_the_command_prints_its_address_and_ends_when_told_to(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "vqcodec",
+        "compare",
+        "--serve",
+        "--port",
+        "0",
+        "--with",
+        "jpeg",
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url)
+        with urlopen(url, timeout=SECONDS) as response:
+            assert b'<tr data-codec="jpeg">' in response.read()
+        process.send_signal(signal.SIGTERM)
+        rest, errors = process.communicate(timeout=SECONDS)
+    assert (process.returncode, rest) == (130, "")
+    hint = "Open this address in a browser; Ctrl-C ends it."
+    assert errors.splitlines() == [hint, "Interrupted."]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_one_line(server: Server) -> None:
+    port = str(server.server_port)
+    result = CliRunner().invoke(cli, ["compare", "--serve", "--port", port])
+    assert result.exit_code == 1
+    reason = "Address already in use (--port 0 takes a free one)"
+    assert result.stderr == f"Error: port {port}: {reason}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--serve", "photo.png"], "--serve does not take '[IN...]'"),
+        (["--serve", "-o", "page.html"], "--serve does not take '-o' / '--output'"),
+        (["--serve", "--bpp", "0.5"], "--serve does not take '--bpp'"),
+        (["--serve", "--force"], "--serve does not take '-f' / '--force'"),
+        (["--serve", "--with", "gif"], "no codec named 'gif'"),
+        (["--serve", "--port", "65536"], "65536 is not in the range"),
+        (["photo.png", "--port", "80"], "--port goes with --serve"),
+        (["photo.png", "--port", "0"], "--port goes with --serve"),
+        ([], "Missing argument 'IN...'"),
+    ],
+)
+def test_options_that_make_no_sense_together(arguments: list[str], reason: str) -> None:
+    result = CliRunner().invoke(cli, ["compare", *arguments])
+    assert result.exit_code == 2
+    assert reason in result.stderr.splitlines()[-1]
+
+
+# In a browser
+
+SETTLED = """new Promise(done => {
+  const look = () => document.getElementById("state").textContent === "Ready."
+    && !document.querySelector("#compared .stale[src]") ? done() : setTimeout(look, 20);
+  setTimeout(look, 200);
+})"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, photo: Image.Image) -> Path:
+    path = tmp_path / "a <b>photo.png"
+    photo.resize((384, 256)).save(path)
+    return path
+
+
+def figures(browser: Chromium) -> dict[str, list[str]]:
+    """The cells of every codec, once all are there."""
+    browser.evaluate(SETTLED)
+    rows: dict[str, list[str]] = browser.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('tr[data-codec]')].map(row =>"
+        " [row.dataset.codec, [...row.cells].slice(1).map(cell => cell.textContent)]))"
+    )
+    return rows
+
+
+def text(browser: Chromium, name: str) -> str:
+    return str(browser.evaluate(f"document.getElementById('{name}').textContent"))
+
+
+def size(row: list[str]) -> int:
+    return int(row[1].replace(",", ""))
+
+
+@pytest.mark.slow
+def test_a_photo_chosen_is_compared_at_every_quality(
+    browser: Chromium, server: Server, file: Path
+) -> None:
+    browser.open(server.url)
+    assert browser.evaluate("document.getElementById('compared').clientHeight") == 0
+    browser.choose("#file", file)
+    at_50 = figures(browser)
+    assert list(at_50) == ["vqcodec", *RIVALS]
+    assert at_50["vqcodec"][0] == "50"
+    assert size(at_50["webp"]) <= size(at_50["vqcodec"])
+    assert text(browser, "name") == file.name
+    assert text(browser, "notes") == "avif left out"
+    shown = "[...document.querySelectorAll('.stack img')].map(e => e.naturalWidth)"
+    assert browser.evaluate(shown)[:2] == [384, 384]
+
+    browser.evaluate("document.getElementById('quality').focus()")
+    browser.press("End")
+    at_100 = figures(browser)
+    assert at_100["vqcodec"][0] == "100"
+    assert size(at_50["vqcodec"]) < size(at_100["vqcodec"])
+    assert float(at_50["webp"][4]) < float(at_100["webp"][4])
+    assert browser.evaluate(shown) == [384] * 4
+    options = browser.evaluate("[...document.querySelectorAll('select')][1].textContent")
+    assert f"vqcodec, {at_100['vqcodec'][1]} bytes, {at_100['vqcodec'][4]} dB" in options
+    assert not [line for line in browser.complaints() if "422" not in line]
+
+
+@pytest.mark.slow
+def test_files_dropped_are_taken_or_refused_in_words(
+    browser: Chromium, server: Server, file: Path
+) -> None:
+    bad = file.with_name("bad.png")
+    bad.write_bytes(b"no picture")
+    browser.open(server.url)
+    answer = "new Promise(done => setTimeout(() => done(), 1000))"
+
+    browser.drop(600, 700, bad)
+    browser.evaluate(answer)
+    assert text(browser, "complaint") == "bad.png: not an image that Pillow can read"
+    browser.drop(600, 700, file.parent)
+    browser.evaluate(answer)
+    assert text(browser, "complaint").endswith(": not a file that can be read")
+    assert browser.evaluate("document.getElementById('compared').hidden")
+
+    browser.drop(600, 700, file, bad)
+    assert figures(browser)["vqcodec"][0] == "50"
+    assert text(browser, "complaint") == f"2 files: one at a time, so {file.name} was taken."
+    assert browser.evaluate("location.href") == server.url  # the browser did not open the file
+
+    browser.drop(600, 700, bad)  # the photo before it stays
+    browser.evaluate(answer)
+    assert text(browser, "complaint").startswith("bad.png: ")
+    assert text(browser, "name") == file.name
+
+
+@pytest.mark.slow
+def test_keys_move_quality_and_divider_and_choose_the_rival(
+    browser: Chromium, server: Server, file: Path
+) -> None:
+    browser.open(server.url)
+    browser.choose("#file", file)
+    figures(browser)
+    divider = "document.querySelector('figure input').getAttribute('aria-valuetext')"
+    assert browser.evaluate(divider) == "50 % jpeg, the rest vqcodec"
+    browser.press("2")
+    browser.press("ArrowRight")
+    assert browser.evaluate(divider) == "52 % webp, the rest vqcodec"
+    browser.press("0")
+    browser.press("ArrowLeft")
+    browser.press("ArrowLeft")
+    assert browser.evaluate(divider) == "48 % original, the rest vqcodec"
+    browser.press("ArrowUp")
+    browser.press("ArrowUp")
+    browser.press("ArrowDown")
+    assert figures(browser)["vqcodec"][0] == "51"
+    assert text(browser, "value") == "51"
+
+
+@pytest.mark.slow
+def test_every_control_has_a_name_and_fits_a_phone(
+    browser: Chromium, server: Server, file: Path
+) -> None:
+    browser.open(server.url, phone=True)
+    browser.choose("#file", file)
+    figures(browser)
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    named = {
+        node["role"]["value"]: node["name"]["value"]
+        for node in nodes
+        if node.get("role", {}).get("value") in ("slider", "combobox", "button", "region")
+    }
+    assert {"slider", "combobox"} <= named.keys()
+    assert all(named.values())
+
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 390
+    heights = "[...document.querySelectorAll('select, input')].map(e => e.offsetHeight)"
+    assert min(browser.evaluate(heights)) >= 44  # of a finger's size
+    lefts = "[...document.querySelectorAll('.controls label')].map(e => e.offsetLeft)"
+    assert len(set(browser.evaluate(lefts))) == 1  # one column
+    browser.evaluate("document.querySelector('.view').scrollIntoView({block: 'center'})")
+    box = browser.evaluate(
+        "(() => { const box = document.querySelector('.view').getBoundingClientRect();"
+        " return [box.x, box.y, box.width, box.height]; })()"
+    )
+    x, y, width, height = map(float, box)
+    browser.touch(x + 0.8 * width, y + height / 2)
+    divider = "Number(document.querySelector('figure input').value)"
+    assert browser.evaluate(divider) == pytest.approx(80, abs=2)
+
+
+@pytest.mark.slow
+def test_a_server_that_has_ended_is_said(browser: Chromium, server: Server, file: Path) -> None:
+    browser.open(server.url)
+    browser.choose("#file", file)
+    figures(browser)
+    server.shutdown()
+    server.socket.close()
+    browser.press("ArrowUp")
+    rows = figures(browser)
+    assert rows["vqcodec"] == ["no answer: is the program that shows this page still running?"]
