@@ -16,7 +16,7 @@ import click
 from vqcodec import weights
 from vqcodec.commands.batch import STREAM, Job, describe
 from vqcodec.commands.files import IMAGE_SUFFIXES, atomic_write, check_writable, expand
-from vqcodec.commands.options import inputs_argument
+from vqcodec.commands.options import complete_file, inputs_argument
 from vqcodec.fileformat.container import read_header
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ Facts = dict[str, Any]
     help="Of the codes.",
 )  # fmt: skip
 @click.option(
-    "--model", metavar="NAME|PATH",
+    "--model", metavar="NAME|PATH", shell_complete=complete_file,
     help="Another density model, or with --codes another model of the codec.",
 )  # fmt: skip
 def bpd(

@@ -13,11 +13,12 @@ import click
 from vqcodec import api
 from vqcodec.commands.batch import STREAM, Job, describe
 from vqcodec.commands.bpd import density_text, file_density
+from vqcodec.commands.options import complete_file
 from vqcodec.errors import VqcError
 
 
 @click.command()
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", shell_complete=complete_file)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option(
     "--bpd", "with_density", is_flag=True,

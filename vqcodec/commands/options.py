@@ -7,13 +7,25 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from vqcodec.codec.tiles import Region
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-inputs_argument = click.argument("inputs", metavar="IN...", nargs=-1, required=True)
+
+def complete_file(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Leave what is typed to the shell's own completion of files and folders.
+
+    `click.Path` would too, but it also refuses what it cannot read, with a line of its own.
+    """
+    return [CompletionItem(incomplete, type="file")]
+
+
+inputs_argument = click.argument(
+    "inputs", metavar="IN...", nargs=-1, required=True, shell_complete=complete_file
+)
 force_option = click.option("-f", "--force", is_flag=True, help="Overwrite existing files.")
 
 
@@ -26,7 +38,8 @@ def batch_options(command: _Command) -> _Command:
         ),
         force_option,
         click.option(
-            "--model", metavar="NAME|PATH", help="One of `vqcodec models`, or a .safetensors file."
+            "--model", metavar="NAME|PATH", shell_complete=complete_file,
+            help="One of `vqcodec models`, or a .safetensors file.",
         ),
         click.option(
             "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
@@ -40,7 +53,7 @@ def batch_options(command: _Command) -> _Command:
 
 def output_option(text: str) -> Callable[[_Command], _Command]:
     """The option -o, with its help."""
-    return click.option("-o", "--output", metavar="OUT", help=text)
+    return click.option("-o", "--output", metavar="OUT", help=text, shell_complete=complete_file)
 
 
 def parse_region(_: click.Context, __: click.Parameter, value: str | None) -> Region | None:
