@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from train.checkpoint import load_model
+from train.credits import PAGE, credited
 from train.options import FILE, Script
 from vqcodec.entropy.layer import SHIFT
 from vqcodec.entropy.prior import CLASSES
@@ -119,9 +120,11 @@ def write_weights(
 def model_card(state: Mapping[str, Any], architecture: str) -> dict[str, Any]:
     """Return what a model card says of the run that a checkpoint is of."""
     config = state["config"]
+    data = [Path(path).name for path in config["settings"].get("data", [])]
     return {
         "architecture": architecture,
-        "training data": [Path(path).name for path in config["settings"].get("data", [])],
+        "training data": data,
+        **({"credits": PAGE} if credited(data) else {}),
         "commit": config.get("commit"),
         "steps": state["step"],
         "hours": round(state["seconds"] / 3600, 2),
