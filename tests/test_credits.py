@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ ROWS = [
 ]  # fmt: skip
 
 
-def table(path: Path, rows: list[tuple[str, ...]], columns: tuple[str, ...] = COLUMNS) -> Path:
+def table(path: Path, rows: Sequence[tuple[str, ...]], columns: tuple[str, ...] = COLUMNS) -> Path:
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([columns, *rows])
     return path
@@ -81,7 +82,7 @@ def test_a_page_is_only_replaced_when_told(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_table_that_says_too_little_is_refused(
-    columns: tuple[str, ...], rows: list[tuple[str, ...]], reason: str, tmp_path: Path
+    columns: tuple[str, ...], rows: Sequence[tuple[str, ...]], reason: str, tmp_path: Path
 ) -> None:
     result = run(table(tmp_path / "a.csv", rows, columns), "-o", tmp_path / "CREDITS.md")
     assert result.exit_code == 1

@@ -66,7 +66,7 @@ def credits_page(rows: Sequence[Row]) -> str:
         f"validate on ({VALIDATION}): the file, its path in the source, which for a repository has",
         "the first digits of the Git blob, and the author where known. Each was scaled down and",
         "saved anew. A heading has the licence and, in brackets, what it is known from, which may",
-        "be no more than the name of the file. `python -m train.credits SOURCES.csv` makes this page.",
+        "be no more than the name of the file. `python -m train.credits` makes this page.",
     ]
     for licence, of_licence in _groups(rows, "licence"):
         lines += ["", f"## {licence}"]
