@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from train.checkpoint import load_model, stages
+from train.credits import PAGE, credited
 from train.options import FILE, Script
 from vqcodec.entropy.layer import SHIFT
 from vqcodec.entropy.prior import CLASSES
@@ -39,7 +39,6 @@ from vqcodec.weights.store import CONFIG_KEY, NETWORK, TABLES
 
 Arrays = dict[str, NDArray[Any]]
 
-FREE_SHARD = re.compile(r"free-\d+\.tar")
 LICENCE = "MIT"
 RESEARCH_LICENCE = "For research use: trained on photographs that may be for research use alone."
 
@@ -123,16 +122,16 @@ def model_card(state: Mapping[str, Any], architecture: str) -> dict[str, Any]:
     """Return what a model card says of the runs that led to a checkpoint, and their sums."""
     runs = stages(state)
     data = [Path(path).name for path in state["config"]["settings"].get("data", [])]
-    free = bool(data) and all(FREE_SHARD.fullmatch(name) for name in data)
     return {
         "architecture": architecture,
         "training data": data,
+        **({"credits": PAGE} if credited(data) else {}),
         "commit": state["config"].get("commit"),
         "stages": [run["command"] for run in runs if "command" in run],
         "steps": sum(run.get("step", 0) for run in runs),
         "hours": round(sum(run.get("seconds", 0) for run in runs) / 3600, 2),
         "gigapixels": round(sum(run.get("pixels", 0) for run in runs) / 1e9, 2),
-        "licence": LICENCE if free else RESEARCH_LICENCE,
+        "licence": LICENCE if credited(data) else RESEARCH_LICENCE,
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from vqcodec.codec.tiles import Region
@@ -26,6 +27,12 @@ class Name(click.types.StringParamType):
         if "\0" in text:
             self.fail("a name with a null character", param, ctx)
         return text
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Leave what is typed to the shell's own completion of files and folders."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 class Finite(click.FloatRange):
