@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from curves import save_rows
+from extras import need
 from PIL import Image
 
-from benchmarks import codecs, perceptual, rd, speed, tables
+from benchmarks import codecs, rd, speed, tables
 from benchmarks.images import find_images
 from benchmarks.measurements import read_measurements
 
@@ -26,15 +27,6 @@ def photos(tmp_path: Path) -> Path:
         noise = np.random.default_rng(seed).integers(0, 256, (22, 22, 3), dtype=np.uint8)
         Image.fromarray(noise).resize((176, 168)).save(folder / f"{seed}.png")
     return folder
-
-
-def need(metric: str) -> None:
-    """Skip where a metric wants the extra `perceptual` and it is absent."""
-    if metric in perceptual.PACKAGES:
-        try:
-            perceptual.load(metric)
-        except ImportError as error:
-            pytest.skip(str(error))
 
 
 def run_rd(*arguments: object) -> str:

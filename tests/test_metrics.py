@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from extras import need
 from PIL import Image, ImageEnhance
 
 from benchmarks import metrics, perceptual
@@ -77,14 +78,6 @@ def test_ssimulacra2_is_100_for_identical_images_and_falls_with_blur() -> None:
     assert scores[0] == pytest.approx(100)
     assert scores == sorted(scores, reverse=True)
     assert scores[-1] < 80
-
-
-def need(metric: str) -> None:
-    """Skip where the extra `perceptual` is absent."""
-    try:
-        perceptual.load(metric)
-    except ImportError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.slow
