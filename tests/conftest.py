@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vqcodec.codec.codec import Codec
+    from vqcodec.commands.serve import Server
     from vqcodec.model.vqvae import VQVAE
 
 # Hermetic: the same examples every time, no database on disk, no deadline on a busy machine.
@@ -157,6 +159,24 @@ def tiny_density(scenes: Tensor, tmp_path_factory: pytest.TempPathFactory) -> Pa
     path = tmp_path_factory.mktemp("density") / "tiny.safetensors"
     export(model, path, {"architecture": "tiny"})
     return path
+
+
+@pytest.fixture
+def server(codec: Codec) -> Iterator[Server]:
+    """A served comparison on a port of its own: the shipped model, JPEG and WebP."""
+    from vqcodec.commands.comparison import pillow_contenders, vqcodec_contender
+    from vqcodec.commands.serve import Server
+    from vqcodec.commands.studio import Studio
+
+    rivals, _ = pillow_contenders(["jpeg", "webp"])
+    server = Server(0)
+    server.open(Studio(vqcodec_contender(codec), rivals, ["avif left out"]))
+    thread = Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
 
 
 @pytest.fixture(scope="session")
