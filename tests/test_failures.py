@@ -126,7 +126,8 @@ def test_disk_full(folder: Path, small_disk: Path) -> None:
     process = start("encode", noise, folder / "00.png", "-q", "100", "-o", small_disk)
     _, stderr = process.communicate()
     assert process.returncode == 1
-    assert f"{noise}: No space left on device" in stderr
+    target = small_disk / "noise.vqc"
+    assert f"{noise}: {target} cannot be written: No space left on device" in stderr
     assert [path.name for path in small_disk.iterdir()] == ["00.vqc"]
     check_whole(small_disk)
 
@@ -136,7 +137,7 @@ def test_disk_that_cannot_be_written_to(folder: Path, small_disk: Path) -> None:
     process = start("encode", folder / "00.png", "-o", small_disk / "a.vqc")
     _, stderr = process.communicate()
     assert process.returncode == 1
-    assert f"{folder / '00.png'}: Read-only file system" in stderr
+    assert f"{small_disk / 'a.vqc'} cannot be written: Read-only file system" in stderr
     assert "Traceback" not in stderr
 
 
