@@ -8,15 +8,23 @@ import click
 
 from vqcodec import weights
 from vqcodec.codec.target import MAX_BPP, MAX_PSNR, Target, encode_prepared
-from vqcodec.commands.batch import Done, Job, plan, run
+from vqcodec.commands.batch import Done, Job, plan, refuse_streams, run
 from vqcodec.commands.files import IMAGE_SUFFIXES, encoded_name
-from vqcodec.commands.options import MAX_BYTES, Finite, batch_options, output_option, skip_option
+from vqcodec.commands.options import (
+    MAX_BYTES,
+    Finite,
+    batch_options,
+    output_option,
+    preserve_option,
+    skip_option,
+)
 from vqcodec.fileformat.container import DEFAULT_QUALITY
 
 
 @click.command()
 @batch_options
 @skip_option
+@preserve_option
 @click.option(
     "-q", "--quality", type=click.IntRange(1, 100), metavar="Q",
     help=f"1 is the smallest file, 100 the best picture.  [default: {DEFAULT_QUALITY}]",
@@ -64,6 +72,7 @@ def encode(
     force: bool,
     quiet: bool,
     skip_existing: bool,
+    preserve: bool,
     threads: int | None,
     jobs: int,
 ) -> None:
@@ -86,14 +95,17 @@ def encode(
         force=force,
         skip_existing=skip_existing,
     )
+    if preserve:
+        refuse_streams(todo)
     path = weights.find(chosen).path
 
     def work(job: Job) -> Done:
+        times = job.times() if preserve else None
         data = job.read()
         # The image itself, which takes as much memory again, is not kept.
         prepared = prepare(open_image(data), unwanted)
         encoded, notes = encode_prepared(load_codec(path, device), prepared, target)
-        job.write(encoded, force=force)
+        job.write(encoded, force=force, times=times)
         pixels = prepared.pixels.shape[0] * prepared.pixels.shape[1]
         return Done(len(data), len(encoded), pixels, 8 * len(encoded), prepared.notes + notes)
 

@@ -21,6 +21,8 @@ IMAGE_SUFFIXES = (
 # What the system calls the open descriptors of this process.
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 _LINKS_FOLLOWED = 40
+# When a file was last read and last changed, in nanoseconds since 1970.
+Times = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,15 @@ def is_written(path: Path) -> bool:
     return os.path.isfile(path) and descriptor_of(path) is None
 
 
-def atomic_write(path: Path, data: bytes, *, force: bool = False) -> None:
+def atomic_write(
+    path: Path, data: bytes, *, force: bool = False, times: Times | None = None
+) -> None:
     """Write a file so that it is there completely or not at all.
 
     `data` goes to a temporary file in the same folder, which is flushed to the disk and renamed,
     or removed on any failure or interrupt. Missing folders are made. A file that is overwritten
-    leaves its owner and permissions to the new one. A device, a pipe or an open descriptor is
-    written to directly; a symbolic link is followed.
+    leaves its owner and permissions to the new one. It gets `times` if there are any. A device, a
+    pipe or an open descriptor is written to directly; a symbolic link is followed.
 
     Raises:
         IsADirectoryError, FileExistsError: as `check_writable`.
@@ -123,7 +127,12 @@ def atomic_write(path: Path, data: bytes, *, force: bool = False) -> None:
         elif os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             path.write_bytes(data)  # a rename would put a file in the place of /dev/null
         else:
-            _write_and_rename(Path(os.path.realpath(path)), data, force=force)
+            _write_and_rename(Path(os.path.realpath(path)), data, times, force=force)
+
+
+def has_times(path: Path) -> bool:
+    """Tell whether what is written to a path, new or not, is a file that keeps its times."""
+    return is_written(path) or not os.path.exists(path)
 
 
 def descriptor_of(path: Path) -> int | None:
@@ -154,7 +163,7 @@ def _named(path: Path) -> Iterator[None]:
         raise type(error)(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _write_and_rename(path: Path, data: bytes, *, force: bool) -> None:
+def _write_and_rename(path: Path, data: bytes, times: Times | None, *, force: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".vqcodec-{secrets.token_hex(8)}.tmp")
     overwrites = os.path.isfile(path)
@@ -167,6 +176,8 @@ def _write_and_rename(path: Path, data: bytes, *, force: bool) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if times is not None:
+            os.utime(temporary, ns=times)
         _put_in_place(temporary, path, force=force)
     except BaseException:
         with suppress(FileNotFoundError):
