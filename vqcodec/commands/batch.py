@@ -145,12 +145,15 @@ def plan(
     claims: dict[str, dict[str, tuple[Path, Path]]] = defaultdict(dict)
     for name in inputs:
         try:
-            for source in expand(Path(name), suffixes):
-                target = target_of(source)
-                claimants = claims[os.path.realpath(target)]
-                claimants[os.path.realpath(source.path)] = (source.path, target)
+            found = expand(Path(name), suffixes)
         except OSError as error:
             result.problems.append((name, describe(error)))
+            continue
+        result.problems += [(str(folder), describe(error)) for folder, error in found.unread]
+        for source in found.files:
+            target = target_of(source)
+            claimants = claims[os.path.realpath(target)]
+            claimants[os.path.realpath(source.path)] = (source.path, target)
     for real_target, claimants in claims.items():
         for real_source, (path, target) in claimants.items():
             others = [str(other) for other, _ in claimants.values() if other != path]

@@ -6,9 +6,11 @@ Nothing here knows about images or codecs.
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 VQC_SUFFIX = ".vqc"
@@ -33,29 +35,55 @@ class Source:
     relative: Path
 
 
-def expand(path: Path, suffixes: Collection[str]) -> list[Source]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files that a path stands for, and the folders in it that could not be searched."""
+
+    files: list[Source]
+    unread: list[tuple[Path, OSError]]
+
+
+def expand(path: Path, suffixes: Collection[str]) -> Found:
     """The files that `path` stands for: itself, or what lies under it if it is a folder.
 
     A folder is searched with all its subfolders, in alphabetical order, for files whose suffix
-    is in `suffixes` (lower case, with the dot). Hidden files and folders are passed over.
+    is in `suffixes` (lower case, with the dot). Hidden files and folders are passed over, and so
+    are links to folders. A file that cannot be looked at is among the others, for reading it says
+    why.
 
     Raises:
         FileNotFoundError: there is no such file, or no such file in the folder.
+        OSError: `path` cannot be looked at.
     """
-    if not path.is_dir():
-        if not path.exists():
-            raise FileNotFoundError("no such file")
-        return [Source(path, Path(path.name))]
-    found = [
-        Source(file, file.relative_to(path))
-        for file in sorted(path.rglob("*"))
-        if file.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.is_file()
-    ]
-    if not found:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError("no such file") from None
+    if not stat.S_ISDIR(mode):
+        return Found([Source(path, Path(path.name))], [])
+    unread: list[tuple[Path, OSError]] = []
+    files: list[Source] = []
+    # Not rglob, which passes over what it may not read without a word.
+    for folder, subfolders, names in os.walk(
+        path, onerror=lambda error: unread.append((Path(error.filename), error))
+    ):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for file in (Path(folder, name) for name in names):
+            if file.name.startswith(".") or file.suffix.lower() not in suffixes:
+                continue
+            if _is_input(file):
+                files.append(Source(file, file.relative_to(path)))
+    if not files and not unread:
         raise FileNotFoundError(f"no file in this folder ends in {' '.join(suffixes)}")
-    return found
+    return Found(sorted(files, key=lambda source: source.path), sorted(unread, key=itemgetter(0)))
+
+
+def _is_input(path: Path) -> bool:
+    """Tell whether a path in a folder is one of a file, or of what cannot be looked at."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def encoded_name(path: Path) -> Path:
