@@ -56,6 +56,11 @@ from vqcodec.fileformat.container import DEFAULT_QUALITY
     help="Metadata to leave out: exif, xmp, icc, gps (where the picture was taken, in EXIF and "
     "XMP), several with commas between them, or all.",
 )  # fmt: skip
+@click.option(
+    "--keep-profile", is_flag=True,
+    help="Leave colours in those of their ICC profile, such as Display P3, and keep it; they "
+    "become sRGB if not given.",
+)  # fmt: skip
 @output_option("File or folder to write, or - for stdout; photo.vqc beside photo.png if not given.")
 def encode(
     inputs: tuple[str, ...],
@@ -67,6 +72,7 @@ def encode(
     alpha_quality: int | None,
     tune: str | None,
     strip: str,
+    keep_profile: bool,
     device: str,
     model: str | None,
     force: bool,
@@ -83,7 +89,7 @@ def encode(
 
     try:
         target = Target(quality, max_bytes, bpp, psnr, alpha_quality)
-        unwanted = parse_strip(strip)
+        unwanted = parse_strip(strip, keep_profile=keep_profile)
         chosen = weights.choose(tune, model, psnr)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -103,7 +109,7 @@ def encode(
         times = job.times() if preserve else None
         data = job.read()
         # The image itself, which takes as much memory again, is not kept.
-        prepared = prepare(open_image(data), unwanted)
+        prepared = prepare(open_image(data), unwanted, keep_profile=keep_profile)
         encoded, notes = encode_prepared(load_codec(path, device), prepared, target)
         job.write(encoded, force=force, times=times)
         pixels = prepared.pixels.shape[0] * prepared.pixels.shape[1]
