@@ -31,21 +31,21 @@ def touch(root: Path, *names: str) -> None:
 
 def test_expand_takes_a_file_whatever_its_suffix(tmp_path: Path) -> None:
     touch(tmp_path, "photo.xyz")
-    (source,) = expand(tmp_path / "photo.xyz", (".png",))
+    (source,) = expand(tmp_path / "photo.xyz", (".png",)).files
     assert (source.path, source.relative) == (tmp_path / "photo.xyz", Path("photo.xyz"))
 
 
 def test_expand_searches_folders_in_order_and_passes_over_what_is_hidden(tmp_path: Path) -> None:
     touch(tmp_path, "b.PNG", "a.png", "sub/c.jpg", "notes.txt", ".x.png", ".git/d.png")
     (tmp_path / "folder.png").mkdir()
-    found = expand(tmp_path, (".png", ".jpg"))
+    found = expand(tmp_path, (".png", ".jpg")).files
     assert [source.relative.as_posix() for source in found] == ["a.png", "b.PNG", "sub/c.jpg"]
     assert all(source.path == tmp_path / source.relative for source in found)
 
 
 def test_expand_finds_files_in_a_folder_that_itself_lies_in_a_hidden_one(tmp_path: Path) -> None:
     touch(tmp_path, ".cache/album/a.png")
-    assert len(expand(tmp_path / ".cache" / "album", (".png",))) == 1
+    assert len(expand(tmp_path / ".cache" / "album", (".png",)).files) == 1
 
 
 def test_expand_says_what_is_missing(tmp_path: Path) -> None:

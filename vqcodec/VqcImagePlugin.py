@@ -29,6 +29,7 @@ _NO_LIMIT = MAX_SIDE * MAX_SIDE
 _METADATA = ("icc_profile", "exif", "xmp")
 _ENCODE_OPTIONS = (
     "quality", "max_bytes", "bpp", "psnr", "alpha_quality", "tune", "model", "strip",
+    "keep_profile",
 )  # fmt: skip
 
 

@@ -77,6 +77,7 @@ def encode(
     tune: str | None = None,
     model: str | Path | None = None,
     strip: str = "",
+    keep_profile: bool = False,
     device: str = "auto",
 ) -> bytes:
     """Return `image` as the bytes of a .vqc file.
@@ -86,8 +87,9 @@ def encode(
     it is smaller at an `alpha_quality` of 1..100. `tune` ("ssim", or "psnr", which psnr= implies)
     chooses one of the models that came with the package, `model` names one, or a weights file.
     `strip` lists metadata to leave out, such as "gps" or "exif,xmp" (also "icc" and "all").
-    `device` is "cpu", "cuda" or "auto". What of the image is converted or left out, and that the
-    file falls short of the PSNR, is a VqcWarning.
+    Colours become sRGB; with `keep_profile` they stay in those of an ICC profile that is a matrix
+    and curves (Display P3, Adobe RGB), which is kept. `device` is "cpu", "cuda" or "auto". What of
+    the image is converted or left out, and that the file falls short of the PSNR, is a VqcWarning.
 
     Raises ImageError, TooLargeError, TargetError (no file is as small), ModelError; TypeError and
     ValueError for arguments that make no sense.
@@ -97,7 +99,9 @@ def encode(
 
     target = targets.Target(quality, max_bytes, bpp, psnr, alpha_quality)
     chosen = weights.choose(tune, model, psnr)
-    prepared = prepare(image, parse_strip(strip))
+    prepared = prepare(
+        image, parse_strip(strip, keep_profile=keep_profile), keep_profile=keep_profile
+    )
     data, notes = targets.encode_prepared(load_codec(chosen, device), prepared, target)
     warn(prepared.notes + notes)
     return data

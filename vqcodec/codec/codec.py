@@ -80,11 +80,12 @@ class Codec:
         bpp: float | None = None,
         psnr: float | None = None,
         alpha_quality: int | None = None,
+        keep_profile: bool = False,
         profiler: Profiler | None = None,
     ) -> bytes:
         """Return `image` as the bytes of a .vqc file; see `vqcodec.encode`."""
         target = Target(quality, max_bytes, bpp, psnr, alpha_quality)
-        prepared = prepare(image)
+        prepared = prepare(image, keep_profile=keep_profile)
         data, notes = encode_prepared(self, prepared, target, profiler)
         warn(prepared.notes + notes)
         return data

@@ -21,10 +21,12 @@ import click
 
 from vqcodec.commands.files import (
     Source,
+    Times,
     atomic_write,
     check_writable,
     descriptor_of,
     expand,
+    has_times,
     is_written,
 )
 from vqcodec.commands.terminal import remark
@@ -52,13 +54,19 @@ class Job:
             return sys.stdin.buffer.read()
         return self.source.read_bytes()
 
-    def write(self, data: bytes, *, force: bool) -> None:
+    def times(self) -> Times:
+        """The times of the input file; to be asked for before `read`, which changes one of them."""
+        assert self.source is not None
+        status = self.source.stat()
+        return status.st_atime_ns, status.st_mtime_ns
+
+    def write(self, data: bytes, *, force: bool, times: Times | None = None) -> None:
         """The whole output, at once or not at all if it is a file."""
         if self.target is None:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         else:
-            atomic_write(self.target, data, force=force)
+            atomic_write(self.target, data, force=force, times=times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +145,15 @@ def plan(
     claims: dict[str, dict[str, tuple[Path, Path]]] = defaultdict(dict)
     for name in inputs:
         try:
-            for source in expand(Path(name), suffixes):
-                target = target_of(source)
-                claimants = claims[os.path.realpath(target)]
-                claimants[os.path.realpath(source.path)] = (source.path, target)
+            found = expand(Path(name), suffixes)
         except OSError as error:
             result.problems.append((name, describe(error)))
+            continue
+        result.problems += [(str(folder), describe(error)) for folder, error in found.unread]
+        for source in found.files:
+            target = target_of(source)
+            claimants = claims[os.path.realpath(target)]
+            claimants[os.path.realpath(source.path)] = (source.path, target)
     for real_target, claimants in claims.items():
         for real_source, (path, target) in claimants.items():
             others = [str(other) for other, _ in claimants.values() if other != path]
@@ -174,6 +185,15 @@ def _plan_stream(output: str | None, *, force: bool, skip_existing: bool) -> Pla
     except OSError as error:
         return Plan(problems=[(STREAM, describe(error))])
     return Plan([Job(None, Path(output))])
+
+
+def refuse_streams(todo: Plan) -> None:
+    """Raise click.UsageError if a job reads or writes what has no times to be preserved."""
+    for job in todo.jobs:
+        if job.source is None or not os.path.isfile(job.source):
+            raise click.UsageError(f"--preserve: the input {job.name} is not a file")
+        if job.target is None or not has_times(job.target):
+            raise click.UsageError(f"--preserve: the output {job.target or STREAM} is not a file")
 
 
 def run(

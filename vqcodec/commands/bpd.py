@@ -105,10 +105,12 @@ def _jobs(inputs: Sequence[str]) -> Iterator[tuple[str, Job | OSError]]:
             yield name, Job(None, None)
             continue
         try:
-            for source in expand(Path(name), IMAGE_SUFFIXES):
-                yield str(source.path), Job(source.path, None)
+            found = expand(Path(name), IMAGE_SUFFIXES)
         except OSError as error:
             yield name, error
+            continue
+        yield from ((str(folder), error) for folder, error in found.unread)
+        yield from ((str(source.path), Job(source.path, None)) for source in found.files)
 
 
 def _prepared(job: Job) -> Prepared:

@@ -9,9 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from vqcodec import weights
-from vqcodec.commands.batch import Done, Job, plan, run
+from vqcodec.commands.batch import Done, Job, plan, refuse_streams, run
 from vqcodec.commands.files import VQC_SUFFIX, decoded_name, descriptor_of, spared_name
-from vqcodec.commands.options import batch_options, output_option, parse_region, skip_option
+from vqcodec.commands.options import (
+    batch_options,
+    output_option,
+    parse_region,
+    preserve_option,
+    skip_option,
+)
 from vqcodec.fileformat.container import read_header
 
 if TYPE_CHECKING:
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 @click.command()
 @batch_options
 @skip_option
+@preserve_option
 @output_option(
     "File, whose suffix says the format, or folder to write PNG to, or - for PNG on stdout; "
     "photo.png beside photo.vqc if not given, or photo.decoded.png if there is a photo.png."
@@ -45,6 +52,7 @@ def decode(
     force: bool,
     quiet: bool,
     skip_existing: bool,
+    preserve: bool,
     threads: int | None,
     jobs: int,
 ) -> None:
@@ -65,17 +73,20 @@ def decode(
         force=force,
         skip_existing=skip_existing,
     )
+    if preserve:
+        refuse_streams(todo)
     formats = {job: _format_for(job.target) for job in todo.jobs}
     path = weights.find(model).path if model else None
 
     def work(job: Job) -> Done:
+        times = job.times() if preserve else None
         data = job.read()
         named = read_header(data)[0].model_id
         codec = load_codec(path, device) if path else codec_of(named, device)
         image = codec.decode(data, partial=partial, region=region, scale=factor)
         saved, notes = save(image, formats[job])
         notes += check(image, saved, formats[job])
-        job.write(saved, force=force)
+        job.write(saved, force=force, times=times)
         if output is None and job.source and job.target != decoded_name(job.source):
             notes.append(f"{decoded_name(job.source)} is there already; wrote {job.target}")
         return Done(len(data), len(saved), image.width * image.height, 8 * len(data), notes)

@@ -8,15 +8,23 @@ import click
 
 from vqcodec import weights
 from vqcodec.codec.target import MAX_BPP, MAX_PSNR, Target, encode_prepared
-from vqcodec.commands.batch import Done, Job, plan, run
+from vqcodec.commands.batch import Done, Job, plan, refuse_streams, run
 from vqcodec.commands.files import IMAGE_SUFFIXES, encoded_name
-from vqcodec.commands.options import MAX_BYTES, Finite, batch_options, output_option, skip_option
+from vqcodec.commands.options import (
+    MAX_BYTES,
+    Finite,
+    batch_options,
+    output_option,
+    preserve_option,
+    skip_option,
+)
 from vqcodec.fileformat.container import DEFAULT_QUALITY
 
 
 @click.command()
 @batch_options
 @skip_option
+@preserve_option
 @click.option(
     "-q", "--quality", type=click.IntRange(1, 100), metavar="Q",
     help=f"1 is the smallest file, 100 the best picture.  [default: {DEFAULT_QUALITY}]",
@@ -48,6 +56,11 @@ from vqcodec.fileformat.container import DEFAULT_QUALITY
     help="Metadata to leave out: exif, xmp, icc, gps (where the picture was taken, in EXIF and "
     "XMP), several with commas between them, or all.",
 )  # fmt: skip
+@click.option(
+    "--keep-profile", is_flag=True,
+    help="Leave colours in those of their ICC profile, such as Display P3, and keep it; they "
+    "become sRGB if not given.",
+)  # fmt: skip
 @output_option("File or folder to write, or - for stdout; photo.vqc beside photo.png if not given.")
 def encode(
     inputs: tuple[str, ...],
@@ -59,11 +72,13 @@ def encode(
     alpha_quality: int | None,
     tune: str | None,
     strip: str,
+    keep_profile: bool,
     device: str,
     model: str | None,
     force: bool,
     quiet: bool,
     skip_existing: bool,
+    preserve: bool,
     threads: int | None,
     jobs: int,
 ) -> None:
@@ -74,7 +89,7 @@ def encode(
 
     try:
         target = Target(quality, max_bytes, bpp, psnr, alpha_quality)
-        unwanted = parse_strip(strip)
+        unwanted = parse_strip(strip, keep_profile=keep_profile)
         chosen = weights.choose(tune, model, psnr)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -86,14 +101,17 @@ def encode(
         force=force,
         skip_existing=skip_existing,
     )
+    if preserve:
+        refuse_streams(todo)
     path = weights.find(chosen).path
 
     def work(job: Job) -> Done:
+        times = job.times() if preserve else None
         data = job.read()
         # The image itself, which takes as much memory again, is not kept.
-        prepared = prepare(open_image(data), unwanted)
+        prepared = prepare(open_image(data), unwanted, keep_profile=keep_profile)
         encoded, notes = encode_prepared(load_codec(path, device), prepared, target)
-        job.write(encoded, force=force)
+        job.write(encoded, force=force, times=times)
         pixels = prepared.pixels.shape[0] * prepared.pixels.shape[1]
         return Done(len(data), len(encoded), pixels, 8 * len(encoded), prepared.notes + notes)
 

@@ -6,9 +6,11 @@ Nothing here knows about images or codecs.
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 VQC_SUFFIX = ".vqc"
@@ -21,6 +23,8 @@ IMAGE_SUFFIXES = (
 # What the system calls the open descriptors of this process.
 _DESCRIPTORS = ("/dev/fd", "/proc/self/fd")
 _LINKS_FOLLOWED = 40
+# When a file was last read and last changed, in nanoseconds since 1970.
+Times = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,29 +35,55 @@ class Source:
     relative: Path
 
 
-def expand(path: Path, suffixes: Collection[str]) -> list[Source]:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files that a path stands for, and the folders in it that could not be searched."""
+
+    files: list[Source]
+    unread: list[tuple[Path, OSError]]
+
+
+def expand(path: Path, suffixes: Collection[str]) -> Found:
     """The files that `path` stands for: itself, or what lies under it if it is a folder.
 
     A folder is searched with all its subfolders, in alphabetical order, for files whose suffix
-    is in `suffixes` (lower case, with the dot). Hidden files and folders are passed over.
+    is in `suffixes` (lower case, with the dot). Hidden files and folders are passed over, and so
+    are links to folders. A file that cannot be looked at is among the others, for reading it says
+    why.
 
     Raises:
         FileNotFoundError: there is no such file, or no such file in the folder.
+        OSError: `path` cannot be looked at.
     """
-    if not path.is_dir():
-        if not path.exists():
-            raise FileNotFoundError("no such file")
-        return [Source(path, Path(path.name))]
-    found = [
-        Source(file, file.relative_to(path))
-        for file in sorted(path.rglob("*"))
-        if file.suffix.lower() in suffixes
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and file.is_file()
-    ]
-    if not found:
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError("no such file") from None
+    if not stat.S_ISDIR(mode):
+        return Found([Source(path, Path(path.name))], [])
+    unread: list[tuple[Path, OSError]] = []
+    files: list[Source] = []
+    # Not rglob, which passes over what it may not read without a word.
+    for folder, subfolders, names in os.walk(
+        path, onerror=lambda error: unread.append((Path(error.filename), error))
+    ):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for file in (Path(folder, name) for name in names):
+            if file.name.startswith(".") or file.suffix.lower() not in suffixes:
+                continue
+            if _is_input(file):
+                files.append(Source(file, file.relative_to(path)))
+    if not files and not unread:
         raise FileNotFoundError(f"no file in this folder ends in {' '.join(suffixes)}")
-    return found
+    return Found(sorted(files, key=lambda source: source.path), sorted(unread, key=itemgetter(0)))
+
+
+def _is_input(path: Path) -> bool:
+    """Tell whether a path in a folder is one of a file, or of what cannot be looked at."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def encoded_name(path: Path) -> Path:
@@ -103,13 +133,15 @@ def is_written(path: Path) -> bool:
     return os.path.isfile(path) and descriptor_of(path) is None
 
 
-def atomic_write(path: Path, data: bytes, *, force: bool = False) -> None:
+def atomic_write(
+    path: Path, data: bytes, *, force: bool = False, times: Times | None = None
+) -> None:
     """Write a file so that it is there completely or not at all.
 
     `data` goes to a temporary file in the same folder, which is flushed to the disk and renamed,
     or removed on any failure or interrupt. Missing folders are made. A file that is overwritten
-    leaves its owner and permissions to the new one. A device, a pipe or an open descriptor is
-    written to directly; a symbolic link is followed.
+    leaves its owner and permissions to the new one. It gets `times` if there are any. A device, a
+    pipe or an open descriptor is written to directly; a symbolic link is followed.
 
     Raises:
         IsADirectoryError, FileExistsError: as `check_writable`.
@@ -123,7 +155,12 @@ def atomic_write(path: Path, data: bytes, *, force: bool = False) -> None:
         elif os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             path.write_bytes(data)  # a rename would put a file in the place of /dev/null
         else:
-            _write_and_rename(Path(os.path.realpath(path)), data, force=force)
+            _write_and_rename(Path(os.path.realpath(path)), data, times, force=force)
+
+
+def has_times(path: Path) -> bool:
+    """Tell whether what is written to a path, new or not, is a file that keeps its times."""
+    return is_written(path) or not os.path.exists(path)
 
 
 def descriptor_of(path: Path) -> int | None:
@@ -154,7 +191,7 @@ def _named(path: Path) -> Iterator[None]:
         raise type(error)(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _write_and_rename(path: Path, data: bytes, *, force: bool) -> None:
+def _write_and_rename(path: Path, data: bytes, times: Times | None, *, force: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".vqcodec-{secrets.token_hex(8)}.tmp")
     overwrites = os.path.isfile(path)
@@ -167,6 +204,8 @@ def _write_and_rename(path: Path, data: bytes, *, force: bool) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if times is not None:
+            os.utime(temporary, ns=times)
         _put_in_place(temporary, path, force=force)
     except BaseException:
         with suppress(FileNotFoundError):

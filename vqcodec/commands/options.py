@@ -60,6 +60,9 @@ force_option = click.option("-f", "--force", is_flag=True, help="Overwrite exist
 skip_option = click.option(
     "--skip-existing", is_flag=True, help="Pass over inputs whose output is there already."
 )
+preserve_option = click.option(
+    "--preserve", is_flag=True, help="Give the output the times of the input."
+)
 quiet_option = click.option("--quiet", is_flag=True, help="Say nothing but what failed.")
 
 

@@ -30,7 +30,7 @@ def lab_to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
 
 
 def to_srgb(
-    colour: Image.Image, icc: bytes | None, notes: list[str], *, keep_profile: bool = True
+    colour: Image.Image, icc: bytes | None, notes: list[str], *, keep_unusable: bool = True
 ) -> tuple[Image.Image, bytes | None]:
     """Colour of mode L or RGB in sRGB from that of mode L, RGB or CMYK.
 
@@ -43,7 +43,7 @@ def to_srgb(
             return _through_profile(colour, icc, notes), None
         except (ImageCms.PyCMSError, OSError, ValueError, ImportError) as error:
             # A file of another space than its profile's is refused by many who read it.
-            if keep_profile and _MODES.get(_space(icc)) == colour.mode != "CMYK":
+            if keep_unusable and _MODES.get(_space(icc)) == colour.mode != "CMYK":
                 notes.append(f"ICC profile kept, it cannot be converted ({error})")
                 return colour, icc
             notes.append(f"ICC profile left out, it cannot be converted ({error})")
@@ -51,6 +51,29 @@ def to_srgb(
         notes.append("CMYK converted to RGB without a profile")
         colour = colour.convert("RGB")
     return colour, None
+
+
+def may_stay(colour: Image.Image, icc: bytes, notes: list[str]) -> bool:
+    """Tell whether colours may stay as they are, with their profile.
+
+    That is one of a matrix and curves for images of this mode: the codec's errors are as large to
+    the eye there as in sRGB, and any reader carries it out. Why not is added to `notes`; of a
+    profile that cannot be used `to_srgb` says what becomes of it.
+    """
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        if _MODES.get(_space(icc)) != colour.mode:
+            notes.append(
+                f"ICC profile not kept: it is for {_space(icc)}, the image is {colour.mode}"
+            )
+            return False
+        if not profile.profile.is_matrix_shaper:
+            notes.append("ICC profile not kept: it has tables for a matrix")
+            return False
+        ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), colour.mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, ImportError):
+        return False
+    return True
 
 
 def _space(icc: bytes) -> str:

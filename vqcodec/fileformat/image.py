@@ -20,7 +20,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from vqcodec.errors import CorruptError, ImageError
 from vqcodec.fileformat import exif as exifs
 from vqcodec.fileformat import metadata, plugins
-from vqcodec.fileformat.colour import lab_to_rgb, to_srgb
+from vqcodec.fileformat.colour import lab_to_rgb, may_stay, to_srgb
 from vqcodec.fileformat.colour_space import ColourSpace, described
 from vqcodec.fileformat.container import ChunkTag, check_size
 from vqcodec.fileformat.formats import readable
@@ -43,7 +43,8 @@ class Prepared:
     pixels: uint8 [H, W, 3], not to be written to; R = G = B if `gray`. alpha: uint8 [H, W] or None.
     icc: profile of the pixels, None for sRGB. exif: TIFF structure without prefix, or None. xmp:
     packet in UTF-8, or None. notes: what was converted or left out, each a phrase for the user.
-    coarse_alpha: the chunk to keep in place of alpha, if any.
+    coarse_alpha: the chunk to keep in place of alpha, if any. in_profile: whether the pixels were
+    left in the colours of `icc`, which they need then.
     """
 
     pixels: Pixels
@@ -54,6 +55,7 @@ class Prepared:
     xmp: bytes | None
     notes: list[str]
     coarse_alpha: bytes | None = None
+    in_profile: bool = False
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -68,13 +70,18 @@ def open_image(data: bytes) -> Image.Image:
         raise ImageError(f"the image cannot be read: {error}") from error
 
 
-def prepare(image: ImageLike, strip: Collection[str] = ()) -> Prepared:
+def prepare(
+    image: ImageLike, strip: Collection[str] = (), *, keep_profile: bool = False
+) -> Prepared:
     """Bring any Pillow image into the form that is coded; `image` keeps its own pixels.
 
     Also a uint8 array, `[H, W]` (gray), `[H, W, 3]` (RGB) or `[H, W, 4]` (RGBA). `strip` names
-    metadata that are not wanted, of `metadata.STRIPPABLE`. Raises TypeError for anything else,
-    TooLargeError, ImageError for an image that is empty or cannot be read.
+    metadata that are not wanted, of `metadata.STRIPPABLE`. With `keep_profile` colours stay in
+    those of a matrix profile. Raises TypeError for anything else, TooLargeError, ImageError for an
+    image that is empty or cannot be read.
     """
+    if not isinstance(keep_profile, bool):
+        raise TypeError(f"keep_profile is True or False, not {type(keep_profile).__name__}")
     image = _as_pillow(image)
     notes: list[str] = []
     if 0 in image.size:
@@ -88,7 +95,9 @@ def prepare(image: ImageLike, strip: Collection[str] = ()) -> Prepared:
         raise ImageError(f"the image cannot be read: {error}") from error
     metadata.note_what_is_left_out(image, notes)
     # LAB needs no profile to be understood, and its own would not fit the RGB it becomes.
-    icc = image.info.get("icc_profile") if image.mode != "LAB" and space is None else None
+    icc: bytes | None = None
+    if image.mode != "LAB" and space is None:
+        icc = image.info.get("icc_profile") or None
     upright, kept = metadata.upright(image, strip, notes)
     kind = _deep_kind(upright)
     if kind is None:
@@ -96,12 +105,14 @@ def prepare(image: ImageLike, strip: Collection[str] = ()) -> Prepared:
         colour = colour if space is None else space.to_srgb(colour, notes)
     else:
         colour, alpha = _as_seen(*_reduce_deep(upright, kind, space, notes))
-    colour, icc = to_srgb(colour, icc or None, notes, keep_profile="icc" not in strip)
+    in_profile = keep_profile and icc is not None and may_stay(colour, icc, notes)
+    if not in_profile:
+        colour, icc = to_srgb(colour, icc, notes, keep_unusable="icc" not in strip)
     pixels = np.asarray(colour)
     gray = pixels.ndim == 2
     if gray:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    return Prepared(pixels, gray, alpha, icc, kept.exif, kept.xmp, notes)
+    return Prepared(pixels, gray, alpha, icc, kept.exif, kept.xmp, notes, in_profile=in_profile)
 
 
 def assemble(pixels: Pixels, *, gray: bool = False, alpha: Pixels | None = None) -> Image.Image:

@@ -68,12 +68,18 @@ class Metadata:
     xmp: bytes | None
 
 
-def parse_strip(text: str) -> frozenset[str]:
-    """The names in a list such as "gps,xmp"; ValueError for one that is not in STRIPPABLE."""
+def parse_strip(text: str, *, keep_profile: bool = False) -> frozenset[str]:
+    """The names in a list such as "gps,xmp".
+
+    Raises ValueError for one that is not in STRIPPABLE, and for icc if the profile is to be kept.
+    """
     names = frozenset(name.strip() for name in text.split(",") if name.strip())
     if unknown := sorted(names.difference(STRIPPABLE)):
         raise ValueError(f"cannot strip {unknown[0]!r}, only {', '.join(STRIPPABLE)}")
-    return frozenset(STRIPPABLE) if "all" in names else names
+    names = frozenset(STRIPPABLE) if "all" in names else names
+    if keep_profile and "icc" in names:
+        raise ValueError("the profile is to be kept and to be stripped: one of them")
+    return names
 
 
 def load(image: Image.Image) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vqcodec import metrics
-from vqcodec.fileformat.container import pack, unpack
+from vqcodec.fileformat.container import ChunkTag, pack, unpack
 from vqcodec.fileformat.image import Pixels, Prepared, assemble
 from vqcodec.fileformat.truncate import drop_chunks, room, truncate
 from vqcodec.model.layers import QUALITIES
@@ -111,12 +111,13 @@ def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[by
     """Return a file of an image of at most `max_bytes` bytes, and in words what it leaves out.
 
     Where a quality is high enough it takes at least 95 % of them. Raises TargetError if no file is
-    as small, alpha and all.
+    as small, with its alpha, and the profile that its colours were left in.
     """
     expected = SIZE.forecast(codec, prepared.pixels)
     wanted = min(max_bytes // 2, round(math.exp(expected[-1])))
     whole = unpack(codec.pack(prepared, QUALITIES, b""))
-    frame, notes = drop_chunks(whole, max_bytes, wanted)
+    needed = (ChunkTag.ICC,) if prepared.in_profile else ()
+    frame, notes = drop_chunks(whole, max_bytes, wanted, needed)
     target = math.log(room(frame, max_bytes) or 1)
     attempts = _attempts(codec, prepared, SIZE, target, expected)
     fitting = [attempt for attempt in attempts if attempt.value <= target]
@@ -124,7 +125,8 @@ def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[by
     enough = bool(fitting) and SIZE.is_met(fitting[-1].value - target)
     best = longer[0] if longer and not enough else fitting[-1]
     header = replace(frame.header, quality=best.quality)
-    return truncate(pack(replace(frame, header=header, payload=best.stream)), max_bytes)[0], notes
+    data = pack(replace(frame, header=header, payload=best.stream))
+    return truncate(data, max_bytes, needed=needed)[0], notes
 
 
 def encode_to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes, list[str]]:
