@@ -21,7 +21,11 @@ from vqcodec.model.vqvae import VQVAE
 def kept(tiny_integers: VQVAE, tmp_path: Path) -> Path:
     """What is kept of a run whose averaged weights are those of the tiny network."""
     weights = tiny_integers.state_dict()
-    config = {"model": dataclasses.asdict(tiny_integers.config), "settings": {"batch": 3}}
+    config = {
+        "model": dataclasses.asdict(tiny_integers.config),
+        "settings": {"data": ["/home/someone/photos.tar"], "out": "/home/someone/out"},
+        "command": "python -m train.vqvae --data /home/someone/photos.tar --steps 7",
+    }
     last = {name: value + 1 for name, value in weights.items()}
     state = {"model": last, "ema": weights, "optimizer": {}, "config": config}
     run = {"step": 7, "seconds": 8.5, "pixels": 900, "skipped": 0}
@@ -39,7 +43,9 @@ def test_kept_weights_are_those_averaged_in_half_precision(
     for name, value in tiny_integers.state_dict().items():
         assert torch.equal(model.state_dict()[name], value.half().float())
     assert (state["step"], state["seconds"], state["pixels"]) == (7, 8.5, 900)
-    assert state["config"]["settings"] == {"batch": 3}
+    assert state["config"]["settings"] == {"data": ["photos.tar"]}
+    assert state["config"]["command"] == "python -m train.vqvae --data photos.tar --steps 7"
+    assert b"someone" not in kept.read_bytes()
     assert kept.stat().st_size < 0.3 * (kept.parent / "checkpoint.pt").stat().st_size
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,13 +66,23 @@ def _load_kept(path: Path, device: torch.device) -> dict[str, Any]:
 
 
 def stages(state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the runs that led to a checkpoint, its own the last: command, commit, what it took."""
+    """Return the runs that led to a checkpoint, its own the last: command, commit, what it took.
+
+    Of absolute paths in a command the last part is left: folders are a machine's own.
+    """
     config = state["config"]
     own = {name: config[name] for name in ("command", "commit") if name in config}
+    if "command" in own:
+        own["command"] = shlex.join(map(without_folders, shlex.split(own["command"])))
     return [
         *config.get("stages", ()),
         own | {name: state[name] for name in COUNTED if name in state},
     ]
+
+
+def without_folders(word: str) -> str:
+    """Return the last part of an absolute path, anything else as it is."""
+    return Path(word).name if Path(word).is_absolute() else word
 
 
 def load_model(path: Path, build: Callable[[dict[str, Any]], M]) -> tuple[M, dict[str, Any]]:

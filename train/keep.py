@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
 from safetensors.torch import save_file
 
-from train.checkpoint import CARD_KEY, COUNTED, load_checkpoint
+from train.checkpoint import CARD_KEY, load_checkpoint, stages, without_folders
 from train.options import FILE, Script
 
 
@@ -27,8 +28,15 @@ def main(checkpoint: Path, out: Path) -> None:
         name: value.half().contiguous() if value.is_floating_point() else value
         for name, value in state["ema"].items()
     }
-    card = {name: state[name] for name in COUNTED if name in state}
-    save_file(weights, out, {CARD_KEY: json.dumps({**card, "config": state["config"]})})
+    *before, own = stages(state)
+    data = state["config"]["settings"].get("data", [])
+    config: dict[str, Any] = {
+        "model": state["config"]["model"],
+        "settings": {"data": list(map(without_folders, data))},
+        "stages": before,
+        **{name: own.pop(name) for name in ("command", "commit") if name in own},
+    }
+    save_file(weights, out, {CARD_KEY: json.dumps({**own, "config": config})})
 
 
 if __name__ == "__main__":
