@@ -26,12 +26,13 @@ Tried = Sequence[tuple[float, float]]  # the k tried at a quality, 0 first, and 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A stream and the value that it has, log bytes or dB."""
+    """A stream, the value that it has, log bytes or dB, and the k that it was made with."""
 
     quality: int
     value: float
     stream: bytes
     can_requantize: bool
+    log2_weight: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from vqcodec.fileformat.truncate import drop_chunks, room, truncate
 from vqcodec.model.layers import QUALITIES
 from vqcodec.rate_control.forecast import FEATURES, SQUARE, Squares, from_card, squares
 from vqcodec.rate_control.sample import sample
+from vqcodec.rate_control.scan import Expected, scan
 from vqcodec.rate_control.search import Attempt, Curve, Goal, nearest, search
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Quantity(Goal):
                 encoded = None  # There is no memory for two of a large image.
                 encoded = codec.encode_pixels(pixels, quality, with_picture=self.of_picture)
             value = self.value(prepared, encoded)
-            return Attempt(quality, value, encoded.stream, encoded.can_requantize)
+            return Attempt(quality, value, encoded.stream, encoded.can_requantize, k)
 
         return measure
 
@@ -105,41 +106,82 @@ PSNR = Quantity(
     near=(-0.07, 0.45),
     loss=lambda quality: 0.1 + 0.19 * ((100 - quality) / 85) ** 3,
 )
+# Photographs are not worse than expected by as much, nor streams longer by as many log bytes that
+# it is worth a decode to see whether the picture is one.
+_UNLIKE_DB, _SUSPICIOUS = 8.0, 0.36
 
 
 def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, list[str]]:
     """Return a file of an image of at most `max_bytes` bytes, and in words what it leaves out.
 
-    Where a quality is high enough it takes at least 95 % of them. Raises TargetError if no file is
-    as small, alpha and all.
+    Where a quality is high enough, and a lower one gives no better picture, it takes at least 95 %
+    of them. Raises TargetError if no file is as small, alpha and all.
     """
     expected = SIZE.forecast(codec, prepared.pixels)
     wanted = min(max_bytes // 2, round(math.exp(expected[-1])))
     whole = unpack(codec.pack(prepared, QUALITIES, b""))
     frame, notes = drop_chunks(whole, max_bytes, wanted)
-    target = math.log(room(frame, max_bytes) or 1)
+    space = room(frame, max_bytes)
+    target = math.log(space or 1)
     attempts = _attempts(codec, prepared, SIZE, target, expected)
     fitting = [attempt for attempt in attempts if attempt.value <= target]
     longer = attempts[len(fitting) :]
     enough = bool(fitting) and SIZE.is_met(fitting[-1].value - target)
     best = longer[0] if longer and not enough else fitting[-1]
-    header = replace(frame.header, quality=best.quality)
-    return truncate(pack(replace(frame, header=header, payload=best.stream)), max_bytes)[0], notes
+
+    def file(attempt: Attempt) -> bytes:
+        header = replace(frame.header, quality=attempt.quality)
+        data = pack(replace(frame, header=header, payload=attempt.stream))
+        return truncate(data, max_bytes)[0]
+
+    data = file(best)
+    if _may_be_better(codec, prepared, best, expected):
+        scanned = scan(_plain(PSNR.measuring(codec, prepared)), math.inf, space)
+        complete = [attempt for attempt in scanned if len(attempt.stream) <= space]
+        better = max(complete, key=lambda attempt: attempt.value, default=None)
+        if better and better.value > _psnr_of_file(codec, prepared, data):
+            data = file(better)
+    return data, notes
 
 
 def encode_to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes, list[str]]:
     """Return the smallest file of an image whose picture has `psnr` dB or more, notes in words.
 
-    In 8 bits, over all pixels and colours as they are stored. Where the best quality falls short,
-    its file is returned, with a note.
+    In 8 bits, over all pixels and colours as they are stored. Where no quality reaches it, the file
+    of the best picture is returned, with a note.
     """
-    expected = PSNR.forecast(codec, prepared.pixels)
-    attempts = _attempts(codec, prepared, PSNR, psnr, expected)
-    best = next((attempt for attempt in attempts if attempt.value >= psnr), attempts[-1])
-    notes = []
-    if best.value < psnr:
-        notes = [f"{psnr:g} dB are out of reach, wrote {best.value:.2f} dB"]
+    values = PSNR.forecast(codec, prepared.pixels)
+    attempts = _attempts(codec, prepared, PSNR, psnr, values)
+    expected = Expected(SIZE.forecast(codec, prepared.pixels), values, _UNLIKE_DB)
+    if expected.is_wrong(attempts):
+        attempts += scan(_plain(PSNR.measuring(codec, prepared)), psnr, math.inf)
+    reaching = [attempt for attempt in attempts if attempt.value >= psnr]
+    if reaching:
+        best = min(reaching, key=lambda attempt: len(attempt.stream))
+        return codec.pack(prepared, best.quality, best.stream), []
+    best = max(attempts, key=lambda attempt: attempt.value)
+    notes = [f"{psnr:g} dB are out of reach, wrote {best.value:.2f} dB"]
     return codec.pack(prepared, best.quality, best.stream), notes
+
+
+def _may_be_better(codec: Codec, prepared: Prepared, found: Attempt, log_bytes: Curve) -> bool:
+    """Return whether a lower quality than that found for a size may give a better picture."""
+    expected = Expected(log_bytes, PSNR.forecast(codec, prepared.pixels), _UNLIKE_DB)
+    if expected.surplus(found) < _SUSPICIOUS:
+        return False
+    whole = codec.pack(prepared, found.quality, found.stream)
+    return expected.is_wrong([replace(found, value=_psnr_of_file(codec, prepared, whole))])
+
+
+def _plain(measure: Measure) -> Callable[[int], Attempt]:
+    return lambda quality: measure(quality, 0.0)
+
+
+def _psnr_of_file(codec: Codec, prepared: Prepared, data: bytes) -> float:
+    """Return the dB of the picture that a file decodes to, alpha aside."""
+    picture = codec.decode(data).convert("L" if prepared.gray else "RGB")
+    x = prepared.pixels[..., 0] if prepared.gray else prepared.pixels
+    return metrics.psnr(x, np.asarray(picture))
 
 
 def _attempts(
