@@ -44,16 +44,19 @@ class Expected:
         return math.log(len(attempt.stream) or 1) - float(self.log_bytes[attempt.quality - 1])
 
     def is_wrong(self, attempts: Sequence[Attempt]) -> bool:
-        """Return whether attempts, their values those of pictures, are not a photograph's.
+        """Return whether one of some attempts is not, or their values fall with the quality.
 
         What was requantised says nothing about qualities.
         """
         plain = sorted((a for a in attempts if not a.log2_weight), key=lambda a: a.quality)
         if any(high.value < low.value - _TOLERANCE for low, high in pairwise(plain)):
             return True
-        return any(self._is_unlike(attempt) for attempt in plain if len(attempt.stream) > _TINY)
+        return any(map(self.is_unlike, plain))
 
-    def _is_unlike(self, attempt: Attempt) -> bool:
+    def is_unlike(self, attempt: Attempt) -> bool:
+        """Return whether an attempt is not that of a photograph."""
+        if len(attempt.stream) <= _TINY:
+            return False
         worse = float(self.values[attempt.quality - 1]) - attempt.value
         return max(self.surplus(attempt), 0) / _UNLIKE + max(worse, 0) / self.unlike > 1
 

@@ -170,7 +170,7 @@ def _may_be_better(codec: Codec, prepared: Prepared, found: Attempt, log_bytes: 
     if expected.surplus(found) < _SUSPICIOUS:
         return False
     whole = codec.pack(prepared, found.quality, found.stream)
-    return expected.is_wrong([replace(found, value=_psnr_of_file(codec, prepared, whole))])
+    return expected.is_unlike(replace(found, value=_psnr_of_file(codec, prepared, whole)))
 
 
 def _plain(measure: Measure) -> Callable[[int], Attempt]:
