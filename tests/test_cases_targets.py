@@ -26,7 +26,7 @@ def checkerboard() -> Image.Image:
 
 def stripes() -> Image.Image:
     """Stripes one pixel wide, gray, 64x48."""
-    pixels: NDArray[np.uint8] = np.tile(np.uint8([30, 220]), (48, 32))
+    pixels: NDArray[np.uint8] = np.tile(np.array([30, 220], np.uint8), (48, 32))
     return Image.fromarray(pixels)
 
 

@@ -1,4 +1,4 @@
-"""Meeting a target: at most so many bytes, or a picture of no less than so many dB.
+"""Meeting a target: at most so many bytes, or a picture of no less than so many dB or points.
 
 A forecast says roughly what each quality gives of an image, and a sample of it by how much the
 forecast is off. With that the search begins, and mostly ends after one encode.
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vqcodec import metrics
+from vqcodec.errors import TargetError
 from vqcodec.fileformat.container import pack, unpack
 from vqcodec.fileformat.image import Pixels, Prepared, assemble
 from vqcodec.fileformat.truncate import drop_chunks, room, truncate
@@ -31,12 +32,21 @@ if TYPE_CHECKING:
 
 Measure = Callable[[int, float], Attempt]
 
+# SSIMULACRA2 has no scale for a shorter side, and calls any picture perfect.
+_LEAST_SIDE = 8
+# SSIMULACRA2 at qualities, the medians of a dozen photographs.
+_USUAL_SCORES = ((1, -22), (5, -15), (35, 34), (65, 64), (95, 80), (100, 82))
+# Streams that are not longer than expected by as many log bytes are worth no decode to see whether
+# the picture is a photograph's.
+_SUSPICIOUS = 0.36
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity(Goal):
     """What a target is given in: its name in the model card, what is expected of it, its value.
 
-    It is one of the picture or of the stream. One pixel in `share` of an image makes a sample.
+    It is one of the picture or of the stream. One pixel in `share` of an image makes a sample. A
+    picture that falls short of what is expected by `unlike` is not that of a photograph.
     """
 
     name: str
@@ -44,6 +54,7 @@ class Quantity(Goal):
     value: Callable[[Prepared, Encoded], float]
     of_picture: bool
     share: int
+    unlike: float = math.inf
 
     def forecast(self, codec: Codec, pixels: Pixels) -> Curve:
         """Return what to expect of an image at qualities 1..100."""
@@ -76,9 +87,24 @@ def _log_bytes(_: Prepared, encoded: Encoded) -> float:
 
 
 def _psnr(prepared: Prepared, encoded: Encoded) -> float:
+    return metrics.psnr(*_pictures(prepared, encoded))
+
+
+def _ssimulacra2(prepared: Prepared, encoded: Encoded) -> float:
+    return metrics.ssimulacra2(*_pictures(prepared, encoded))
+
+
+def _pictures(prepared: Prepared, encoded: Encoded) -> tuple[Pixels, Pixels]:
+    """Return the original and what it is decoded to, `[H, W]` if gray, else `[H, W, 3]`."""
     assert encoded.picture is not None
-    x = prepared.pixels[..., 0] if prepared.gray else prepared.pixels
-    return metrics.psnr(x, np.asarray(assemble(encoded.picture, gray=prepared.gray)))
+    picture = np.asarray(assemble(encoded.picture, gray=prepared.gray))
+    return (prepared.pixels[..., 0] if prepared.gray else prepared.pixels), picture
+
+
+def _scores(_: Squares, __: Tensor) -> Tensor:
+    """Return the scores of a usual photograph: what differs in another its sample shows."""
+    qualities, scores = zip(*_USUAL_SCORES, strict=True)
+    return torch.from_numpy(np.interp(np.arange(QUALITIES) + 1.0, qualities, scores))
 
 
 SIZE = Quantity(
@@ -104,11 +130,21 @@ PSNR = Quantity(
     aim=0.12,
     most=0.2,
     near=(-0.07, 0.45),
+    unlike=8.0,
     loss=lambda quality: 0.1 + 0.19 * ((100 - quality) / 85) ** 3,
 )
-# Photographs are not worse than expected by as much, nor streams longer by as many log bytes that
-# it is worth a decode to see whether the picture is one.
-_UNLIKE_DB, _SUSPICIOUS = 8.0, 0.36
+SSIMULACRA2 = Quantity(
+    name="ssimulacra2",
+    expect=_scores,
+    value=_ssimulacra2,
+    of_picture=True,
+    share=6,
+    # One quality more is about half a point: none is requantised.
+    least=0.0,
+    aim=0.3,
+    most=0.6,
+    near=(0.0, 0.0),
+)
 
 
 def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, list[str]]:
@@ -150,23 +186,47 @@ def encode_to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes
     In 8 bits, over all pixels and colours as they are stored. Where no quality reaches it, the file
     of the best picture is returned, with a note.
     """
-    values = PSNR.forecast(codec, prepared.pixels)
-    attempts = _attempts(codec, prepared, PSNR, psnr, values)
-    expected = Expected(SIZE.forecast(codec, prepared.pixels), values, _UNLIKE_DB)
+    data, reached = _reach(codec, prepared, PSNR, psnr)
+    short = [f"{psnr:g} dB are out of reach, wrote {reached:.2f} dB"]
+    return data, short if reached < psnr else []
+
+
+def encode_to_ssimulacra2(
+    codec: Codec, prepared: Prepared, score: float
+) -> tuple[bytes, list[str]]:
+    """Return the smallest file of an image whose picture has that score or more, notes in words.
+
+    Of colours as they are stored, by the package `ssimulacra2`; above 0. Where no quality reaches
+    it, the file of the best picture is returned, with a note. Raises TargetError for an image that
+    is too small to have a score.
+    """
+    if min(prepared.pixels.shape[:2]) < _LEAST_SIDE:
+        raise TargetError(f"SSIMULACRA2 takes images of {_LEAST_SIDE} pixels a side or more")
+    data, reached = _reach(codec, prepared, SSIMULACRA2, score)
+    short = [f"an SSIMULACRA2 of {score:g} is out of reach, wrote {reached:.2f}"]
+    return data, short if reached < score else []
+
+
+def _reach(
+    codec: Codec, prepared: Prepared, quantity: Quantity, target: float
+) -> tuple[bytes, float]:
+    """Return the smallest file whose picture has a value, or that of the best, and what it has."""
+    values = quantity.forecast(codec, prepared.pixels)
+    attempts = _attempts(codec, prepared, quantity, target, values)
+    expected = Expected(SIZE.forecast(codec, prepared.pixels), values, quantity.unlike)
     if expected.is_wrong(attempts):
-        attempts += scan(_plain(PSNR.measuring(codec, prepared)), psnr, math.inf)
-    reaching = [attempt for attempt in attempts if attempt.value >= psnr]
+        attempts += scan(_plain(quantity.measuring(codec, prepared)), target, math.inf)
+    reaching = [attempt for attempt in attempts if attempt.value >= target]
     if reaching:
         best = min(reaching, key=lambda attempt: len(attempt.stream))
-        return codec.pack(prepared, best.quality, best.stream), []
-    best = max(attempts, key=lambda attempt: attempt.value)
-    notes = [f"{psnr:g} dB are out of reach, wrote {best.value:.2f} dB"]
-    return codec.pack(prepared, best.quality, best.stream), notes
+    else:
+        best = max(attempts, key=lambda attempt: attempt.value)
+    return codec.pack(prepared, best.quality, best.stream), best.value
 
 
 def _may_be_better(codec: Codec, prepared: Prepared, found: Attempt, log_bytes: Curve) -> bool:
     """Return whether a lower quality than that found for a size may give a better picture."""
-    expected = Expected(log_bytes, PSNR.forecast(codec, prepared.pixels), _UNLIKE_DB)
+    expected = Expected(log_bytes, PSNR.forecast(codec, prepared.pixels), PSNR.unlike)
     if expected.surplus(found) < _SUSPICIOUS:
         return False
     whole = codec.pack(prepared, found.quality, found.stream)
