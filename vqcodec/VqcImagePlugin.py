@@ -28,8 +28,8 @@ _NO_LIMIT = MAX_SIDE * MAX_SIDE
 # `vqcodec.encode` does.
 _METADATA = ("icc_profile", "exif", "xmp")
 _ENCODE_OPTIONS = (
-    "quality", "max_bytes", "bpp", "psnr", "alpha_quality", "tune", "model", "strip",
-    "keep_profile",
+    "quality", "max_bytes", "bpp", "psnr", "ssimulacra2", "alpha_quality", "tune", "model",
+    "strip", "keep_profile",
 )  # fmt: skip
 
 

@@ -73,6 +73,7 @@ def encode(
     max_bytes: int | None = None,
     bpp: float | None = None,
     psnr: float | None = None,
+    ssimulacra2: float | None = None,
     alpha_quality: int | None = None,
     tune: str | None = None,
     model: str | Path | None = None,
@@ -83,21 +84,24 @@ def encode(
     """Return `image` as the bytes of a .vqc file.
 
     At a quality of 1..100 (50), or as good as can be in `max_bytes` bytes or `bpp` bits per pixel,
-    or as small as can be with a PSNR of `psnr` dB: one of them. Alpha is kept without loss, unless
+    or as small as can be with a PSNR of `psnr` dB or an SSIMULACRA2 score of `ssimulacra2`, which
+    takes the package of that name: one of them. Alpha is kept without loss, unless
     it is smaller at an `alpha_quality` of 1..100. `tune` ("ssim", or "psnr", which psnr= implies)
     chooses one of the models that came with the package, `model` names one, or a weights file.
     `strip` lists metadata to leave out, such as "gps" or "exif,xmp" (also "icc" and "all").
     Colours become sRGB; with `keep_profile` they stay in those of an ICC profile that is a matrix
     and curves (Display P3, Adobe RGB), which is kept. `device` is "cpu", "cuda" or "auto". What of
-    the image is converted or left out, and that the file falls short of the PSNR, is a VqcWarning.
+    the image is converted or left out, and that the file falls short of the PSNR or score, is a
+    VqcWarning.
 
-    Raises ImageError, TooLargeError, TargetError (no file is as small), ModelError; TypeError and
+    Raises ImageError, TooLargeError, TargetError (no file is as small, or SSIMULACRA2
+    cannot be measured), ModelError; TypeError and
     ValueError for arguments that make no sense.
     """
     from vqcodec.fileformat.image import prepare
     from vqcodec.fileformat.metadata import parse_strip
 
-    target = targets.Target(quality, max_bytes, bpp, psnr, alpha_quality)
+    target = targets.Target(quality, max_bytes, bpp, psnr, ssimulacra2, alpha_quality)
     chosen = weights.choose(tune, model, psnr)
     prepared = prepare(
         image, parse_strip(strip, keep_profile=keep_profile), keep_profile=keep_profile

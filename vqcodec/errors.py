@@ -39,7 +39,7 @@ class ImageError(VqcError):
 
 
 class TargetError(VqcError):
-    """No file of the image is as small as asked."""
+    """No file of the image is what was asked for, or nothing can measure whether it is."""
 
 
 class ModelError(VqcError):

@@ -79,12 +79,13 @@ class Codec:
         max_bytes: int | None = None,
         bpp: float | None = None,
         psnr: float | None = None,
+        ssimulacra2: float | None = None,
         alpha_quality: int | None = None,
         keep_profile: bool = False,
         profiler: Profiler | None = None,
     ) -> bytes:
         """Return `image` as the bytes of a .vqc file; see `vqcodec.encode`."""
-        target = Target(quality, max_bytes, bpp, psnr, alpha_quality)
+        target = Target(quality, max_bytes, bpp, psnr, ssimulacra2, alpha_quality)
         prepared = prepare(image, keep_profile=keep_profile)
         data, notes = encode_prepared(self, prepared, target, profiler)
         warn(prepared.notes + notes)

@@ -1,12 +1,17 @@
-"""What an encode is to reach: a quality, or a size or PSNR that rate control meets. No torch."""
+"""What an encode is to reach: a quality, or what rate control meets: a size, a PSNR, a score.
+
+Nothing here imports torch.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from vqcodec.errors import TargetError
 from vqcodec.fileformat import coarse_alpha
 from vqcodec.fileformat.container import DEFAULT_QUALITY
 
@@ -15,13 +20,14 @@ if TYPE_CHECKING:
     from vqcodec.codec.profiler import Profiler
     from vqcodec.fileformat.image import Prepared
 
-MAX_BPP, MAX_PSNR = 24, 100
+MAX_BPP, MAX_PSNR, MAX_SSIMULACRA2 = 24, 100, 100
 # Arguments that are numbers: the type, the largest (all are above 0), and the range in words.
 _RANGES = {
     "quality": (Integral, 100, "1..100"),
     "max_bytes": (Integral, math.inf, "1..∞"),
     "bpp": (Real, MAX_BPP, f"(0, {MAX_BPP}]"),
     "psnr": (Real, MAX_PSNR, f"(0, {MAX_PSNR}]"),
+    "ssimulacra2": (Real, MAX_SSIMULACRA2, f"(0, {MAX_SSIMULACRA2}]"),
     "alpha_quality": (Integral, 100, "1..100"),
     "scale": (Integral, 64, "1..64"),
     "max_pixels": (Integral, math.inf, "1..∞"),
@@ -30,26 +36,30 @@ _RANGES = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """At most one of a quality of 1..100, bytes of the file, bits per pixel, and PSNR in dB.
+    """At most one of a quality of 1..100, bytes of the file, bits per pixel, dB and SSIMULACRA2.
 
     Beside it the quality of alpha, which is kept without loss if there is none.
 
     Raises TypeError for a value that is no such number, ValueError for one out of range, and for
-    more than one.
+    more than one; TargetError for SSIMULACRA2 without the package that measures it.
     """
 
     quality: int | None = None
     max_bytes: int | None = None
     bpp: float | None = None
     psnr: float | None = None
+    ssimulacra2: float | None = None
     alpha_quality: int | None = None
 
     def __post_init__(self) -> None:
         given = {name: value for name, value in asdict(self).items() if value is not None}
         if len(given.keys() - {"alpha_quality"}) > 1:
-            raise ValueError("of quality, max_bytes, bpp and psnr, one at a time")
+            raise ValueError("of quality, max_bytes, bpp, psnr and ssimulacra2, one at a time")
         for name, value in given.items():
             check(name, value)
+        if self.ssimulacra2 is not None and importlib.util.find_spec("ssimulacra2") is None:
+            install = "pip install 'vqcodec[ssimulacra2]'"
+            raise TargetError(f"SSIMULACRA2 takes a package that is not installed: {install}")
 
 
 def check(name: str, value: object) -> None:
@@ -68,13 +78,18 @@ def encode_prepared(
 ) -> tuple[bytes, list[str]]:
     """Return the file of a prepared image that meets the target, and in words what it leaves out.
 
-    The profiler times the encode at a quality. Raises TargetError if no file is as small as asked.
+    The profiler times the encode at a quality. Raises TargetError if no file is as small as asked,
+    or an image too small to have the score asked for.
     """
     prepared = _with_coarse_alpha(codec, prepared, target.alpha_quality)
     if target.psnr is not None:
         from vqcodec.rate_control import encode_to_psnr
 
         return encode_to_psnr(codec, prepared, target.psnr)
+    if target.ssimulacra2 is not None:
+        from vqcodec.rate_control import encode_to_ssimulacra2
+
+        return encode_to_ssimulacra2(codec, prepared, target.ssimulacra2)
     max_bytes = target.max_bytes
     if target.bpp is not None:
         height, width = prepared.pixels.shape[:2]

@@ -7,7 +7,13 @@ import sys
 import click
 
 from vqcodec import weights
-from vqcodec.codec.target import MAX_BPP, MAX_PSNR, Target, encode_prepared
+from vqcodec.codec.target import (
+    MAX_BPP,
+    MAX_PSNR,
+    MAX_SSIMULACRA2,
+    Target,
+    encode_prepared,
+)
 from vqcodec.commands.batch import Done, Job, plan, refuse_streams, run
 from vqcodec.commands.files import IMAGE_SUFFIXES, encoded_name
 from vqcodec.commands.options import (
@@ -42,6 +48,11 @@ from vqcodec.fileformat.container import DEFAULT_QUALITY
     help="The smallest file whose picture has at least so many decibels.",
 )  # fmt: skip
 @click.option(
+    "--ssimulacra2", type=Finite(0, MAX_SSIMULACRA2, min_open=True), metavar="SCORE",
+    help="The smallest file whose picture has at least this score: 50 is medium, 70 high, 90 "
+    "hardly to be told apart. Takes vqcodec[ssimulacra2].",
+)  # fmt: skip
+@click.option(
     "--alpha-quality", type=click.IntRange(1, 100), metavar="Q",
     help="Code alpha with loss where that is smaller; without loss if not given.",
 )  # fmt: skip
@@ -69,6 +80,7 @@ def encode(
     max_bytes: int | None,
     bpp: float | None,
     psnr: float | None,
+    ssimulacra2: float | None,
     alpha_quality: int | None,
     tune: str | None,
     strip: str,
@@ -88,7 +100,7 @@ def encode(
     from vqcodec.fileformat.metadata import parse_strip
 
     try:
-        target = Target(quality, max_bytes, bpp, psnr, alpha_quality)
+        target = Target(quality, max_bytes, bpp, psnr, ssimulacra2, alpha_quality)
         unwanted = parse_strip(strip, keep_profile=keep_profile)
         chosen = weights.choose(tune, model, psnr)
     except ValueError as error:

@@ -1,10 +1,10 @@
 """The search for a quality, and a distortion weight 2^k at it, that give what was asked for.
 
-What is asked for, log bytes of a stream or dB of a picture, grows with both. The search keeps a
-bracket of qualities, of which one gives too little and one too much; a forecast says which to try
-in between. Where that one is near, the finest level is chosen again with errors that weigh 2^k
-times as much: that takes a fifth of the time of another quality, at 1 to 3 % more bytes, and the
-bracket is then one of k.
+What is asked for, log bytes of a stream, dB or the score of a picture, grows with both. The search
+keeps a bracket of qualities, of which one gives too little and one too much; a forecast says which
+to try in between. Where that one is near, the finest level is chosen again with errors that weigh
+2^k times as much: that takes a fifth of the time of another quality, at 1 to 3 % more bytes, and
+the bracket is then one of k.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ Tried = Sequence[tuple[float, float]]  # the k tried at a quality, 0 first, and 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A stream and the value that it has, log bytes or dB."""
+    """A stream, its value, log bytes, dB or a score, and the k that it was made with."""
 
     quality: int
     value: float
     stream: bytes
     can_requantize: bool
+    log2_weight: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

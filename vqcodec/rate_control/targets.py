@@ -1,4 +1,4 @@
-"""Meeting a target: at most so many bytes, or a picture of no less than so many dB.
+"""Meeting a target: at most so many bytes, or a picture of no less than so many dB or points.
 
 A forecast says roughly what each quality gives of an image, and a sample of it by how much the
 forecast is off. With that the search begins, and mostly ends after one encode.
@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from vqcodec import metrics
+from vqcodec.errors import TargetError
 from vqcodec.fileformat.container import ChunkTag, pack, unpack
 from vqcodec.fileformat.image import Pixels, Prepared, assemble
 from vqcodec.fileformat.truncate import drop_chunks, room, truncate
 from vqcodec.model.layers import QUALITIES
 from vqcodec.rate_control.forecast import FEATURES, SQUARE, Squares, from_card, squares
 from vqcodec.rate_control.sample import sample
+from vqcodec.rate_control.scan import Expected, scan
 from vqcodec.rate_control.search import Attempt, Curve, Goal, nearest, search
 
 if TYPE_CHECKING:
@@ -30,12 +32,21 @@ if TYPE_CHECKING:
 
 Measure = Callable[[int, float], Attempt]
 
+# SSIMULACRA2 has no scale for a shorter side, and calls any picture perfect.
+_LEAST_SIDE = 8
+# SSIMULACRA2 at qualities, the medians of a dozen photographs.
+_USUAL_SCORES = ((1, -22), (5, -15), (35, 34), (65, 64), (95, 80), (100, 82))
+# Streams that are not longer than expected by as many log bytes are worth no decode to see whether
+# the picture is a photograph's.
+_SUSPICIOUS = 0.36
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity(Goal):
     """What a target is given in: its name in the model card, what is expected of it, its value.
 
-    It is one of the picture or of the stream. One pixel in `share` of an image makes a sample.
+    It is one of the picture or of the stream. One pixel in `share` of an image makes a sample. A
+    picture that falls short of what is expected by `unlike` is not that of a photograph.
     """
 
     name: str
@@ -43,6 +54,7 @@ class Quantity(Goal):
     value: Callable[[Prepared, Encoded], float]
     of_picture: bool
     share: int
+    unlike: float = math.inf
 
     def forecast(self, codec: Codec, pixels: Pixels) -> Curve:
         """Return what to expect of an image at qualities 1..100."""
@@ -65,7 +77,7 @@ class Quantity(Goal):
                 encoded = None  # There is no memory for two of a large image.
                 encoded = codec.encode_pixels(pixels, quality, with_picture=self.of_picture)
             value = self.value(prepared, encoded)
-            return Attempt(quality, value, encoded.stream, encoded.can_requantize)
+            return Attempt(quality, value, encoded.stream, encoded.can_requantize, k)
 
         return measure
 
@@ -75,9 +87,24 @@ def _log_bytes(_: Prepared, encoded: Encoded) -> float:
 
 
 def _psnr(prepared: Prepared, encoded: Encoded) -> float:
+    return metrics.psnr(*_pictures(prepared, encoded))
+
+
+def _ssimulacra2(prepared: Prepared, encoded: Encoded) -> float:
+    return metrics.ssimulacra2(*_pictures(prepared, encoded))
+
+
+def _pictures(prepared: Prepared, encoded: Encoded) -> tuple[Pixels, Pixels]:
+    """Return the original and what it is decoded to, `[H, W]` if gray, else `[H, W, 3]`."""
     assert encoded.picture is not None
-    x = prepared.pixels[..., 0] if prepared.gray else prepared.pixels
-    return metrics.psnr(x, np.asarray(assemble(encoded.picture, gray=prepared.gray)))
+    picture = np.asarray(assemble(encoded.picture, gray=prepared.gray))
+    return (prepared.pixels[..., 0] if prepared.gray else prepared.pixels), picture
+
+
+def _scores(_: Squares, __: Tensor) -> Tensor:
+    """Return the scores of a usual photograph: what differs in another its sample shows."""
+    qualities, scores = zip(*_USUAL_SCORES, strict=True)
+    return torch.from_numpy(np.interp(np.arange(QUALITIES) + 1.0, qualities, scores))
 
 
 SIZE = Quantity(
@@ -103,45 +130,120 @@ PSNR = Quantity(
     aim=0.12,
     most=0.2,
     near=(-0.07, 0.45),
+    unlike=8.0,
     loss=lambda quality: 0.1 + 0.19 * ((100 - quality) / 85) ** 3,
+)
+SSIMULACRA2 = Quantity(
+    name="ssimulacra2",
+    expect=_scores,
+    value=_ssimulacra2,
+    of_picture=True,
+    share=6,
+    # One quality more is about half a point: none is requantised.
+    least=0.0,
+    aim=0.3,
+    most=0.6,
+    near=(0.0, 0.0),
 )
 
 
 def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[bytes, list[str]]:
     """Return a file of an image of at most `max_bytes` bytes, and in words what it leaves out.
 
-    Where a quality is high enough it takes at least 95 % of them. Raises TargetError if no file is
-    as small, with its alpha, and the profile that its colours were left in.
+    Where a quality is high enough, and a lower one gives no better picture, it takes at least 95 %
+    of them. Raises TargetError if no file is as small, with its alpha, and the profile that its
+    colours were left in.
     """
     expected = SIZE.forecast(codec, prepared.pixels)
     wanted = min(max_bytes // 2, round(math.exp(expected[-1])))
     whole = unpack(codec.pack(prepared, QUALITIES, b""))
     needed = (ChunkTag.ICC,) if prepared.in_profile else ()
     frame, notes = drop_chunks(whole, max_bytes, wanted, needed)
-    target = math.log(room(frame, max_bytes) or 1)
+    space = room(frame, max_bytes)
+    target = math.log(space or 1)
     attempts = _attempts(codec, prepared, SIZE, target, expected)
     fitting = [attempt for attempt in attempts if attempt.value <= target]
     longer = attempts[len(fitting) :]
     enough = bool(fitting) and SIZE.is_met(fitting[-1].value - target)
     best = longer[0] if longer and not enough else fitting[-1]
-    header = replace(frame.header, quality=best.quality)
-    data = pack(replace(frame, header=header, payload=best.stream))
-    return truncate(data, max_bytes, needed=needed)[0], notes
+
+    def file(attempt: Attempt) -> bytes:
+        header = replace(frame.header, quality=attempt.quality)
+        data = pack(replace(frame, header=header, payload=attempt.stream))
+        return truncate(data, max_bytes, needed=needed)[0]
+
+    data = file(best)
+    if _may_be_better(codec, prepared, best, expected):
+        scanned = scan(_plain(PSNR.measuring(codec, prepared)), math.inf, space)
+        complete = [attempt for attempt in scanned if len(attempt.stream) <= space]
+        better = max(complete, key=lambda attempt: attempt.value, default=None)
+        if better and better.value > _psnr_of_file(codec, prepared, data):
+            data = file(better)
+    return data, notes
 
 
 def encode_to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes, list[str]]:
     """Return the smallest file of an image whose picture has `psnr` dB or more, notes in words.
 
-    In 8 bits, over all pixels and colours as they are stored. Where the best quality falls short,
-    its file is returned, with a note.
+    In 8 bits, over all pixels and colours as they are stored. Where no quality reaches it, the file
+    of the best picture is returned, with a note.
     """
-    expected = PSNR.forecast(codec, prepared.pixels)
-    attempts = _attempts(codec, prepared, PSNR, psnr, expected)
-    best = next((attempt for attempt in attempts if attempt.value >= psnr), attempts[-1])
-    notes = []
-    if best.value < psnr:
-        notes = [f"{psnr:g} dB are out of reach, wrote {best.value:.2f} dB"]
-    return codec.pack(prepared, best.quality, best.stream), notes
+    data, reached = _reach(codec, prepared, PSNR, psnr)
+    short = [f"{psnr:g} dB are out of reach, wrote {reached:.2f} dB"]
+    return data, short if reached < psnr else []
+
+
+def encode_to_ssimulacra2(
+    codec: Codec, prepared: Prepared, score: float
+) -> tuple[bytes, list[str]]:
+    """Return the smallest file of an image whose picture has that score or more, notes in words.
+
+    Of colours as they are stored, by the package `ssimulacra2`; above 0. Where no quality reaches
+    it, the file of the best picture is returned, with a note. Raises TargetError for an image that
+    is too small to have a score.
+    """
+    if min(prepared.pixels.shape[:2]) < _LEAST_SIDE:
+        raise TargetError(f"SSIMULACRA2 takes images of {_LEAST_SIDE} pixels a side or more")
+    data, reached = _reach(codec, prepared, SSIMULACRA2, score)
+    short = [f"an SSIMULACRA2 of {score:g} is out of reach, wrote {reached:.2f}"]
+    return data, short if reached < score else []
+
+
+def _reach(
+    codec: Codec, prepared: Prepared, quantity: Quantity, target: float
+) -> tuple[bytes, float]:
+    """Return the smallest file whose picture has a value, or that of the best, and what it has."""
+    values = quantity.forecast(codec, prepared.pixels)
+    attempts = _attempts(codec, prepared, quantity, target, values)
+    expected = Expected(SIZE.forecast(codec, prepared.pixels), values, quantity.unlike)
+    if expected.is_wrong(attempts):
+        attempts += scan(_plain(quantity.measuring(codec, prepared)), target, math.inf)
+    reaching = [attempt for attempt in attempts if attempt.value >= target]
+    if reaching:
+        best = min(reaching, key=lambda attempt: len(attempt.stream))
+    else:
+        best = max(attempts, key=lambda attempt: attempt.value)
+    return codec.pack(prepared, best.quality, best.stream), best.value
+
+
+def _may_be_better(codec: Codec, prepared: Prepared, found: Attempt, log_bytes: Curve) -> bool:
+    """Return whether a lower quality than that found for a size may give a better picture."""
+    expected = Expected(log_bytes, PSNR.forecast(codec, prepared.pixels), PSNR.unlike)
+    if expected.surplus(found) < _SUSPICIOUS:
+        return False
+    whole = codec.pack(prepared, found.quality, found.stream)
+    return expected.is_unlike(replace(found, value=_psnr_of_file(codec, prepared, whole)))
+
+
+def _plain(measure: Measure) -> Callable[[int], Attempt]:
+    return lambda quality: measure(quality, 0.0)
+
+
+def _psnr_of_file(codec: Codec, prepared: Prepared, data: bytes) -> float:
+    """Return the dB of the picture that a file decodes to, alpha aside."""
+    picture = codec.decode(data).convert("L" if prepared.gray else "RGB")
+    x = prepared.pixels[..., 0] if prepared.gray else prepared.pixels
+    return metrics.psnr(x, np.asarray(picture))
 
 
 def _attempts(
