@@ -192,8 +192,8 @@ def test_i1_a_limit_is_used_to_the_word(spare: int) -> None:
         ({"region": (0, 0, 5.0, 5)}, TypeError, "^a region is four whole numbers"),
         ({"region": ()}, TypeError, "^a region is four whole numbers"),
         ({"region": (0, 0, 10**30, 5)}, vqcodec.RegionError, "not within the image"),
-        ({"device": "gpu"}, ValueError, "^device is auto, cpu or cuda, not 'gpu'"),
-        ({"device": None}, ValueError, "^device is auto, cpu or cuda, not None"),
+        ({"device": "gpu"}, ValueError, "^device is auto, cpu, cuda or cuda:N, not 'gpu'"),
+        ({"device": None}, ValueError, "^device is auto, cpu, cuda or cuda:N, not None"),
     ],
 )
 def test_i1_what_decode_cannot_do_is_named(
@@ -292,3 +292,8 @@ def test_p4_what_is_not_given_is_not_warned_of(photo: Image.Image) -> None:
 def test_p4_exif_is_kept_from_any_bytes(photo: Image.Image, kind: type, prefix: bytes) -> None:
     saved = Image.open(io.BytesIO(by_pillow(photo, exif=kind(prefix + TIFF))))
     assert saved.info["exif"] == b"Exif\0\0" + TIFF
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(vqcodec.ModelError, match=r"^no device cuda:99 is available, \d+ of CUDA"):
+        vqcodec.encode(Image.new("RGB", (8, 8)), device="cuda:99")

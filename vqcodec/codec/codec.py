@@ -15,7 +15,7 @@ from vqcodec.codec.decoder import Decoder
 from vqcodec.codec.encoder import Encoded, ImageEncoder
 from vqcodec.codec.pixels import tile_of
 from vqcodec.codec.profiler import Profiler
-from vqcodec.codec.target import Target, check, encode_prepared
+from vqcodec.codec.target import DEVICE, Target, check, encode_prepared
 from vqcodec.codec.tiles import Region, box, split
 from vqcodec.codec.tokens import Tokens
 from vqcodec.entropy.coder import Counter
@@ -66,8 +66,8 @@ class Codec:
     ) -> Codec:
         """Load a shipped model by name, or a weights file by path.
 
-        `device` is "cpu", "cuda" or "auto"; `dtype` that of analysis and synthesis, which has no
-        part in what the indices of a file decode to. Raises ModelError.
+        `device` is "cpu", "cuda", "cuda:N" or "auto"; `dtype` that of analysis and synthesis, which
+        has no part in what the indices of a file decode to. Raises ModelError.
         """
         return cls(load(weights.find(model)), _device(device), dtype)
 
@@ -192,10 +192,12 @@ class Codec:
 
 
 def _device(name: str) -> torch.device:
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device is auto, cpu or cuda, not {name!r}")
+    if not isinstance(name, str) or not DEVICE.fullmatch(name):
+        raise ValueError(f"device is auto, cpu, cuda or cuda:N, not {name!r}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ModelError("no CUDA device is available: use the device cpu")
-    return torch.device(name)
+    device = torch.device(name)
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ModelError(f"no device {name} is available, {count} of CUDA are: use cpu or another")
+    return device

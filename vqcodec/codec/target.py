@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import re
 from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from vqcodec.fileformat.image import Prepared
 
 MAX_BPP, MAX_PSNR, MAX_SSIMULACRA2 = 24, 100, 100
+# Where a network may run, as PyTorch calls it.
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 # Arguments that are numbers: the type, the largest (all are above 0), and the range in words.
 _RANGES = {
     "quality": (Integral, 100, "1..100"),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from vqcodec.codec.target import DEVICE
+
 if TYPE_CHECKING:
     from vqcodec.codec.tiles import Region
 
@@ -46,6 +48,17 @@ class Finite(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number", param, ctx)
         return number
+
+
+class Device(click.types.StringParamType):
+    """Where the network runs, as PyTorch calls it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name; a usage error if it is none of a device."""
+        name: str = super().convert(value, param, ctx)
+        if not DEVICE.fullmatch(name):
+            self.fail(f"{name!r} is not auto, cpu, cuda or cuda:N", param, ctx)
+        return name
 
 
 NAME = Name()
@@ -89,7 +102,7 @@ def work_options(command: _Command) -> _Command:
             help="One of `vqcodec models`, or a .safetensors file."
         ),
         click.option(
-            "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+            "--device", type=Device(), metavar="auto|cpu|cuda|cuda:N", default="auto",
             show_default=True, help="Where the network runs; auto takes a GPU if there is one.",
         ),
     ):  # fmt: skip
