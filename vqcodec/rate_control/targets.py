@@ -189,8 +189,8 @@ def encode_to_psnr(codec: Codec, prepared: Prepared, psnr: float) -> tuple[bytes
     of the best picture is returned, with a note.
     """
     data, reached = _reach(codec, prepared, PSNR, psnr)
-    short = [f"{psnr:g} dB are out of reach, wrote {reached:.2f} dB"]
-    return data, short if reached < psnr else []
+    notes = [f"{psnr:g} dB are out of reach, wrote {reached:.2f} dB"]
+    return data, notes if reached < psnr else []
 
 
 def encode_to_ssimulacra2(
@@ -205,8 +205,8 @@ def encode_to_ssimulacra2(
     if min(prepared.pixels.shape[:2]) < _LEAST_SIDE:
         raise TargetError(f"SSIMULACRA2 takes images of {_LEAST_SIDE} pixels a side or more")
     data, reached = _reach(codec, prepared, SSIMULACRA2, score)
-    short = [f"an SSIMULACRA2 of {score:g} is out of reach, wrote {reached:.2f}"]
-    return data, short if reached < score else []
+    notes = [f"an SSIMULACRA2 of {score:g} is out of reach, wrote {reached:.2f}"]
+    return data, notes if reached < score else []
 
 
 def _reach(
