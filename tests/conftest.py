@@ -165,12 +165,12 @@ def tiny_density(scenes: Tensor, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def server(codec: Codec) -> Iterator[Server]:
     """A served comparison on a port of its own: the shipped model, JPEG and WebP."""
     from vqcodec.commands.comparison import pillow_contenders, vqcodec_contender
+    from vqcodec.commands.gallery import Gallery
     from vqcodec.commands.serve import Server
-    from vqcodec.commands.studio import Studio
 
     rivals, _ = pillow_contenders(["jpeg", "webp"])
     server = Server(0)
-    server.open(Studio(vqcodec_contender(codec), rivals, ["avif left out"]))
+    server.open(Gallery(vqcodec_contender(codec), rivals, ["avif left out"]))
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server

@@ -24,9 +24,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vqcodec.commands.comparison import pillow_contenders, squeeze
+from vqcodec.commands.gallery import PHOTOS
 from vqcodec.commands.main import cli
 from vqcodec.commands.serve import MAX_UPLOAD
-from vqcodec.commands.studio import PHOTOS
 
 if TYPE_CHECKING:
     from vqcodec.codec.codec import Codec

@@ -25,8 +25,8 @@ from click.core import ParameterSource
 from vqcodec.api import load_codec
 from vqcodec.commands.batch import describe
 from vqcodec.commands.comparison import FIGURES, VERSIONS, Contender, vqcodec_contender
+from vqcodec.commands.gallery import Answer, Gallery, Refused
 from vqcodec.commands.page import live_page
-from vqcodec.commands.studio import Answer, Refused, Studio
 from vqcodec.commands.terminal import answer
 from vqcodec.errors import VqcError
 from vqcodec.fileformat.container import MAX_PIXELS
@@ -49,7 +49,7 @@ _Result = TypeVar("_Result")
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the page and the studio to browsers of this machine; `url` is where."""
+    """Serves the page and the gallery to browsers of this machine; `url` is where."""
 
     def __init__(self, port: int) -> None:
         self._worker = ThreadPoolExecutor(1)  # first: a port that is taken closes the server
@@ -58,13 +58,13 @@ class Server(ThreadingHTTPServer):
         self.hosts = [f"{_ADDRESS}{suffix}", f"localhost{suffix}"]
         self.url = f"http://{self.hosts[0]}/"
 
-    def open(self, studio: Studio) -> None:
-        """Show this studio from now on."""
-        self.studio = studio
+    def open(self, gallery: Gallery) -> None:
+        """Show this gallery from now on."""
+        self.gallery = gallery
         lead = f"What codecs make of your photograph in equally many bytes: {VERSIONS}. "
         lead += "It is sent to the program on this machine that shows this page, and nowhere else."
         title = "Your photo through codecs"
-        page = live_page(title, lead, studio.names, FIGURES, max_upload=MAX_UPLOAD)
+        page = live_page(title, lead, gallery.names, FIGURES, max_upload=MAX_UPLOAD)
         self.page = page.encode()
 
     def work(self, function: Callable[..., _Result], *arguments: object) -> _Result:
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             if name not in query:
                 raise Refused(HTTPStatus.BAD_REQUEST, f"{name} is missing")
         quality = _whole("quality", query["quality"], 100)
-        show = self.server.studio.show
+        show = self.server.gallery.show
         return _json(self.server.work(show, query["photo"], query["codec"], quality))
 
     def _post(self) -> tuple[str, bytes]:
@@ -165,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.rfile.read(int(length))
         if len(data) < int(length):
             raise Refused(HTTPStatus.BAD_REQUEST, "the photo ends early")
-        return _json(self.server.work(self.server.studio.take, data, pixels))
+        return _json(self.server.work(self.server.gallery.take, data, pixels))
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
@@ -219,7 +219,7 @@ def run(
     except OSError as error:
         raise OSError(f"port {port}: {describe(error)} (--port 0 takes a free one)") from error
     try:
-        server.open(Studio(vqcodec_contender(load_codec(model, device)), rivals, absent))
+        server.open(Gallery(vqcodec_contender(load_codec(model, device)), rivals, absent))
         answer(server.url)
         click.echo("Open this address in a browser; Ctrl-C ends it.", err=True)
         server.serve_forever()

@@ -40,7 +40,7 @@ class _Photo:
     codecs: Mapping[str, Contender]
 
 
-class Studio:
+class Gallery:
     """The photographs that came last, and what the codecs make of them."""
 
     def __init__(self, ours: Contender, rivals: Sequence[Contender], absent: Sequence[str]) -> None:
