@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import math
 import os
 import shlex
 import subprocess
@@ -21,6 +20,7 @@ from torch import Tensor
 from train.data import CropSampler, load_images, whole_images
 from train.errors import TrainError
 from train.loop import Settings
+from vqcodec.commands.options import Finite
 from vqcodec.errors import VqcError
 
 # EX_TEMPFAIL of sysexits.h: so that a script does not go on with half-trained weights.
@@ -29,24 +29,12 @@ STOPPED_EARLY = 75
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Number(click.FloatRange):
-    """A number within bounds, and not NaN, which no bound keeps out."""
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number: float = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value} is not a number", param, ctx)
-        return number
-
-
 FILE = click.Path(path_type=Path)
 COUNT = click.IntRange(min=1)
 NATURAL = click.IntRange(min=0)
-POSITIVE = Number(min=0, min_open=True)
-NOT_NEGATIVE = Number(min=0)
-SHARE = Number(min=0, max=1)
+POSITIVE = Finite(min=0, min_open=True)
+NOT_NEGATIVE = Finite(min=0)
+SHARE = Finite(min=0, max=1)
 
 option = functools.partial(click.option, show_default=True)
 data_option = option(

@@ -85,18 +85,16 @@ def encode(
 
     At a quality of 1..100 (50), or as good as can be in `max_bytes` bytes or `bpp` bits per pixel,
     or as small as can be with a PSNR of `psnr` dB or an SSIMULACRA2 score of `ssimulacra2`, which
-    takes the package of that name: one of them. Alpha is kept without loss, unless
-    it is smaller at an `alpha_quality` of 1..100. `tune` ("ssim", or "psnr", which psnr= implies)
-    chooses one of the models that came with the package, `model` names one, or a weights file.
-    `strip` lists metadata to leave out, such as "gps" or "exif,xmp" (also "icc" and "all").
-    Colours become sRGB; with `keep_profile` they stay in those of an ICC profile that is a matrix
-    and curves (Display P3, Adobe RGB), which is kept. `device` is "cpu", "cuda" or "auto". What of
-    the image is converted or left out, and that the file falls short of the PSNR or score, is a
-    VqcWarning.
+    takes the package of that name: one of them. Alpha is kept without loss, unless it is smaller at
+    an `alpha_quality` of 1..100. `tune` ("ssim", or "psnr", which psnr= implies) chooses one of the
+    models that came with the package, `model` names one, or a weights file. `strip` lists metadata
+    to leave out, such as "gps" or "exif,xmp" (also "icc" and "all"). Colours become sRGB; with
+    `keep_profile` they stay in those of an ICC profile that is a matrix and curves (Display P3,
+    Adobe RGB), which is kept. `device` is "cpu", "cuda", "cuda:N" or "auto". What of the image is
+    converted or left out, and that the file falls short of the PSNR or score, is a VqcWarning.
 
-    Raises ImageError, TooLargeError, TargetError (no file is as small, or SSIMULACRA2
-    cannot be measured), ModelError; TypeError and
-    ValueError for arguments that make no sense.
+    Raises ImageError, TooLargeError, TargetError (no file is as small, or SSIMULACRA2 cannot be
+    measured), ModelError; TypeError and ValueError for arguments that make no sense.
     """
     from vqcodec.fileformat.image import prepare
     from vqcodec.fileformat.metadata import parse_strip

@@ -208,9 +208,8 @@ class _IndexSearch:
             y = phase.latents(self._h)
             chosen = codebooks.indices(y, cost, _log_scales(classes, y))
             self.t = phase.decoded(codebooks.lookup(chosen, len(y)))
-            rooms = self._encoder.prior.levels[number].room(0)
-            typed = zip(chosen, rooms, strict=True)
-            indices = [group.cpu().numpy().astype(room.dtype) for group, room in typed]
+            typed = zip(chosen, self._encoder.prior.levels[number].index_types, strict=True)
+            indices = [group.cpu().numpy().astype(kind) for group, kind in typed]
         if self._stream is not None:
             with self._encoder.profiler.stage("entropy"):
                 self._stream.put(number, classes, indices)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vqcodec.errors import TargetError
 from vqcodec.fileformat import coarse_alpha
-from vqcodec.fileformat.container import DEFAULT_QUALITY
+from vqcodec.fileformat.container import DEFAULT_QUALITY, ChunkTag
 
 if TYPE_CHECKING:
     from vqcodec.codec.codec import Codec
@@ -84,7 +84,7 @@ def encode_prepared(
     The profiler times the encode at a quality. Raises TargetError if no file is as small as asked,
     or an image too small to have the score asked for.
     """
-    prepared = _with_coarse_alpha(codec, prepared, target.alpha_quality)
+    prepared = _with_alpha_chunk(codec, prepared, target.alpha_quality)
     if target.psnr is not None:
         from vqcodec.rate_control import encode_to_psnr
 
@@ -106,14 +106,15 @@ def encode_prepared(
     return codec.pack(prepared, quality, encoded.stream), []
 
 
-def _with_coarse_alpha(codec: Codec, prepared: Prepared, quality: int | None) -> Prepared:
+def _with_alpha_chunk(codec: Codec, prepared: Prepared, quality: int | None) -> Prepared:
     """Return an image whose alpha is coded at a quality; with loss only if that is smaller."""
     if quality is None or prepared.alpha is None:
         return prepared
     from vqcodec.fileformat.image import encode_alpha
 
     gray = prepared.alpha[..., None].repeat(3, axis=2)
-    chunk = coarse_alpha.chunk_of(quality, codec.encode_pixels(gray, quality).stream)
-    if len(chunk) >= len(encode_alpha(prepared.alpha)):
-        return prepared
-    return replace(prepared, coarse_alpha=chunk)
+    coarse = coarse_alpha.chunk_of(quality, codec.encode_pixels(gray, quality).stream)
+    whole = encode_alpha(prepared.alpha)
+    smaller = len(coarse) < len(whole)
+    chunk = (ChunkTag.COARSE_ALPHA, coarse) if smaller else (ChunkTag.ALPHA, whole)
+    return replace(prepared, alpha_chunk=chunk)

@@ -64,11 +64,15 @@ class PriorLevel:
         """The number of codebooks of each group."""
         return [len(group) for group in self.magnitudes]
 
+    @property
+    def index_types(self) -> list[type[np.unsignedinteger[Any]]]:
+        """The type of the indices of each group."""
+        return [index_type(group.shape[1]) for group in self.magnitudes]
+
     def room(self, size: int) -> Symbols:
         """Return zeros for the indices of so many positions."""
-        return [
-            np.zeros((len(group), size), index_type(group.shape[1])) for group in self.magnitudes
-        ]
+        typed = zip(self.groups, self.index_types, strict=True)
+        return [np.zeros((count, size), kind) for count, kind in typed]
 
     @property
     def channels(self) -> int:

@@ -26,7 +26,6 @@ _SAVE_OPTIONS: dict[str, dict[str, Any]] = {
 # Their writers take an Orientation out of EXIF, and write it anew where there is one.
 _TURNING = ("AVIF",)
 _NAMES = {"icc_profile": "ICC profile", "exif": "EXIF", "xmp": "XMP"}
-_TIFF_XMP = 700
 # Of Pillow's writers and of its plugins'.
 _ERRORS = (OSError, ValueError, TypeError, NotImplementedError, struct.error, OverflowError)
 
@@ -76,7 +75,7 @@ def _written(image: Image.Image, image_format: str, metadata: dict[str, Any]) ->
         text.add_itxt(xmp.PNG_KEYWORD, packet.decode())
     elif packet is not None and image_format == "TIFF":
         # Without an orientation of its own, Pillow would turn it by that in XMP.
-        options["tiffinfo"] = {_TIFF_XMP: packet, ExifTags.Base.Orientation: 1}
+        options["tiffinfo"] = {xmp.TIFF_TAG: packet, ExifTags.Base.Orientation: 1}
     out = io.BytesIO()
     image.save(out, image_format, **options)
     return out.getvalue()

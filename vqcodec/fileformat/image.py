@@ -43,8 +43,8 @@ class Prepared:
     pixels: uint8 [H, W, 3], not to be written to; R = G = B if `gray`. alpha: uint8 [H, W] or None.
     icc: profile of the pixels, None for sRGB. exif: TIFF structure without prefix, or None. xmp:
     packet in UTF-8, or None. notes: what was converted or left out, each a phrase for the user.
-    coarse_alpha: the chunk to keep in place of alpha, if any. in_profile: whether the pixels were
-    left in the colours of `icc`, which they need then.
+    alpha_chunk: the chunk that keeps alpha, where it has been made. in_profile: whether the pixels
+    were left in the colours of `icc`, which they need then.
     """
 
     pixels: Pixels
@@ -54,7 +54,7 @@ class Prepared:
     exif: bytes | None
     xmp: bytes | None
     notes: list[str]
-    coarse_alpha: bytes | None = None
+    alpha_chunk: tuple[ChunkTag, bytes] | None = None
     in_profile: bool = False
 
 
@@ -143,17 +143,16 @@ def info_of(chunks: Mapping[ChunkTag, bytes]) -> dict[str, Any]:
 
 def chunks_of(prepared: Prepared) -> dict[ChunkTag, bytes]:
     """Return what a file of a prepared image keeps beside its pixels."""
-    alpha, coarse = None, prepared.coarse_alpha
-    if prepared.alpha is not None and coarse is None:
-        alpha = encode_alpha(prepared.alpha)
     parts = {
         ChunkTag.ICC: prepared.icc,
         ChunkTag.EXIF: prepared.exif,
-        ChunkTag.ALPHA: alpha,
-        ChunkTag.COARSE_ALPHA: coarse,
         ChunkTag.XMP: prepared.xmp,
     }
-    return {tag: data for tag, data in parts.items() if data is not None}
+    chunks = {tag: data for tag, data in parts.items() if data is not None}
+    if prepared.alpha is not None:
+        tag, data = prepared.alpha_chunk or (ChunkTag.ALPHA, encode_alpha(prepared.alpha))
+        chunks[tag] = data
+    return chunks
 
 
 def encode_alpha(alpha: Pixels) -> bytes:

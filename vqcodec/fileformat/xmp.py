@@ -8,7 +8,7 @@ from xml.parsers import expat
 
 from PIL import Image
 
-_TIFF_TAG = 700
+TIFF_TAG = 700
 PNG_KEYWORD = "XML:com.adobe.xmp"
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig"} | dict.fromkeys(_MARKS[1:], "utf-16")
@@ -27,7 +27,7 @@ def read(image: Image.Image) -> bytes | None:
     """The packet of an image that Pillow opened, in UTF-8; ValueError if it is no text."""
     given = image.info.get("xmp") or image.info.get(PNG_KEYWORD)
     if given is None:  # of a TIFF file, in versions of Pillow that do not look for it
-        given = getattr(image, "tag_v2", {}).get(_TIFF_TAG)
+        given = getattr(image, "tag_v2", {}).get(TIFF_TAG)
     if isinstance(given, str):
         return given.encode() or None
     if not isinstance(given, bytes):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vqcodec.model.quantizer import CodebookQuantizer, Group
+from vqcodec.model.quantizer import CodebookQuantizer, Codebooks, Group
 from vqcodec.model.vector_quantizer import (
     COMMITMENT,
     codebook_error,
@@ -53,13 +53,7 @@ class ClassicalQuantizer(CodebookQuantizer):
             self._auxiliary_losses.append(self.bits_of_images(losses, len(y)))
         return self.join(values, len(y)), self.bits_of_images(nats, len(y))
 
-    @torch.no_grad()
-    def indices(self, y: Tensor, weight: Tensor, log_scale: Tensor) -> list[Tensor]:
-        """Return the nearest indices, int64 `[count, B*N]`, one tensor a group."""
-        found = (
-            torch.cat(
-                [nearest(rows, codebooks.codewords) for (rows,) in codebooks.chunks([group])], 1
-            )
-            for codebooks, group in zip(self.groups, self.split(y), strict=True)
-        )
-        return [rows.reshape(count, -1) for rows, count in zip(found, self.counts, strict=True)]
+    def search(self, codebooks: Codebooks, y: Tensor, weight: Tensor, log_scale: Tensor) -> Tensor:
+        """Return the nearest indices in one group, int64 `[books, rows]`."""
+        pieces = codebooks.chunks([y])
+        return torch.cat([nearest(rows, codebooks.codewords) for (rows,) in pieces], 1)

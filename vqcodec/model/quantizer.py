@@ -259,9 +259,14 @@ class CodebookQuantizer(nn.Module):
         """Return the best indices, int64 `[count, B*N]`, one tensor a group."""
         inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(log_scale))
         found = (
-            codebooks.search(*group) for codebooks, *group in zip(self.groups, *inputs, strict=True)
+            self.search(codebooks, *group)
+            for codebooks, *group in zip(self.groups, *inputs, strict=True)
         )
         return [rows.reshape(count, -1) for rows, count in zip(found, self.counts, strict=True)]
+
+    def search(self, codebooks: Codebooks, y: Tensor, weight: Tensor, log_scale: Tensor) -> Tensor:
+        """Return the best indices in one group, int64 `[books, rows]`."""
+        return codebooks.search(y, weight, log_scale)
 
     def lookup(self, indices: Sequence[Tensor], batch: int) -> Tensor:
         """Return the codewords of :meth:`indices`, `[batch, N, C]`."""

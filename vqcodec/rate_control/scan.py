@@ -39,10 +39,6 @@ class Expected:
     values: Curve
     unlike: float
 
-    def surplus(self, attempt: Attempt) -> float:
-        """Return by how many log bytes a stream is longer than expected."""
-        return math.log(len(attempt.stream) or 1) - float(self.log_bytes[attempt.quality - 1])
-
     def is_wrong(self, attempts: Sequence[Attempt]) -> bool:
         """Return whether one of some attempts is not, or their values fall with the quality.
 
@@ -58,7 +54,12 @@ class Expected:
         if len(attempt.stream) <= _TINY:
             return False
         worse = float(self.values[attempt.quality - 1]) - attempt.value
-        return max(self.surplus(attempt), 0) / _UNLIKE + max(worse, 0) / self.unlike > 1
+        return max(surplus(attempt, self.log_bytes), 0) / _UNLIKE + max(worse, 0) / self.unlike > 1
+
+
+def surplus(attempt: Attempt, log_bytes: Curve) -> float:
+    """Return by how many log bytes a stream is longer than expected."""
+    return math.log(len(attempt.stream) or 1) - float(log_bytes[attempt.quality - 1])
 
 
 def scan(measure: Callable[[int], Attempt], enough: float, max_bytes: float) -> list[Attempt]:

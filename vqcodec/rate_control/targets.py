@@ -23,7 +23,7 @@ from vqcodec.fileformat.truncate import drop_chunks, room, truncate
 from vqcodec.model.layers import QUALITIES
 from vqcodec.rate_control.forecast import FEATURES, SQUARE, Squares, from_card, squares
 from vqcodec.rate_control.sample import sample
-from vqcodec.rate_control.scan import Expected, scan
+from vqcodec.rate_control.scan import Expected, scan, surplus
 from vqcodec.rate_control.search import Attempt, Curve, Goal, nearest, search
 
 if TYPE_CHECKING:
@@ -228,9 +228,9 @@ def _reach(
 
 def _may_be_better(codec: Codec, prepared: Prepared, found: Attempt, log_bytes: Curve) -> bool:
     """Return whether a lower quality than that found for a size may give a better picture."""
-    expected = Expected(log_bytes, PSNR.forecast(codec, prepared.pixels), PSNR.unlike)
-    if expected.surplus(found) < _SUSPICIOUS:
+    if surplus(found, log_bytes) < _SUSPICIOUS:
         return False
+    expected = Expected(log_bytes, PSNR.forecast(codec, prepared.pixels), PSNR.unlike)
     whole = codec.pack(prepared, found.quality, found.stream)
     return expected.is_unlike(replace(found, value=_psnr_of_file(codec, prepared, whole)))
 
