@@ -1,4 +1,4 @@
-"""The lapped transform: exact inverse, coding gain, unit steps."""
+"""The lapped transform and the wavelet: exact inverse, coding gain, unit steps, smoothness."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from vqcodec.model.transform import (
     BLOCK,
     LappedAnalysis,
     LappedSynthesis,
+    WaveletAnalysis,
+    WaveletSynthesis,
     dct_matrix,
     opponent_matrix,
 )
@@ -88,3 +90,43 @@ def test_opponent_rotation_is_orthonormal_with_luma_first() -> None:
     matrix = opponent_matrix()
     torch.testing.assert_close(matrix @ matrix.T, torch.eye(3))
     torch.testing.assert_close(matrix @ torch.ones(3), torch.tensor([3**0.5, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 2), (2, 16), (4, 6), (32, 20)])
+@torch.no_grad()
+def test_wavelet_reconstruction_is_perfect(height: int, width: int) -> None:
+    x = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
+    coefficients = WaveletAnalysis(torch.eye(3))(x)
+    assert coefficients.shape == (2, 12, height // 2, width // 2)
+    x_hat = WaveletSynthesis(torch.eye(3), 2)(coefficients)
+    torch.testing.assert_close(x_hat, x, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_wavelet_synthesis_filters_have_unit_norm() -> None:
+    coefficients = torch.zeros(4, 4, 8, 8)
+    coefficients[torch.arange(4), torch.arange(4), 4, 4] = 1
+    norms = WaveletSynthesis(torch.eye(1), 2)(coefficients).flatten(1).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones(4), rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_low_band_alone_gives_a_smooth_slope_without_steps() -> None:
+    slope = torch.arange(32.0).expand(1, 1, 32, 32)
+    coefficients = WaveletAnalysis(torch.eye(1))(slope)
+    coefficients[:, 1:] = 0
+    picture = WaveletSynthesis(torch.eye(1), 2)(coefficients)[0, 0, 16]
+    inner = picture.diff()[8:-8]  # beyond the mirror image at the border
+    torch.testing.assert_close(inner, torch.ones_like(inner), rtol=0, atol=1e-4)
+
+
+def test_wavelet_coding_gain_of_one_level_is_above_that_of_means_and_differences() -> None:
+    place = torch.arange(16, dtype=torch.float64)
+    covariance = 0.95 ** (place[:, None] - place).abs()
+    with torch.no_grad():
+        impulses = torch.eye(16 * 16).view(-1, 1, 16, 16)
+        filters = WaveletAnalysis(torch.eye(1))(impulses)[:, :, 4, 4].T.double()
+    wavelet = ((filters @ torch.kron(covariance, covariance)) * filters).sum(1)
+    haar = torch.kron(dct_matrix(2), dct_matrix(2)).double()
+    pair = torch.kron(covariance[:2, :2], covariance[:2, :2])
+    assert coding_gain(wavelet) > coding_gain(((haar @ pair) * haar).sum(1)) + 0.4
