@@ -72,7 +72,7 @@ def measure(info: ModelInfo, width: int, height: int) -> Complexity:
     Raises ModelError if the weights cannot be loaded.
     """
     loaded = load(info)
-    codec = Codec(loaded, torch.device("cpu"), torch.float32)
+    codec = Codec(loaded, "cpu", torch.float32)
     network = loaded.network()
     black = torch.zeros(1, 3, height, width)
     image = Image.new("RGB", (width, height))

@@ -192,7 +192,7 @@ def main(model: str) -> None:
         loaded = load(weights.find(model))
     except ModelError as error:
         raise click.ClickException(str(error)) from error
-    codec = Codec(loaded, torch.device("cpu"), torch.float32)
+    codec = Codec(loaded, "cpu", torch.float32)
     shapes = convolutions(codec, Image.new("RGB", SIZE))
     pixels = SIZE[0] * SIZE[1]
     totals = Counter({shape: shape.macs * count for shape, count in shapes.items()})

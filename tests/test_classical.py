@@ -17,8 +17,7 @@ from train.checkpoint import load_checkpoint, save_checkpoint
 from train.loop import CHECKPOINT
 from train.vqvae import LMBDA_UNIT, VQVAETask, main
 from vqcodec.model.classical import ClassicalQuantizer
-from vqcodec.model.config import Config
-from vqcodec.model.layers import QUALITIES
+from vqcodec.model.config import QUALITIES, Config
 from vqcodec.model.quantizer import CodebookQuantizer, Codebooks
 from vqcodec.model.vqvae import VQVAE
 

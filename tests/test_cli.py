@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
+from golden import FOLDER as GOLDEN
 from pictures import psnr
 from PIL import Image
 
@@ -79,6 +80,20 @@ def test_quick_commands_import_nothing_slow(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "slow: []", done.stderr
+
+
+def test_decoding_imports_no_torch() -> None:
+    Path("x.vqc").write_bytes((GOLDEN / "size-8x8.vqc").read_bytes())
+    program = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('torch:', 'torch' in sys.modules))\n"
+        "from vqcodec.commands.main import cli\n"
+        "cli(['decode', 'x.vqc', '--threads', '1'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "torch: False", done.stderr
+    with Image.open("x.png") as picture:
+        assert picture.size == (8, 8)
 
 
 def test_info_tells_what_the_header_holds() -> None:

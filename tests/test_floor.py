@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
-pytest.importorskip("onnxruntime", reason="pip install vqcodec[bench]")
-
 import torch
 from PIL import Image
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,15 @@ from reference import Reference, parse
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.fileformat.container import ChunkTag, read_header, unpack
+from vqcodec.threads import use
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.vqc"))
+
+
+@pytest.fixture(scope="module")
+def in_torch() -> Codec:
+    """The shipped model, which decodes in PyTorch too."""
+    return Codec.load(device="cpu", dtype=torch.float32)
 
 
 def data_of(name: str) -> bytes:
@@ -52,14 +59,6 @@ def check(codec: Codec, name: str, *, off_by: int = 1) -> None:
     assert decoded.info.get("xmp") == chunks.get(ChunkTag.XMP)
 
 
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_the_files_cover_the_format() -> None:
     assert len(NAMES) >= 40
     assert sorted(case.name for case in cases()) == NAMES == sorted(stored_indices())
@@ -77,19 +76,23 @@ def test_indices_and_pixels(codec: Codec, name: str) -> None:
     check(codec, name)
 
 
-def test_any_number_of_threads(codec: Codec) -> None:
-    for count in (1, 2):
-        with threads(count):
-            for name in NAMES:
-                check(codec, name)
+def check_all(codec: Codec) -> None:
+    for name in NAMES:
+        check(codec, name)
 
 
-def test_without_onednn(codec: Codec) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_any_number_of_threads(codec: Codec, in_torch: Codec, count: int) -> None:
+    with ThreadPoolExecutor(1, initializer=use, initargs=(count,)) as pool:
+        for each in (codec, in_torch):
+            pool.submit(check_all, each).result()
+
+
+def test_without_onednn(in_torch: Codec) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TF32, which nobody asked for
         with torch.backends.mkldnn.flags(enabled=False):
-            for name in NAMES:
-                check(codec, name)
+            check_all(in_torch)
 
 
 def test_double_precision() -> None:

@@ -87,10 +87,10 @@ def moved(x: Tensor, stride: int = 1) -> Tensor:
 def test_what_follows_a_state_looks_as_far_as_is_said(network: VQVAE, on_picture: bool) -> None:
     stride = network.config.strides[-1]
     network = network if on_picture else network.without_picture_blocks()
-    finest = network.config.scales[-1]
+    config, finest = network.config, network.config.scales[-1]
     for number in (*finest, finest.stop):
         levels = range(number, finest.stop)
-        said = reach(network, levels)
+        said = reach(config, levels, on_picture=on_picture)
         # From even positions and odd ones: a level of three phases may look a position less.
         seen = []
         for around in (said + 2, said + 3):
@@ -105,7 +105,7 @@ def test_what_follows_a_state_looks_as_far_as_is_said(network: VQVAE, on_picture
 def test_features_and_the_way_into_the_finest_scale_are_in_the_margin(network: VQVAE) -> None:
     config, weights = network.config, network.quality_weights(50)
     stride, levels = config.strides[-1], config.scales[-1]
-    entered = margin(network, with_picture=True) - reach(network, levels)
+    entered = margin(network.config, with_picture=True) - reach(network.config, levels)
     side = stride * (2 * entered + 5)
     x = torch.rand(1, 3, side, side).double()
     before, after = (network.fine_features(image, weights) for image in (x, moved(x, stride)))
@@ -114,7 +114,9 @@ def test_features_and_the_way_into_the_finest_scale_are_in_the_margin(network: V
     means = torch.rand(1, 3, 9, 9).double()
     before, after = (network.enter(m, weights, 1) for m in (means, moved(means)))
     assert distance(before, after) == 1
-    assert margin(network, with_picture=False) >= max(1 + reach(network, levels), entered)
+    assert margin(network.config, with_picture=False) >= max(
+        1 + reach(network.config, levels), entered
+    )
 
 
 def decoded(network: VQVAE, means: Tensor) -> Tensor:
@@ -145,10 +147,10 @@ def test_a_tile_is_told_all_that_it_depends_on_and_with_less_it_is_not(
 ) -> None:
     """What is beyond its margin is nothing here, and nothing spreads to all that looks at it."""
     stride, levels = network.config.strides[-1], network.config.scales[-1]
-    said = margin(network, with_picture=True)
+    said = margin(network.config, with_picture=True)
     if side == "decoder":
-        said = 1 + reach(network, levels)
-        assert margin(network, with_picture=False) >= said
+        said = 1 + reach(network.config, levels)
+        assert margin(network.config, with_picture=False) >= said
     height, width = 2 * said + 3, 3
     monkeypatch.setattr(tiles, "SIDE", said + 2)
     monkeypatch.setattr(tiles, "ONE_TILE", 0)
@@ -173,5 +175,5 @@ def test_a_tile_is_told_all_that_it_depends_on_and_with_less_it_is_not(
 def test_a_network_may_look_farther_than_those_that_ship() -> None:
     sizes = {"channels": ((4,), (3,) * 13), "phases": ((1,), (2,) * 13)}
     far = VQVAE(dataclasses.replace(SMALL, **sizes, hidden=((4,), (4,) * 13)))  # type: ignore[arg-type]
-    assert reach(far, far.config.scales[-1]) > 30
-    assert margin(far, with_picture=False) > 33
+    assert reach(far.config, far.config.scales[-1]) > 30
+    assert margin(far.config, with_picture=False) > 33

@@ -117,6 +117,19 @@ def test_an_image_goes_through_files(codec: Codec, picture: Image.Image) -> None
     assert decoded.tobytes() == codec.render(codec.file_tokens(data)).tobytes()
 
 
+def test_onnxruntime_shows_what_pytorch_shows(
+    codec: Codec, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = codec.encode(picture, quality=70)
+    in_torch = Codec(codec._loaded, "cpu", torch.float32)
+    for side in (tiles.SIDE, 6):
+        monkeypatch.setattr(tiles, "SIDE", side)
+        monkeypatch.setattr(tiles, "ONE_TILE", side**2)
+        for scale in (1, 2, 8):
+            pictures = [np.array(each.decode(data, scale=scale), int) for each in (codec, in_torch)]
+            assert abs(pictures[0] - pictures[1]).max() <= 1
+
+
 def test_tiles_change_nothing(
     codec: Codec, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:

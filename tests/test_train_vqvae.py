@@ -19,8 +19,7 @@ from train.checkpoint import load_checkpoint, load_model, save_checkpoint, stage
 from train.distortion import Distortion, dissimilarity
 from train.loop import CHECKPOINT
 from train.vqvae import VALIDATION_QUALITIES, VQVAETask, main, rate_distortion
-from vqcodec.model.config import Config
-from vqcodec.model.layers import QUALITIES
+from vqcodec.model.config import QUALITIES, Config
 from vqcodec.model.vqvae import VQVAE
 
 FLAT = Config(lmbda_min=0.02, lmbda_max=0.02)

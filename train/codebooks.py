@@ -22,8 +22,7 @@ from train.checkpoint import load_model, save_checkpoint
 from train.data import CropSampler, load_images
 from train.errors import CheckpointError
 from train.options import COUNT, FILE, Script, data_option, option
-from vqcodec.model.config import Config, Groups
-from vqcodec.model.layers import QUALITIES
+from vqcodec.model.config import QUALITIES, Config, Groups
 from vqcodec.model.level import Level
 from vqcodec.model.prior import PriorPhase
 from vqcodec.model.quantizer import (

@@ -24,8 +24,8 @@ from train.options import FILE, Script
 from vqcodec.entropy.layer import SHIFT
 from vqcodec.entropy.prior import CLASSES
 from vqcodec.entropy.tables import FREQUENCY_BITS
-from vqcodec.model.config import Config
-from vqcodec.model.layers import QUALITIES, Conv2d
+from vqcodec.model.config import QUALITIES, Config
+from vqcodec.model.layers import Conv2d
 from vqcodec.model.prior import (
     ACTIVATION_MAX,
     ACTIVATION_UNIT,

@@ -18,7 +18,8 @@ from torch import Tensor
 from train.checkpoint import save_checkpoint
 from train.options import COUNT, FILE, Script, option
 from vqcodec.entropy.layer import SHIFT, Layer
-from vqcodec.model.layers import QUALITIES, Conv2d
+from vqcodec.model.config import QUALITIES
+from vqcodec.model.layers import Conv2d
 from vqcodec.model.prior import ACTIVATION_UNIT, PriorPhase
 from vqcodec.model.quantizer import CLASS_KNOTS, Codebooks, integer_log_p
 from vqcodec.model.vqvae import VQVAE

@@ -24,9 +24,8 @@ from train.loop import Trainer
 from train.options import FILE, POSITIVE, SHARE, Arguments, Script, image_options, option
 from train.processes import Process
 from vqcodec.model.classical import ClassicalQuantizer
-from vqcodec.model.config import Config
+from vqcodec.model.config import QUALITIES, Config
 from vqcodec.model.initialise import initialise
-from vqcodec.model.layers import QUALITIES
 from vqcodec.model.vqvae import VQVAE
 
 VALIDATION_QUALITIES = (10, 30, 50, 70, 90)

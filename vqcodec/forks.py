@@ -13,6 +13,7 @@ from functools import cache
 from threading import Lock
 
 _forked_with_torch = False
+_forks = 0
 
 
 class ForkSafeLock:
@@ -54,9 +55,15 @@ def keep_torch_to_one_thread() -> None:
         limit()
 
 
+def forks() -> int:
+    """Return how many forks there are between this process and the program's first."""
+    return _forks
+
+
 def _remember() -> None:
-    global _forked_with_torch
+    global _forked_with_torch, _forks
     _forked_with_torch = _forked_with_torch or "torch" in sys.modules
+    _forks += 1
 
 
 in_child(_remember)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
-from torch import Tensor
 
-from vqcodec import weights
-from vqcodec.codec.decoder import Decoder
-from vqcodec.codec.encoder import Encoded, ImageEncoder
-from vqcodec.codec.pixels import tile_of
+from vqcodec import threads, weights
+from vqcodec.codec.decoder import Decoder, Synthesis
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.target import DEVICE, Target, check, encode_prepared
-from vqcodec.codec.tiles import Region, box, split
+from vqcodec.codec.tiles import Region, box
 from vqcodec.codec.tokens import Tokens
 from vqcodec.entropy.coder import Counter
 from vqcodec.errors import ModelError, UnknownModelError, warn
@@ -30,46 +27,91 @@ from vqcodec.fileformat.container import (
     unpack,
 )
 from vqcodec.fileformat.image import ImageLike, Pixels, Prepared, chunks_of, prepare
-from vqcodec.forks import keep_torch_to_one_thread
-from vqcodec.model.reach import margin
+from vqcodec.forks import ForkSafeLock, forks, keep_torch_to_one_thread
 from vqcodec.weights.store import Weights, load
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from vqcodec.codec.encoder import Encoded
+    from vqcodec.model.vqvae import VQVAE
+
 SCALES = (1, 2, 4, 8, 16, 32, 64)
+SYNTHESES = 4  # qualities whose folded weights are kept
 
 
 class Codec:
-    """A loaded model on a device; read-only, so that threads may share it.
+    """A loaded model; read-only, so that threads may share it.
 
-    `config` holds the sizes of the network.
+    It encodes in PyTorch on a device, and decodes in onnxruntime on the processor, or where it
+    encodes if that was asked for. PyTorch is imported when it is needed. `config` holds the sizes
+    of the network.
     """
 
-    def __init__(self, loaded: Weights, device: torch.device, dtype: torch.dtype) -> None:
-        keep_torch_to_one_thread()
-        self._info = loaded.info
+    def __init__(
+        self, loaded: Weights, device: str = "auto", dtype: torch.dtype | None = None
+    ) -> None:
+        self._loaded, self._dtype = loaded, dtype
+        self._device = _checked(device)
         self.model_id = loaded.info.model_id
-        self._prior, self._tables = loaded.prior, loaded.tables
-        self._network = loaded.network().to(device, dtype).eval()
-        self._decoder = Decoder(self._network, loaded.prior, loaded.tables)
-        self.config = self._network.config
+        self.config = loaded.sizes()
+        self._building = ForkSafeLock()
+        self._built: list[VQVAE] = []
+        in_torch = dtype is not None or self._device.startswith("cuda")
+        make = self._torch_synthesis if in_torch else self._synthesis
+        self._decoder = Decoder(self.config, loaded.prior, loaded.tables, make)
+        self._cached_synthesis = lru_cache(SYNTHESES)(self._make_synthesis)
+        if loaded.info not in weights.available():
+            self._network()  # which refuses parameters that do not fit
+
+    def _network(self) -> VQVAE:
+        """Return the network in PyTorch, built when it is first needed; raises ModelError."""
+        with self._building:
+            if not self._built:
+                import torch
+
+                keep_torch_to_one_thread()
+                name = self._device
+                if name == "auto":
+                    name = "cuda" if torch.cuda.is_available() else "cpu"
+                network = self._loaded.network().to(name, self._dtype or torch.float32)
+                self._built.append(network.eval())
+            return self._built[0]
+
+    def _torch_synthesis(self, quality: int, on_picture: bool) -> Synthesis:
+        from vqcodec.codec.tensors import TorchSynthesis
+
+        return TorchSynthesis(self._network(), quality, on_picture=on_picture)
+
+    def _synthesis(self, quality: int, on_picture: bool) -> Synthesis:
+        return self._cached_synthesis(quality, on_picture, threads.number(), forks())
+
+    def _make_synthesis(self, quality: int, on_picture: bool, threads: int, _: int) -> Synthesis:
+        from vqcodec.runtime.synthesis import Synthesis as OnnxSynthesis
+
+        arrays = self._loaded.arrays
+        return OnnxSynthesis(self.config, arrays, quality, on_picture=on_picture, threads=threads)
 
     @property
     def card(self) -> Mapping[str, Any]:
         """What is known of the weights; raises ModelError if the card is damaged."""
-        return self._info.card
+        return self._loaded.info.card
 
     @classmethod
     def load(
         cls,
         model: str | Path = weights.DEFAULT,
         device: str = "auto",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> Codec:
         """Load a shipped model by name, or a weights file by path.
 
-        `device` is "cpu", "cuda", "cuda:N" or "auto"; `dtype` that of analysis and synthesis, which
-        has no part in what the indices of a file decode to. Raises ModelError.
+        `device` is "cpu", "cuda", "cuda:N" or "auto": CUDA for encoding where there is some. With a
+        `dtype`, that of analysis and synthesis, decoding too is PyTorch's, as it is on "cuda";
+        neither has a part in what the indices of a file decode to. Raises ModelError.
         """
-        return cls(load(weights.find(model)), _device(device), dtype)
+        return cls(load(weights.find(model)), device, dtype)
 
     def encode(
         self,
@@ -100,7 +142,10 @@ class Codec:
         profiler: Profiler | None = None,
     ) -> Encoded:
         """Return what uint8 `[H, W, 3]` pixels are coded to; ValueError for a bad quality."""
-        model = self._network, self._prior, self._tables
+        from vqcodec.codec.encoder import ImageEncoder
+
+        threads.share_with_torch()
+        model = self._network(), self._loaded.prior, self._loaded.tables
         profiler = profiler or Profiler()
         return ImageEncoder(*model, pixels, quality, with_picture, profiler).encode()
 
@@ -167,37 +212,35 @@ class Codec:
         coder's own overhead.
         """
         self._check(tokens.model_id)
-        counter = Counter(self._tables)
+        counter = Counter(self._loaded.tables)
         grid = self.config.grid(0, tokens.height, tokens.width)
-        self._prior.replay(tokens.quality, *grid, tokens.indices, counter.put)
+        self._loaded.prior.replay(tokens.quality, *grid, tokens.indices, counter.put)
         return list(map(float, counter.bits))
 
-    @torch.inference_mode()
     def coefficients(self, pixels: Pixels) -> Iterator[tuple[Tensor, int, int]]:
         """Yield the transform that analysis begins with, of uint8 `[H, W, 3]` pixels.
 
         Pieces of the finest grid, `[C, h, w]`, and the first row and column of each.
         """
-        network, stride = self._network, self.config.strides[-1]
-        grid = self.config.grid(len(self.config.scales) - 1, *pixels.shape[:2])
-        down, across = (slice(0, side) for side in grid)
-        for tile in split(*grid, down, across, margin(network, with_picture=False)):
-            rows, columns = tile.inner
-            x = tile_of(pixels, tile, stride, network.quality_weights(1))
-            yield network.coefficients(x)[0, :, rows, columns], tile.rows.start, tile.columns.start
+        from vqcodec.codec.encoder import coefficients
+
+        return coefficients(self._network(), pixels)
 
     def _check(self, model_id: bytes) -> None:
         if model_id != self.model_id:
             raise UnknownModelError(f"coded with model {model_id.hex()}, not {self.model_id.hex()}")
 
 
-def _device(name: str) -> torch.device:
-    if not isinstance(name, str) or not DEVICE.fullmatch(name):
-        raise ValueError(f"device is auto, cpu, cuda or cuda:N, not {name!r}")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise ModelError(f"no device {name} is available, {count} of CUDA are: use cpu or another")
+def _checked(device: str) -> str:
+    """Return a device's name; ValueError if it is none, ModelError if it is not there."""
+    if not isinstance(device, str) or not DEVICE.fullmatch(device):
+        raise ValueError(f"device is auto, cpu, cuda or cuda:N, not {device!r}")
+    if device.startswith("cuda"):
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (torch.device(device).index or 0) >= count:
+            raise ModelError(
+                f"no device {device} is available, {count} of CUDA are: use cpu or another"
+            )
     return device

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from vqcodec.codec.pixels import picture_of_means, reduced, show
+import numpy as np
+from PIL import Image
+
+from vqcodec.codec.pixels import place, reduced
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Region, Tile, box, covering, release_memory, split
 from vqcodec.codec.tokens import Tokens
@@ -17,10 +18,38 @@ from vqcodec.entropy.tables import Tables
 from vqcodec.fileformat import coarse_alpha
 from vqcodec.fileformat.container import ChunkTag, Container
 from vqcodec.fileformat.image import Pixels, assemble, decode_alpha, info_of
-from vqcodec.model.closed_loop import decode_level
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.reach import margin, reach
-from vqcodec.model.vqvae import VQVAE
+
+
+class Synthesis(Protocol):
+    """Makes states of codewords, and pixels of states, at one quality.
+
+    States and means are `[1, C, H, W]`, arrays or tensors as it likes.
+    """
+
+    def start(self, height: int, width: int) -> Any:
+        """Return the state before the first level, whose grid is `height` x `width`."""
+
+    def means(self, t: Any, scale: int) -> Any:
+        """Return the means on the grid of `scale` that the state above it holds."""
+
+    def enter(self, means: Any, scale: int) -> Any:
+        """Return the state before the first level of a scale but the coarsest."""
+
+    def level(self, t: Any, number: int, indices: Symbols) -> Any:
+        """Return the state after a level, whose indices are `[codebooks, H * W]` a group."""
+
+    def picture(self, t: Any) -> Pixels:
+        """Return the picture of a state of the finest scale."""
+
+    def picture_of_means(self, means: Any) -> Pixels:
+        """Return the picture, a pixel a position, whose blocks have `means` `[1, 3, H, W]`."""
+
+
+# Of a quality, and whether blocks work on the picture: they take half the time, and what they
+# change is mostly detail, which a smaller picture does not show.
+MakeSynthesis = Callable[[int, bool], Synthesis]
 
 
 def levels_shown(config: Config, scale: int) -> int:
@@ -40,10 +69,10 @@ def levels_shown(config: Config, scale: int) -> int:
 class Decoder:
     """Makes pictures of files and indices; read-only, and so safe to be used by several threads."""
 
-    def __init__(self, network: VQVAE, prior: PriorNetwork, tables: Tables) -> None:
-        self._network = network
-        self._sketch = network.without_picture_blocks()
-        self._config = network.config
+    def __init__(
+        self, config: Config, prior: PriorNetwork, tables: Tables, synthesis: MakeSynthesis
+    ) -> None:
+        self._config, self._synthesis = config, synthesis
         self._prior, self._tables = prior, tables
 
     def read(self, container: Container, profiler: Profiler, levels: int | None = None) -> Tokens:
@@ -84,7 +113,6 @@ class Decoder:
         image.info.update(info_of(chunks))
         return image
 
-    @torch.inference_mode()
     def render(
         self, tokens: Tokens, rows: slice, columns: slice, scale: int, profiler: Profiler
     ) -> Pixels:
@@ -93,57 +121,60 @@ class Decoder:
         Tokens may lack the last levels.
         """
         with profiler.stage("synthesis"):
-            finest = self._config.scales[-1]
-            network = self._network if scale == 1 else self._sketch
-            means = self._means(network, tokens)
-            if len(tokens.indices) == finest.start:
+            synthesis = self._synthesis(tokens.quality, scale == 1)
+            means = self._means(synthesis, tokens)
+            if len(tokens.indices) == self._config.scales[-1].start:
                 stride = self._config.strides[-1]
                 shown = means[..., covering(rows, stride), covering(columns, stride)]
-                return reduced(picture_of_means(network, shown), scale // stride)
-            return reduced(self._in_tiles(network, tokens, means, rows, columns), scale)
+                return reduced(synthesis.picture_of_means(shown), scale // stride)
+            on_picture = scale == 1
+            pixels = self._in_tiles(synthesis, tokens, means, rows, columns, on_picture)
+            return reduced(pixels, scale)
 
-    def _means(self, network: VQVAE, tokens: Tokens) -> Tensor:
+    def _means(self, synthesis: Synthesis, tokens: Tokens) -> Any:
         """Return the means on the finest grid that the scales above it hold."""
-        weights = network.quality_weights(tokens.quality)
-        t = network.start(weights, *self._config.grid(0, tokens.height, tokens.width))
+        t = synthesis.start(*self._config.grid(0, tokens.height, tokens.width))
         for scale, numbers in enumerate(self._config.scales[:-1]):
             if scale:
-                t = network.enter(network.means(t, scale), weights, scale)
+                t = synthesis.enter(synthesis.means(t, scale), scale)
             for number in numbers:
-                t = decode_level(network, weights, t, number, _tensors(tokens.indices[number], t))
-        return network.means(t, len(self._config.scales) - 1)
+                t = synthesis.level(t, number, tokens.indices[number])
+        return synthesis.means(t, len(self._config.scales) - 1)
 
     def _in_tiles(
-        self, network: VQVAE, tokens: Tokens, means: Tensor, rows: slice, columns: slice
+        self,
+        synthesis: Synthesis,
+        tokens: Tokens,
+        means: Any,
+        rows: slice,
+        columns: slice,
+        on_picture: bool,
     ) -> Pixels:
         """Return some rows and columns of the picture, made tile by tile.
 
         A tile's margin narrows as less and less is to come that looks at what is around it.
         """
-        finest, stride = len(self._config.scales) - 1, self._config.strides[-1]
-        weights = network.quality_weights(tokens.quality)
-        size = self._config.grid(finest, tokens.height, tokens.width)
+        config = self._config
+        finest = len(config.scales) - 1
+        size = config.grid(finest, tokens.height, tokens.width)
         pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
-        covered = covering(rows, stride), covering(columns, stride)
-        levels = range(self._config.scales[-1].start, len(tokens.indices))
-        for tile in split(*size, *covered, margin(network, with_picture=False)):
-            t = network.enter(means[..., tile.wide_rows, tile.wide_columns], weights, finest)
+        covered = covering(rows, config.strides[-1]), covering(columns, config.strides[-1])
+        levels = range(config.scales[-1].start, len(tokens.indices))
+        wide = margin(config, with_picture=False, on_picture=on_picture)
+        for tile in split(*size, *covered, wide):
+            t = synthesis.enter(means[..., tile.wide_rows, tile.wide_columns], finest)
             for number in levels:
-                tile, t = _narrowed(tile, t, reach(network, range(number, levels.stop)))
-                indices = _tensors(tile.cut(tokens.indices[number], size), t)
-                t = decode_level(network, weights, t, number, indices)
-            tile, t = _narrowed(tile, t, reach(network, range(0)))
-            show(network.synthesise(t, weights), tile, pixels, rows, columns)
+                left = reach(config, range(number, levels.stop), on_picture=on_picture)
+                tile, t = _narrowed(tile, t, left)
+                t = synthesis.level(t, number, tile.cut(tokens.indices[number], size))
+            tile, t = _narrowed(tile, t, reach(config, range(0), on_picture=on_picture))
+            place(synthesis.picture(t), tile, pixels, rows, columns)
             release_memory()
         return pixels
 
 
-def _narrowed(tile: Tile, t: Tensor, margin: int) -> tuple[Tile, Tensor]:
+def _narrowed(tile: Tile, t: Any, margin: int) -> tuple[Tile, Any]:
     """Return a tile with no more of its margin than that, and its state cut to it."""
     narrow = tile.narrowed(margin)
     rows, columns = narrow.within(tile)
-    return narrow, t[..., rows, columns].contiguous(memory_format=torch.channels_last)
-
-
-def _tensors(level: Symbols, like: Tensor) -> list[Tensor]:
-    return [torch.from_numpy(group.astype(np.int64)).to(like.device) for group in level]
+    return narrow, t[..., rows, columns]

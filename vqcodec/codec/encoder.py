@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vqcodec.codec.pixels import show, tile_of
+from vqcodec.codec.pixels import place
 from vqcodec.codec.profiler import Profiler
+from vqcodec.codec.tensors import tile_of, to_pixels
 from vqcodec.codec.tiles import Tile, box, release_memory, split
 from vqcodec.entropy import coder
 from vqcodec.entropy.layer import Grid
@@ -19,8 +20,7 @@ from vqcodec.entropy.prior import Indices, PriorNetwork, Symbols
 from vqcodec.entropy.tables import Tables
 from vqcodec.fileformat.image import Pixels
 from vqcodec.model.closed_loop import Phase
-from vqcodec.model.config import PLANES
-from vqcodec.model.layers import QUALITIES
+from vqcodec.model.config import PLANES, QUALITIES
 from vqcodec.model.prior import class_centres
 from vqcodec.model.reach import margin
 from vqcodec.model.vqvae import VQVAE
@@ -79,7 +79,7 @@ class ImageEncoder:
         self.finest = len(network.config.scales) - 1
         self.grid = network.config.grid(self.finest, *pixels.shape[:2])
         rows, columns = (slice(0, side) for side in self.grid)
-        reach = margin(network, with_picture=with_picture)
+        reach = margin(network.config, with_picture=with_picture)
         self.tiles = split(*self.grid, rows, columns, reach)
         self.weights = network.quality_weights(quality)
 
@@ -177,8 +177,23 @@ class ImageEncoder:
     def show(self, t: Tensor, tile: Tile, picture: Pixels | None) -> None:
         """Write a tile's picture into that of the image, if it is wanted."""
         if picture is not None:
-            x_hat = self.network.synthesise(t, self.weights)
-            show(x_hat, tile, picture, *box(None, picture.shape[1], picture.shape[0]))
+            shown = to_pixels(self.network.synthesise(t, self.weights))
+            place(shown, tile, picture, *box(None, picture.shape[1], picture.shape[0]))
+
+
+@torch.inference_mode()
+def coefficients(network: VQVAE, pixels: Pixels) -> Iterator[tuple[Tensor, int, int]]:
+    """Yield the transform that analysis begins with, of uint8 `[H, W, 3]` pixels.
+
+    Pieces of the finest grid, `[C, h, w]`, and the first row and column of each.
+    """
+    config = network.config
+    grid = config.grid(len(config.scales) - 1, *pixels.shape[:2])
+    down, across = (slice(0, side) for side in grid)
+    for tile in split(*grid, down, across, margin(config, with_picture=False)):
+        rows, columns = tile.inner
+        x = tile_of(pixels, tile, config.strides[-1], network.quality_weights(1))
+        yield network.coefficients(x)[0, :, rows, columns], tile.rows.start, tile.columns.start
 
 
 class _IndexSearch:

@@ -31,6 +31,7 @@ from vqcodec.commands.files import (
 )
 from vqcodec.commands.terminal import remark
 from vqcodec.errors import VqcError
+from vqcodec.threads import use
 
 STREAM = "-"
 _STDIN, _STDOUT = 0, 1
@@ -208,7 +209,7 @@ def run(
 
     There is a line for every note and every input that failed, a progress bar if there are
     several jobs and stderr is a terminal, and a summary at the end; if `quiet`, only what failed.
-    PyTorch has `threads` for a job, by default all cores or a worker's share of them.
+    There are `threads` for a job, by default all cores or a worker's share of them.
 
     Raises:
         click.UsageError: bytes that are no text would go to a terminal's screen.
@@ -230,11 +231,12 @@ def run(
         outcomes: Iterable[Done | str] = map(partial(_outcome, work), todo.jobs)
         if workers > 1:
             share = threads or max(1, (os.cpu_count() or 1) // workers)
-            pool = ThreadPoolExecutor(workers, initializer=_use_threads, initargs=(share,))
+            pool = ThreadPoolExecutor(workers, initializer=use, initargs=(share,))
             stack.callback(pool.shutdown, cancel_futures=True)
             outcomes = pool.map(partial(_outcome, work), todo.jobs)
         elif threads:
-            _use_threads(threads)
+            use(threads)
+            stack.callback(use, None)
         bar = tqdm(
             outcomes,
             total=len(todo.jobs),
@@ -268,13 +270,6 @@ def describe(error: Exception) -> str:
     if isinstance(error, (VqcError, OSError)):
         return message
     return f"{type(error).__name__}: {message}"
-
-
-def _use_threads(number: int) -> None:
-    """Let the calling thread share its work with others, so that there are `number` in all."""
-    import torch
-
-    torch.set_num_threads(number)
 
 
 def _outcome(work: Callable[[Job], Done], job: Job) -> Done | str:

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vqcodec.model.config import PLANES, Config
+from vqcodec.model.config import KNOTS, PLANES, Config
 from vqcodec.model.layers import (
     ACTIVATIONS,
-    KNOTS,
     Conv2d,
     QualityTable,
     as_grid,
@@ -69,6 +68,7 @@ class PictureBlock(nn.Module):
         """The block sees a picture and the state of the finest scale behind it."""
         super().__init__()
         self.stride, layers = config.strides[-1], config.picture_layers
+        self.margin = -(-config.pixels_reached // self.stride)  # positions
         channels = config.state_channels(len(config.strides) - 1)
         log_gain = log_step_gain(config.lmbda_min, config.lmbda_max)
         self.activation = ACTIVATIONS[config.activation]
@@ -84,17 +84,12 @@ class PictureBlock(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    @property
-    def pixels_reached(self) -> int:
-        """How far its convolutions look, which are at half the resolution."""
-        return 2 * (len(self.mix) + 2)
-
     def forward(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
         """Return what the block adds to `x` `[B, planes, H, W]`; `t` is the state behind it."""
         if self.training:
             return self._change(x, t, quality_weights)
         # In strips, which need little memory, and a margin of what the convolutions reach.
-        strips, margin = [], -(-self.pixels_reached // self.stride)
+        strips, margin = [], self.margin
         for start in range(0, t.shape[2], STRIP):
             first, stop = max(start - margin, 0), start + STRIP
             rows = slice(first, stop + margin)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vqcodec.model.quantizer import CodebookQuantizer, Codebooks, Group
+from vqcodec.model.config import Group
+from vqcodec.model.quantizer import CodebookQuantizer, Codebooks
 from vqcodec.model.vector_quantizer import (
     COMMITMENT,
     codebook_error,

@@ -6,15 +6,23 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
-from vqcodec.model.layers import ACTIVATIONS, QUALITIES
-from vqcodec.model.quantizer import Group
-from vqcodec.model.transform import TRANSFORMS
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PLANES = 3
+QUALITIES = 100
+KNOTS = 9  # of tables over quality
+ACTIVATIONS = ("rooted", "relu")
+# How many values beyond its block a transform sees, by its name.
+OVERLAPS = {"dct": 0, "lapped": 4, "wavelet": 4}
+# The lifting steps of the 9/7 wavelet: the parity of the samples that change, and what of both
+# neighbours is added to them.
+LIFTING = ((1, -1.586134342), (0, -0.05298011854), (1, 0.8829110762), (0, 0.4435068522))
 
+# Dimension, codewords and number of codebooks of like size.
+Group = tuple[int, int, int]
 Groups = tuple[Group, ...]
 
 
@@ -68,6 +76,17 @@ class Config:
         """What the sides of a picture are padded to multiples of: pixels of a coarsest position."""
         return math.prod(self.strides)
 
+    @property
+    def sharpened(self) -> list[int]:
+        """The numbers of the levels after which there is a block on the picture."""
+        finest = self.scales[-1]
+        return [finest[after] for after in self.picture_after if after < len(finest)]
+
+    @property
+    def pixels_reached(self) -> int:
+        """How far the convolutions of a block on the picture look, at half its resolution."""
+        return 2 * (self.picture_layers + 2)
+
     def scale_of(self, number: int) -> int:
         """Return the scale of a level, counted through all scales."""
         return next(scale for scale, numbers in enumerate(self.scales) if number in numbers)
@@ -105,8 +124,11 @@ class Config:
             raise ValueError("pixel_hidden is not of two or three sizes")
         if config.activation not in ACTIVATIONS:
             raise ValueError(f"activation is not one of {', '.join(ACTIVATIONS)}")
-        if not set(config.transforms) <= TRANSFORMS.keys():
-            raise ValueError(f"transforms are not of {', '.join(TRANSFORMS)}")
+        if not set(config.transforms) <= OVERLAPS.keys():
+            raise ValueError(f"transforms are not of {', '.join(OVERLAPS)}")
+        for name, stride in zip(config.transforms, config.strides, strict=False):
+            if stride != _STRIDES.get(name, stride):
+                raise ValueError(f"{name} is of a stride of {_STRIDES[name]}, not {stride}")
         for name in ("strides", "transforms"):
             if len(getattr(config, name)) != len(config.channels):
                 raise ValueError(f"{name} are not of {len(config.channels)} scales")
@@ -139,6 +161,7 @@ _MOST_IN_CODEBOOKS = 1 << 24  # values of a group of codebooks
 _MOST_PADDING = 256  # pixels
 # Blocks on the picture work at half its resolution, and images are shown at 1/2, 1/4, ...
 _FINEST_STRIDES = (2, 4, 8, 16)
+_STRIDES = {"lapped": 8, "wavelet": 2}  # others take any
 
 
 def _numbers(value: object) -> Iterator[int]:

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-QUALITIES = 100
-KNOTS = 9
+from vqcodec.model.config import KNOTS, QUALITIES
 
 M = TypeVar("M")
 # Of hidden values, with scale and shift, channels along the last argument.

@@ -12,9 +12,8 @@ from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import ModelError
 from vqcodec.model.blocks import Block
 from vqcodec.model.classical import ClassicalQuantizer
-from vqcodec.model.config import Config
+from vqcodec.model.config import KNOTS, Config
 from vqcodec.model.layers import (
-    KNOTS,
     QualityTable,
     add_at,
     log_step_gain,

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vqcodec.entropy.prior import CLASS_SHIFT
-from vqcodec.model.config import Config
-from vqcodec.model.layers import QUALITIES, Conv2d, module_list
+from vqcodec.model.config import QUALITIES, Config
+from vqcodec.model.layers import Conv2d, module_list
 
 ACTIVATION_MAX = 127
 ACTIVATION_UNIT = 1 / 16

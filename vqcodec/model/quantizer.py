@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vqcodec.model.config import Group
 from vqcodec.model.layers import module_list
 from vqcodec.model.search import SortedSearch, knots_around
 
@@ -35,10 +36,6 @@ SCORES_AT_ONCE = 1 << 20
 # would send an outlier to the wrong codeword, and the closed loop would carry the error on. The
 # more codewords there are, the less is left to each.
 TAIL, TAIL_CODEWORDS = 14.0, 256
-
-
-# Dimension, codewords and number of codebooks of like size.
-Group = tuple[int, int, int]
 
 
 def log2_scale(log_scale: Tensor) -> Tensor:

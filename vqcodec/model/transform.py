@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vqcodec.model.config import LIFTING
+
 BLOCK = 8  # of the lapped transform
 
 # The 4x4 core of the boundary filter, found by maximising the AR(1) coding gain.
@@ -37,9 +39,7 @@ _SYNTHESIS_NORM = tuple(
     math.sqrt(n) for n in (0.7021, 0.7106, 0.8589, 0.8621, 0.9221, 0.9176, 0.9605, 0.9532)
 )
 
-# The lifting steps of the 9/7 wavelet: the parity of the samples that change, and what of both
-# neighbours is added to them. The gain makes a constant's low band sqrt(2) times as large.
-_LIFTING = ((1, -1.586134342), (0, -0.05298011854), (1, 0.8829110762), (0, 0.4435068522))
+# Of the 9/7 wavelet: the gain makes a constant's low band sqrt(2) times as large.
 _LOW_GAIN = 1.149604398
 # Norms of the two synthesis filters.
 _WAVELET_NORM = tuple(math.sqrt(n) for n in (0.98295, 1.04044))
@@ -91,10 +91,8 @@ class Analysis(nn.Module):
 
     Maps float32 `[B, planes, H, W]` (H and W multiples of `stride`) to
     `[B, planes * stride^2, H/stride, W/stride]`. Channels run frequency-major, plane-minor,
-    frequencies from low to high. A subclass that sees `overlap` values beyond a block says so.
+    frequencies from low to high.
     """
-
-    overlap: ClassVar[int] = 0
 
     def __init__(self, mix: Tensor, stride: int) -> None:
         """`mix` `[planes, planes]` turns planes into those that are transformed."""
@@ -132,7 +130,6 @@ class Synthesis(nn.Module):
 class LappedAnalysis(Analysis):
     """The lapped transform of blocks of 8."""
 
-    overlap = BLOCK // 2
     boundary: Tensor
 
     def __init__(self, mix: Tensor, stride: int = BLOCK) -> None:
@@ -186,8 +183,6 @@ def _lifted(x: Tensor, dim: int, steps: Sequence[tuple[int, float]]) -> Tensor:
 class WaveletAnalysis(Analysis):
     """The 9/7 wavelet, of blocks of 2: low band and high band in place of even and odd samples."""
 
-    overlap = 4
-
     def __init__(self, mix: Tensor, stride: int = 2) -> None:
         """Raises ValueError for another stride than 2."""
         if stride != 2:
@@ -200,7 +195,7 @@ class WaveletAnalysis(Analysis):
         return torch.diag(torch.tensor([_LOW_GAIN, -1 / _LOW_GAIN]) * torch.tensor(_WAVELET_NORM))
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(_lifted(_lifted(x, 3, _LIFTING), 2, _LIFTING))
+        return super().forward(_lifted(_lifted(x, 3, LIFTING), 2, LIFTING))
 
 
 class WaveletSynthesis(Synthesis):
@@ -209,7 +204,7 @@ class WaveletSynthesis(Synthesis):
     analysis = WaveletAnalysis
 
     def forward(self, coefficients: Tensor) -> Tensor:
-        steps = [(parity, -share) for parity, share in reversed(_LIFTING)]
+        steps = [(parity, -share) for parity, share in reversed(LIFTING)]
         return _lifted(_lifted(super().forward(coefficients), 2, steps), 3, steps)
 
 

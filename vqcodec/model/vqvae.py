@@ -80,11 +80,12 @@ class VQVAE(nn.Module):
             Block(config, scale, config.hidden[scale][-1], PLANES) for scale in scales[1:]
         )
         self.decoder = blocks(finest, config.synthesis_blocks)
-        levels = config.scales[finest]
-        self.sharpened = [levels[after] for after in config.picture_after if after < len(levels)]
+        self.sharpened = config.sharpened
         self.sharpen = module_list(PictureBlock(config, sharpen) for _ in self.sharpened)
         self.finish = PictureBlock(config, finish)
-        self.levels = module_list(Level(config, number) for number in range(levels.stop))
+        self.levels = module_list(
+            Level(config, number) for number in range(config.scales[finest].stop)
+        )
         self.prior = Prior(config, [level.quantizer.symbols for level in self.levels])
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:

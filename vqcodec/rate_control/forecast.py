@@ -20,8 +20,8 @@ from torch import Tensor
 
 from vqcodec.codec.pixels import bordered
 from vqcodec.fileformat.image import Pixels
-from vqcodec.model.config import PLANES
-from vqcodec.model.layers import QUALITIES, log_step_gain, quality_weights
+from vqcodec.model.config import PLANES, QUALITIES
+from vqcodec.model.layers import log_step_gain, quality_weights
 from vqcodec.rate_control.search import Curve
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from vqcodec.model.layers import QUALITIES
+from vqcodec.model.config import QUALITIES
 from vqcodec.rate_control.search import Attempt, Curve
 
 _FIRST = range(1, QUALITIES + 1, 11)

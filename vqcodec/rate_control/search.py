@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.model.layers import QUALITIES
+from vqcodec.model.config import QUALITIES
 
 REQUANTIZATIONS = 3  # at one quality, at most
 

@@ -20,7 +20,7 @@ from vqcodec.errors import TargetError
 from vqcodec.fileformat.container import ChunkTag, pack, unpack
 from vqcodec.fileformat.image import Pixels, Prepared, assemble
 from vqcodec.fileformat.truncate import drop_chunks, room, truncate
-from vqcodec.model.layers import QUALITIES
+from vqcodec.model.config import QUALITIES
 from vqcodec.rate_control.forecast import FEATURES, SQUARE, Squares, from_card, squares
 from vqcodec.rate_control.sample import sample
 from vqcodec.rate_control.scan import Expected, scan, surplus

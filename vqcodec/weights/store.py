@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from vqcodec.entropy.prior import PriorNetwork, Symbols, index_type
 from vqcodec.entropy.tables import FrequencyTables
 from vqcodec.errors import ModelError
+from vqcodec.model.config import Config
 from vqcodec.weights import ModelInfo
 
 if TYPE_CHECKING:
@@ -47,17 +48,23 @@ class Weights:
     tables: list[list[FrequencyTables]]
     arrays: dict[str, NDArray[np.float16]]
 
+    def sizes(self) -> Config:
+        """Return the sizes of the network; raises ModelError if none of ours has them."""
+        try:
+            return Config.from_dict(self.config)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"the weights do not fit the network: {error}") from error
+
     def network(self) -> VQVAE:
         """Return the analysis and synthesis network in float32; raises ModelError if damaged."""
         import torch
 
-        from vqcodec.model.config import Config
         from vqcodec.model.vqvae import VQVAE
 
         try:
             # Not on the meta device, whose first use imports torch's compiler: half a second.
             with torch.random.fork_rng(devices=()):
-                network = VQVAE(Config.from_dict(self.config))
+                network = VQVAE(self.sizes())
             del network.prior
             parameters = {name: torch.from_numpy(array) for name, array in self.arrays.items()}
             network.load_state_dict(parameters, assign=True)

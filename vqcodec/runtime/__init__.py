@@ -1,0 +1,1 @@
+"""Synthesis without torch: the network's weights, folded for a quality, in onnxruntime."""

@@ -1,0 +1,82 @@
+"""An ONNX graph under construction: values are names, layers are methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+Array = NDArray[np.float32]
+_END = np.iinfo(np.int64).max
+
+
+class Graph:
+    """Nodes, constants and inputs, in the order in which they are added."""
+
+    def __init__(self) -> None:
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._inputs: list[Any] = []
+
+    def input(self, name: str, *shape: int | None) -> str:
+        """Add an input of float32; None stands for a side that is not known."""
+        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        return name
+
+    def constant(self, value: Any, dtype: type[np.generic] = np.float32) -> str:
+        """Add a constant."""
+        name = f"c{len(self._constants)}"
+        array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
+        self._constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node with one output."""
+        name = f"v{len(self._nodes)}"
+        self._nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        return name
+
+    def conv(
+        self,
+        x: str,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        plus: str | None = None,
+        padded: bool = True,
+    ) -> str:
+        """Add a convolution, `weight` `[out, in, k, k]` or `[out, in]`, and `plus` a value."""
+        if weight.ndim == 2:
+            weight = weight[:, :, None, None]
+        constants = [self.constant(array) for array in (weight, bias) if array is not None]
+        side = weight.shape[2]
+        padding = [side // 2 if padded else 0] * 4
+        y = self.op("Conv", x, *constants, kernel_shape=[side, side], pads=padding)
+        return y if plus is None else self.op("Add", y, plus)
+
+    def concat(self, *parts: str, axis: int) -> str:
+        """Add a concatenation."""
+        return self.op("Concat", *parts, axis=axis)
+
+    def part(self, x: str, axis: int, start: int = 0, stop: int = _END) -> str:
+        """Add a slice along an axis."""
+        bounds = (self.constant([number], np.int64) for number in (start, stop, axis))
+        return self.op("Slice", x, *bounds)
+
+    def reshaped(self, x: str, *shape: int) -> str:
+        """Add a new shape, in which 0 stands for a side as it was."""
+        return self.op("Reshape", x, self.constant(shape, np.int64))
+
+    def times(self, x: str, factor: float) -> str:
+        """Add a product with a number."""
+        return self.op("Mul", x, self.constant(factor))
+
+    def model(self, output: str, dtype: int = TensorProto.FLOAT) -> bytes:
+        """Return the model with that output."""
+        outputs = [helper.make_tensor_value_info(output, dtype, None)]
+        graph = helper.make_graph(self._nodes, "vqcodec", self._inputs, outputs, self._constants)
+        opset = [helper.make_opsetid("", 20)]
+        model: bytes = helper.make_model(graph, opset_imports=opset, ir_version=10)
+        return model.SerializeToString()  # type: ignore[attr-defined, no-any-return]

@@ -1,0 +1,196 @@
+"""The parts of synthesis as ONNX models, with everything that depends on quality folded in.
+
+The same network as `vqcodec.model.vqvae.VQVAE`, in its parameters' names. At one quality the gain
+before a block, its scale and shift and the gain after it are constants, and become part of the
+weights of the convolutions between them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from vqcodec.model.config import KNOTS, PLANES, QUALITIES, Config
+from vqcodec.runtime import transforms
+from vqcodec.runtime.graph import Array, Graph
+
+HALF = 2  # blocks on the picture work on blocks of 2x2 pixels
+
+
+class Parts:
+    """Makes the models of a network at a quality, with its blocks on the picture or without."""
+
+    def __init__(
+        self,
+        config: Config,
+        arrays: Mapping[str, NDArray[Any]],
+        quality: int,
+        *,
+        on_picture: bool = True,
+    ) -> None:
+        self._config, self._arrays, self._on_picture = config, arrays, on_picture
+        position = (quality - 1) / (QUALITIES - 1) * (KNOTS - 1)
+        self._hats = np.clip(1 - np.abs(position - np.arange(KNOTS)), 0, None).astype(np.float32)
+
+    def enter(self, scale: int) -> bytes:
+        """Return what makes the `state` of a scale of the `means` that the one above it holds."""
+        graph = Graph()
+        means = graph.input("means", 1, PLANES, None, None)
+        channels = self._config.state_channels(scale)
+        # The block sees the means alone: there is nothing else yet.
+        wide = np.eye(channels, PLANES, dtype=np.float32)
+        start = graph.conv(means, wide)
+        return graph.model(self._block(graph, f"expand.{scale - 1}", start, seen=means))
+
+    def level(self, number: int) -> bytes:
+        """Return what makes the next state of a state, `t`.
+
+        `z` are codewords on the whole grid, and `mask0`, `mask1`, ... tell the positions of each
+        phase.
+        """
+        config, graph = self._config, Graph()
+        scale = config.scale_of(number)
+        phases = config.phases[scale][number - config.scales[scale].start]
+        t = graph.input("t", 1, config.state_channels(scale), None, None)
+        z = graph.input("z", 1, len(self._array(f"levels.{number}.adapt.weight")), None, None)
+        masks = [
+            graph.input(f"mask{i}", 1, 1, None, None) for i in range(phases if phases > 1 else 0)
+        ]
+        for phase in range(phases):
+            name = f"levels.{number}"
+            residual = graph.op("Mul", z, self._step(graph, name, t))
+            if masks:
+                residual = graph.op("Mul", residual, masks[phase])
+            t = graph.conv(residual, self._array(f"{name}.unproject"), plus=t)
+            mask = masks[phase + 1] if phase + 1 < phases else None
+            t = self._block(graph, f"{name}.refine.{phase}", t, mask=mask)
+        if self._on_picture and number in config.sharpened:
+            x = self._pixels(graph, t)
+            change = self._picture(graph, f"sharpen.{config.sharpened.index(number)}", x, t)
+            side = config.strides[-1]
+            arrays = self._transform("analysis", -1)
+            t = transforms.analysis(graph, change, config.transforms[-1], side, arrays, HALF, t)
+        return graph.model(t)
+
+    def means(self, scale: int) -> bytes:
+        """Return what makes the means on the grid of `scale` of the state `t` above it."""
+        config, graph = self._config, Graph()
+        t = graph.input("t", 1, config.state_channels(scale - 1), None, None)
+        kind, stride = config.transforms[scale - 1], config.strides[scale - 1]
+        arrays = self._transform("synthesis", scale - 1)
+        planes = transforms.synthesis(graph, t, kind, stride, arrays, 1)
+        return graph.model(graph.reshaped(planes, 1, PLANES, 0, 0))
+
+    def picture(self) -> bytes:
+        """Return what makes the picture, uint8 `[H, W, 3]`, of a state `t` of the finest scale."""
+        config, graph = self._config, Graph()
+        t = graph.input("t", 1, config.state_channels(len(config.scales) - 1), None, None)
+        for number in range(config.synthesis_blocks):
+            t = self._block(graph, f"decoder.{number}", t)
+        x = self._pixels(graph, t)
+        if self._on_picture:
+            x = graph.op("Add", x, self._picture(graph, "finish", x, t))
+        x = graph.op("DepthToSpace", x, blocksize=HALF, mode="CRD")
+        x = graph.op("Add", graph.times(x, 255 / 4), graph.constant(255 / 2))
+        x = graph.op("Clip", x, graph.constant(0), graph.constant(255))
+        x = graph.op("Cast", graph.op("Round", x), to=TensorProto.UINT8)
+        # Planes are batches; the first side is the one channel.
+        return graph.model(graph.op("Transpose", x, perm=[1, 2, 3, 0]), TensorProto.UINT8)
+
+    def _array(self, name: str) -> Array:
+        return self._arrays[name].astype(np.float32)
+
+    def _table(self, name: str) -> Array:
+        """Return a table over quality at this one."""
+        table: Array = self._hats @ self._array(f"{name}.table")
+        return table
+
+    def _transform(self, kind: str, scale: int) -> dict[str, Array]:
+        number = range(len(self._config.scales))[scale]
+        names = ("basis", "boundary") if self._config.transforms[number] == "lapped" else ("basis",)
+        return {name: self._array(f"{kind}.{number}.{name}") for name in names}
+
+    def _step(self, graph: Graph, name: str, t: str) -> str:
+        """Add the quantisation step at each position of a state, the inverse of the gain."""
+        (log_theory,) = (self._hats @ self._array(f"{name}.log_step_gain")).tolist()
+        weight, bias = self._array(f"{name}.adapt.weight"), self._array(f"{name}.adapt.bias")
+        most = self._config.gain_range
+        # log(1 + theory |t|) = log(theory) + log(1 / theory + |t|)
+        size = graph.op("Add", graph.op("Abs", t), graph.constant(math.exp(-log_theory)))
+        bias += log_theory * weight.sum(1)
+        weight, bias = weight * np.float32(1 / most), bias * np.float32(1 / most)
+        following = graph.op("Tanh", graph.conv(graph.op("Log", size), weight, bias))
+        log_gain = self._table(f"{name}.log_gain")[:, None, None]
+        return graph.op(
+            "Exp", graph.op("Sub", graph.times(following, -most), graph.constant(log_gain))
+        )
+
+    def _block(
+        self, graph: Graph, name: str, t: str, *, seen: str | None = None, mask: str | None = None
+    ) -> str:
+        """Add a residual block on a state, which changes it where the mask is 1, or everywhere."""
+        gain: Array = np.exp(self._table(f"{name}.log_gain"))
+        mix, out = self._array(f"{name}.mix.weight"), self._array(f"{name}.out.weight")
+        bias = self._array(f"{name}.out.bias")
+        bias /= gain
+        inputs = mix.shape[1]
+        if seen is None:
+            seen = t if inputs == len(gain) else graph.part(t, 1, 0, inputs)
+        hidden = self._modulated(graph, name, "mix", "", seen, gain[:inputs])
+        out /= gain[:, None]
+        if mask is None:
+            return graph.conv(hidden, out, bias, plus=t)
+        # The bias counts where the mask does: it is one more channel.
+        hidden = graph.concat(graph.op("Mul", hidden, mask), mask, axis=1)
+        return graph.conv(hidden, np.concatenate([out, bias[:, None]], 1), plus=t)
+
+    def _modulated(
+        self, graph: Graph, name: str, layer: str, number: str, x: str, gain: Array | float
+    ) -> str:
+        """Add a convolution of `x` times gains, scaled and shifted, and its activation."""
+        scale = 1 + self._table(f"{name}.scale{number}")
+        shift = self._table(f"{name}.shift{number}")
+        weight = self._array(f"{name}.{layer}.weight") * scale[:, None, None, None]
+        weight *= np.reshape(gain, (-1, 1, 1))  # of the inputs
+        hidden = graph.conv(x, weight, self._array(f"{name}.{layer}.bias") * scale + shift)
+        if self._config.activation == "relu":
+            return graph.op("Relu", hidden)
+        power = graph.op(
+            "ReduceMean", graph.op("Mul", hidden, hidden), graph.constant([1], np.int64)
+        )
+        power = graph.op("Add", graph.times(power, 1 / 4), graph.constant(1))
+        root = graph.op("Sqrt", graph.op("Sqrt", power))
+        return graph.op("LeakyRelu", graph.op("Div", hidden, root), alpha=0.1)
+
+    def _pixels(self, graph: Graph, t: str) -> str:
+        """Add the picture that a state stands for, in blocks of 2x2, `[3, 4, H, W]`."""
+        kind, stride = self._config.transforms[-1], self._config.strides[-1]
+        return transforms.synthesis(graph, t, kind, stride, self._transform("synthesis", -1), HALF)
+
+    def _picture(self, graph: Graph, name: str, x: str, t: str) -> str:
+        """Add what a block on the picture adds to `x`, both in blocks of 2x2, `[3, 4, H, W]`."""
+        gain: Array = np.exp(self._table(f"{name}.log_gain"))
+        weight = self._array(f"{name}.spread.weight")
+        weight *= gain
+        state = graph.conv(t, weight, self._array(f"{name}.spread.bias"))
+        ratio = self._config.strides[-1] // HALF
+        if ratio > 1:
+            state = graph.op("DepthToSpace", state, blocksize=ratio, mode="CRD")
+        picture = graph.reshaped(x, 1, PLANES * HALF**2, 0, 0)
+        known = graph.concat(picture, state, axis=1)
+        inputs = self._arrays[f"{name}.enter.weight"].shape[1]
+        gains = np.ones(inputs, np.float32)
+        gains[: PLANES * HALF**2] = gain
+        hidden = self._modulated(graph, name, "enter", ".0", known, gains)
+        for number in range(self._config.picture_layers):
+            change = self._modulated(graph, name, f"mix.{number}", f".{number + 1}", hidden, 1.0)
+            hidden = graph.op("Add", hidden, change)
+        weight, bias = (self._array(f"{name}.out.{what}") for what in ("weight", "bias"))
+        weight /= gain
+        bias /= gain
+        return graph.reshaped(graph.conv(hidden, weight, bias), PLANES, HALF**2, 0, 0)
