@@ -87,6 +87,27 @@ def rectified(hidden: Tensor, scale: Tensor, shift: Tensor, dim: int) -> Tensor:
 ACTIVATIONS: dict[str, Activation] = {"rooted": rooted, "relu": rectified}
 
 
+def folds(activation: Activation, quality_weights: Tensor) -> bool:
+    """Whether scale and shift can be part of a convolution's weights: one quality, and a ReLU.
+
+    Where there are gradients the tables themselves take part.
+    """
+    return activation is rectified and len(quality_weights) == 1 and not torch.is_grad_enabled()
+
+
+def folded(conv: Conv2d, x: Tensor, gain: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return the ReLU of a convolution of `x` times `gain`, scaled and shifted.
+
+    All of them, `[1, channels]`, become part of its weights.
+    """
+    factor = 1 + scale[0]
+    weight = conv.weight * factor[:, None, None, None]
+    if gain is not None:
+        weight = weight * gain[:, :, None, None]
+    bias = conv.bias * factor + shift[0]
+    return functional.relu_(functional.conv2d(x, weight, bias, padding=weight.shape[2] // 2))
+
+
 def columns_of(x: Tensor, positions: Tensor | None = None) -> Tensor:
     """Return columns `[B, N, C]` of a grid: at raster positions `[N]`, or all, a view then."""
     columns = x.permute(0, 2, 3, 1).flatten(1, 2)
