@@ -73,7 +73,7 @@ def test_the_example_is_right(reference: Reference) -> None:
     file = parse(data)
     symbols = Recorder(file.stream, file.cut)
     symbols.tables = []
-    Prior(arrays, json.loads(metadata["vqcodec_config"])).indices(symbols, 50, 5, 7)
+    Prior(arrays, read_config(metadata["vqcodec_config"])).indices(symbols, 50, 5, 7)
     counts = arrays["tables.0.0"]
     first, second = (
         cumulative_frequencies(counts[codebook, class_]).tolist()
