@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from reference import Reference, Refused, parse
+from reference import config as reference_config
 from reference.arrays import read_safetensors
 from reference.indices import Prior
 from reference.stream import RangeDecoder, Symbols, cumulative_frequencies
@@ -30,6 +32,7 @@ from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.errors import CorruptError, UnknownModelError, VqcError
 from vqcodec.fileformat.container import ChunkTag, pack, unpack
+from vqcodec.model import config as model_config
 
 PAGE = Path(__file__).parents[1].joinpath("docs", "format.md").read_text(encoding="utf-8")
 CHUNKS = (FOLDER / "chunks.vqc").read_bytes()
@@ -50,11 +53,20 @@ def test_the_configurations_are_the_shipped_ones() -> None:
     for tune in ("ssim", "psnr"):
         metadata, _ = read_safetensors(weights.find(weights.TUNED[tune]).data)
         configs.append(json.loads(metadata["vqcodec_config"]))
-    table = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `")]
-    rows = {cells[1].strip(" `"): cells[3:5] for cells in table}
-    for key in ("phases", "gain_range", "synthesis_blocks"):
-        shown = [json.loads(cell.strip(" `")) for cell in rows[key]]
-        assert shown == [config[key] for config in configs]
+    table = PAGE.split("| key |")[1].split("\n\n")[0]
+    rows = {cells[1].strip(" `"): cells[3:6] for cells in map(_cells, table.splitlines()[2:])}
+    assert rows.keys() == {each.name for each in dataclasses.fields(reference_config.Config)}
+    for key, (absent, *shown) in rows.items():
+        if absent:
+            for config in (model_config.Config(), reference_config.Config(phases=[], groups=[])):
+                assert json.loads(absent) == json.loads(json.dumps(getattr(config, key)))
+        for cell, config in zip(shown, configs, strict=True):
+            if cell != "(long)":
+                assert (json.loads(cell) if cell else None) == config.get(key)
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip(" `") for cell in line.split("|")]
 
 
 class Recorder(Symbols):
@@ -73,7 +85,9 @@ def test_the_example_is_right(reference: Reference) -> None:
     file = parse(data)
     symbols = Recorder(file.stream, file.cut)
     symbols.tables = []
-    Prior(arrays, read_config(metadata["vqcodec_config"])).indices(symbols, 50, 5, 7)
+    config = reference_config.read_config(metadata["vqcodec_config"])
+    arrays = reference_config.named_as_on_the_page(arrays, config)
+    Prior(arrays, config).indices(symbols, 50, 5, 7)
     counts = arrays["tables.0.0"]
     first, second = (
         cumulative_frequencies(counts[codebook, class_]).tolist()
@@ -153,7 +167,7 @@ def coded(size: int) -> tuple[NDArray[np.int64], list[int], list[int]]:
     return counts, symbols.tolist(), encoder.get_compressed().tolist()
 
 
-@pytest.mark.parametrize("size", [2, 16, 256])
+@pytest.mark.parametrize("size", [2, 16, 256, 1023])
 def test_frequencies_are_those_of_the_formula(size: int) -> None:
     counts, symbols, words = coded(size)
     cumulative = cumulative_frequencies(counts)
