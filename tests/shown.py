@@ -37,7 +37,7 @@ def with_shown(page: str) -> str:
     before, rest = page.split("## An example\n", 1)
     intro, _, after = rest.split("```", 2)
     named = f"{intro.rsplit(' ', 1)[0]} {weights.DEFAULT}:\n\n"
-    lines = [f"{line:<{_COLUMN}}{said}".rstrip() for line, said in _example()]
+    lines = [f"{line:<{_COLUMN - 2}}  {said}".rstrip() for line, said in _example()]
     return f"{before}## An example\n{named}```\n" + "\n".join(lines) + f"\n```{after}"
 
 
