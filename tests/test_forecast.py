@@ -12,10 +12,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from train.forecast import (
+    LEAST_LOSS,
     QUALITIES,
     UNLIKE,
     enlarged,
     fitted,
+    fitted_loss,
     joined,
     main,
     reached,
@@ -148,6 +150,21 @@ def test_the_card_says_what_is_unlike_a_photograph_and_what_requantising_loses(
     assert loss is not None
     assert [loss(100), loss(15)] == pytest.approx([0.2, 0.6])
     assert SIZE.goal(known) is SIZE
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ((0.2, 0.3, 0.5), (0.183, 0.15)),
+        ((0.3, 0.3, 0.1), (0.233, 0.0)),
+        ((0.0, 0.0, 0.0), (LEAST_LOSS, 0.0)),
+    ],
+)
+def test_losses_never_fall_with_the_coarseness(
+    losses: tuple[float, ...], expected: tuple[float, float]
+) -> None:
+    assert fitted_loss(list(zip((0.0, 1.0, 2.0), losses, strict=True))) == expected
+    assert fitted_loss([]) == (LEAST_LOSS, 0.0)
 
 
 def test_scores_are_those_of_the_card_or_rise_from_end_to_end(

@@ -34,7 +34,7 @@ SCORED = (1, 5, 35, 65, 95, 100)  # qualities between which SSIMULACRA2 is nearl
 ENLARGED = 1.6
 # What falls short of the forecast by so many times what any photograph does is none.
 UNLIKE = 2.5
-LEAST_LOSS = 0.02  # dB: what is divided by
+LEAST_LOSS = 0.02  # dB: a search divides by it
 
 Expect = Callable[[Squares, Tensor], Tensor]
 Example = tuple[Squares, Curve]  # of an image, and what it gave at QUALITIES
@@ -117,9 +117,18 @@ def requantized(codec: Codec, images: Sequence[Prepared]) -> tuple[float, float]
             whole = measure(quality, 0.0)
             if whole.can_requantize:
                 found.append((coarseness(quality), whole.value - measure(quality, -1.0).value))
+    return fitted_loss(found)
+
+
+def fitted_loss(found: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return what some losses are at quality 100, and how they rise with the coarseness there."""
     coarse, lost = np.array(found or [(0.0, 0.0)]).T
-    rise, least = np.polyfit(coarse, lost, 1)
-    return round(max(float(least), LEAST_LOSS), 3), round(max(float(rise), 0.0), 3)
+    rise = least = 0.0
+    if np.ptp(coarse):
+        rise, least = map(float, np.polyfit(coarse, lost, 1))
+    if rise <= 0:
+        rise, least = 0.0, float(lost.mean())
+    return round(max(least, LEAST_LOSS), 3), round(rise, 3)
 
 
 def _example(quantity: Quantity, codec: Codec, image: Prepared) -> Example:
