@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,10 @@ class EncoderPool:
         import ray
 
         self._ray = ray
+        host, _, port = address.rpartition(":")
         try:
+            if host and port.isdigit():  # Ray itself asks an address without a cluster for minutes
+                socket.create_connection((host, int(port)), timeout=10).close()
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # Ray raises RuntimeError, ValueError and ConnectionError.
             raise ConnectionError(f"no Ray cluster at {address}: {describe(error)}") from error
