@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,4 +152,10 @@ def test_a_cluster_that_there_is_none_of(photo: Image.Image) -> None:
     assert code == 1
     (line,) = err.splitlines()
     assert line.startswith("Error: no Ray cluster at 127.0.0.1:9: ")
+    code, _, err = program("", "encode", "--ray", "local", "-j", "1000", "a.png")
+    assert code == 1
+    (line,) = err.splitlines()
+    assert re.fullmatch(
+        r"Error: the Ray cluster at local has CPUs for \d+ workers, not for 1000", line
+    )
     assert not Path("a.vqc").exists()

@@ -108,7 +108,8 @@ class EncoderPool:
 
     `address` is that of the cluster, "auto" for the one that this machine belongs to, or "local"
     for one that lives as long as this program. An actor that dies is started again, and its image
-    is coded again. Raises ImportError without Ray, ConnectionError if there is no such cluster.
+    is coded again. Raises ImportError without Ray, ConnectionError if there is no such
+    cluster, or one of fewer CPUs than the actors need.
     """
 
     def __init__(self, address: str, actors: int, threads: int, options: dict[str, Any]) -> None:
@@ -122,6 +123,12 @@ class EncoderPool:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # Ray raises RuntimeError, ValueError and ConnectionError.
             raise ConnectionError(f"no Ray cluster at {address}: {describe(error)}") from error
+        room = int(ray.cluster_resources().get("CPU", 0) // threads)
+        if actors > room:  # images handed to the others would wait for ever
+            ray.shutdown()
+            raise ConnectionError(
+                f"the Ray cluster at {address} has CPUs for {room} workers, not for {actors}"
+            )
         remote = ray.remote(num_cpus=threads, max_restarts=-1, max_task_retries=-1)(Encoder)
         self._free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(actors):

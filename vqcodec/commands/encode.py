@@ -144,7 +144,7 @@ def encode(
     from vqcodec.ray import EncoderPool
 
     options = {
-        "model": path, "device": device, "strip": strip, "keep_profile": keep_profile,
+        "model": chosen, "device": device, "strip": strip, "keep_profile": keep_profile,
         **asdict(target),
     }  # fmt: skip
     pool = EncoderPool(cluster, jobs, threads or 1, options)
