@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from train.export import export
 from train.vqvae import VQVAETask, parameter_groups
 from vqcodec.codec import tiles
 from vqcodec.codec.codec import Codec
+from vqcodec.codec.tokens import from_flat
 from vqcodec.model.config import Config
 from vqcodec.model.initialise import initialise
 from vqcodec.model.vqvae import VQVAE
@@ -198,3 +201,17 @@ def test_a_shape_that_does_not_fit_is_refused() -> None:
     for changed in changes:
         with pytest.raises(ValueError, match=r"strides|transforms|has a stride of|two scales"):
             VQVAE(Config.from_dict(changed))
+
+
+def test_tokens_have_the_shapes_of_the_config(codec: Codec, picture: Image.Image) -> None:
+    tokens = codec.tokenize(picture, quality=60)
+    assert tokens.shapes == codec.token_shapes(*picture.size)
+    config = codec.config
+    assert [shape.phases for shape in tokens.shapes] == list(itertools.chain(*config.phases))
+    for shape, groups in zip(tokens.shapes, config.groups or (), strict=True):
+        assert [(n, count) for _, n, count in groups] == list(
+            zip(shape.codewords, shape.codebooks, strict=True)
+        )
+    again = replace(tokens, indices=from_flat(tokens.flat(), tokens.shapes))
+    decoded = codec.decode(codec.encode(picture, quality=60))
+    assert codec.render(again).tobytes() == decoded.tobytes()
