@@ -30,9 +30,6 @@ _AVIF = _AVIF_SPEEDS | {
     f"{name}-444": chosen | {"subsampling": "4:4:4"} for name, chosen in _AVIF_SPEEDS.items()
 }
 
-# The metrics that were in the loss of each tune, but for a tenth of squared error in that of ssim.
-_TRAINED_FOR = {"psnr": ("psnr",), "ssim": ("ms_ssim", "ssimulacra2")}
-
 
 class CodecUnavailableError(Exception):
     """This codec cannot run here; the message says what is missing."""
@@ -93,14 +90,13 @@ def build_threaded(name: str, threads: int, *, model: str | None, device: str) -
 
 
 def trained_for(version: str) -> tuple[str, ...]:
-    """Return the metrics that a codec of this version was trained for.
+    """Return the metrics that a codec of this version was trained for, as its model card has them.
 
     None are known of weights that do not ship, and codecs without a network have none.
     """
-    tunes = {name: tune for tune, name in weights.TUNED.items()}
     for info in weights.available():
-        if version.endswith(f"model {info.model_id.hex()}") and info.name in tunes:
-            return _TRAINED_FOR[tunes[info.name]]
+        if version.endswith(f"model {info.model_id.hex()}"):
+            return tuple(info.card.get("trained for", ()))
     return ()
 
 

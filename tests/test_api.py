@@ -193,7 +193,7 @@ def test_a_tune_that_makes_no_sense(function: Callable[..., bytes], photo: Image
     with pytest.raises(ValueError, match="cannot tune for 'taste': one of psnr, ssim"):
         function(photo, tune="taste")
     with pytest.raises(ValueError, match="leave out tune or model"):
-        function(photo, tune="psnr", model="photo-5-ssim")
+        function(photo, tune="psnr", model=weights.DEFAULT)
     with pytest.raises(vqcodec.ModelError, match="no model called nobody"):
         function(photo, model="nobody")
 

@@ -155,7 +155,7 @@ def test_info_of_what_is_no_vqc_file() -> None:
         ["encode", "x.png", "-j", "0"],
         ["encode", "x.png", "--device", "abacus"],
         ["encode", "x.png", "--tune", "taste"],
-        ["encode", "x.png", "--tune", "psnr", "--model", "photo-5-psnr"],
+        ["encode", "x.png", "--tune", "psnr", "--model", weights.TUNED["psnr"]],
         ["encode", "x.png", "-", "y.png"],
         ["decode", "x.vqc", "-o", "x.docx"],
         ["transcode"],

@@ -115,7 +115,8 @@ def test_encoder_and_decoder_go_through_the_same_states(
     coded = phases.copy()
     phases.clear()
     height, width = pixels.shape[:2]
-    tokens = Tokens(encoded.indices, width, height, QUALITY, any_codec.model_id)
+    shapes = any_codec.token_shapes(width, height)
+    tokens = Tokens(encoded.indices, shapes, width, height, QUALITY, any_codec.model_id)
     decoded = np.asarray(any_codec.render(tokens), int)
     assert len(coded) == sum(map(sum, any_codec.config.phases))
     same(coded, phases)

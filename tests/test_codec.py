@@ -30,6 +30,7 @@ from vqcodec.errors import (
     UnknownModelError,
 )
 from vqcodec.fileformat.container import pack, unpack
+from vqcodec.model.config import Config
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load
 
@@ -65,7 +66,7 @@ def assert_same(indices: Indices, others: Indices) -> None:
     assert len(indices) == len(others)
     for level, other in zip(indices, others, strict=True):
         for group, other_group in zip(level, other, strict=True):
-            assert group.dtype == other_group.dtype == np.uint8
+            assert group.dtype == other_group.dtype
             np.testing.assert_array_equal(group, other_group)
 
 
@@ -76,20 +77,20 @@ def values(image: Image.Image) -> NDArray[np.int16]:
 def ideal_bytes(model: Path, quality: int, size: tuple[int, int], indices: Indices) -> float:
     """The cross-entropy of known indices under the shipped prior and tables."""
     loaded = load(ModelInfo(model))
-    width, height = (-(-side // 64) for side in size)
+    config = Config.from_dict(loaded.config)
+    width, height = size
     bits = 0.0
 
     def code(number: int, phase: int, classes: Symbols) -> Symbols:
         nonlocal bits
-        finer = 8 ** (number in loaded.prior.scales[1])
-        phases = len(loaded.prior.levels[number].phases)
-        positions = phase_positions(phases, phase, height * finer, width * finer)
+        grid = config.grid(config.scale_of(number), height, width)
+        positions = phase_positions(len(loaded.prior.levels[number].phases), phase, *grid)
         chosen = [group[:, positions] for group in indices[number]]
         for tables, group, symbols in zip(loaded.tables[number], classes, chosen, strict=True):
             bits += float(tables.bits(group, symbols).sum())
         return chosen
 
-    loaded.prior.walk(quality, height, width, code)
+    loaded.prior.walk(quality, *config.grid(0, height, width), code)
     return bits / 8
 
 

@@ -57,6 +57,8 @@ def test_commands_options_and_choices_are_offered() -> None:
         ["bpd", "ho"],
         ["bpd", "--model", "ho"],
         ["bpd", "--map", "ho"],
+        ["tokens", "ho"],
+        ["tokens", "-o", "ho"],
     ],
     ids=" ".join,
 )

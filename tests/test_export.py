@@ -19,7 +19,7 @@ from safetensors.numpy import save_file
 
 from train import export as script
 from train.checkpoint import load_checkpoint, save_checkpoint
-from train.export import export, frequencies, integer_arrays, model_card
+from train.export import export, frequencies, integer_arrays, model_card, trained_for
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.entropy.prior import CLASSES
@@ -181,6 +181,23 @@ def test_the_script_exports_the_averaged_weights_and_a_card(
     assert (card["steps"], card["hours"], card["gigapixels"]) == (10, 2.0, 2.5)
     assert card["stages"] == ["train first", "train on"]
     assert card["commit"] == "c0ffee"
+    assert card["trained for"] == ["psnr"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "metrics"),
+    [
+        ({}, ["psnr"]),
+        ({"structure": 0.0, "features": 0.6}, ["psnr"]),
+        ({"structure": 0.4, "ssimulacra2": 0.5}, ["ms_ssim", "ssimulacra2"]),
+        ({"structure": 0.25, "ssimulacra2": 0.3, "features": 0.35}, ["ms_ssim", "ssimulacra2"]),
+        ({"structure": 0.2}, ["psnr", "ms_ssim"]),
+    ],
+)
+def test_the_card_names_the_metrics_that_count(
+    shares: dict[str, float], metrics: list[str]
+) -> None:
+    assert trained_for(shares) == metrics
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,22 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from train.forecast import QUALITIES, enlarged, fitted, joined, main, reached
+from train.forecast import (
+    LEAST_LOSS,
+    QUALITIES,
+    UNLIKE,
+    enlarged,
+    fitted,
+    fitted_loss,
+    joined,
+    main,
+    reached,
+    unlike,
+)
 from vqcodec.codec.codec import Codec
 from vqcodec.fileformat.image import prepare
 from vqcodec.rate_control.forecast import FEATURES, Squares, activity, squares
-from vqcodec.rate_control.targets import PSNR, SIZE
+from vqcodec.rate_control.targets import PSNR, SIZE, SSIMULACRA2
 from vqcodec.weights import ModelInfo
 
 
@@ -92,7 +104,8 @@ def test_the_script_writes_into_the_card(
     tiny_weights: Path, tmp_path: Path, photo: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     qualities = (20, 80)
-    monkeypatch.setattr("train.forecast.QUALITIES", qualities)
+    for name in ("QUALITIES", "SCORED"):
+        monkeypatch.setattr(f"train.forecast.{name}", qualities)
     model = tmp_path / "tiny.safetensors"
     model.write_bytes(tiny_weights.read_bytes())
     model.with_suffix(".json").write_text('{"steps": 7}')
@@ -104,6 +117,14 @@ def test_the_script_writes_into_the_card(
     fitted = card["forecast"]
     assert [len(fitted[name]) for name in ("log_bytes", "psnr")] == 2 * [len(FEATURES)]
     assert fitted["sample_log_bytes"] != 0 != fitted["sample_psnr"]
+    assert fitted["sample_ssimulacra2"] != 0
+    assert [quality for quality, _ in fitted["ssimulacra2"]] == [20, 80]
+    # Nothing that any photograph did is unlike one.
+    assert fitted["unlike_log_bytes"] >= SIZE.unlike
+    assert fitted["unlike_psnr"] >= PSNR.unlike
+    least, rise = fitted["requantized_psnr"]
+    assert 0 < least < 3
+    assert 0 <= rise < 3
     # What it says is expected, and without it what a pure transform codec would give.
     codec = Codec.load(model, "cpu")
     image = prepare(photo.resize((192, 192)))
@@ -111,6 +132,65 @@ def test_the_script_writes_into_the_card(
         SIZE, codec, image
     )
     assert np.abs(error).max() < 0.3
+
+
+def test_the_card_says_what_is_unlike_a_photograph_and_what_requantising_loses(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "tiny.safetensors"
+    model.write_bytes(tiny_weights.read_bytes())
+    unknown = Codec.load(model, "cpu")
+    assert PSNR.unlike_of(unknown) == PSNR.unlike
+    assert PSNR.goal(unknown) is PSNR
+    card = {"unlike_psnr": 11.0, "unlike_log_bytes": 2.0, "requantized_psnr": [0.2, 0.4]}
+    model.with_suffix(".json").write_text(json.dumps({"forecast": card}))
+    known = Codec.load(model, "cpu")
+    assert (PSNR.unlike_of(known), SIZE.unlike_of(known)) == (11.0, 2.0)
+    loss = PSNR.goal(known).loss
+    assert loss is not None
+    assert [loss(100), loss(15)] == pytest.approx([0.2, 0.6])
+    assert SIZE.goal(known) is SIZE
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ((0.2, 0.3, 0.5), (0.183, 0.15)),
+        ((0.3, 0.3, 0.1), (0.233, 0.0)),
+        ((0.0, 0.0, 0.0), (LEAST_LOSS, 0.0)),
+    ],
+)
+def test_losses_never_fall_with_the_coarseness(
+    losses: tuple[float, ...], expected: tuple[float, float]
+) -> None:
+    assert fitted_loss(list(zip((0.0, 1.0, 2.0), losses, strict=True))) == expected
+    assert fitted_loss([]) == (LEAST_LOSS, 0.0)
+
+
+def test_scores_are_those_of_the_card_or_rise_from_end_to_end(
+    codec: Codec, tiny_codec: Codec
+) -> None:
+    pixels = np.array(noise(64, 64, 40))
+    known = SSIMULACRA2.forecast(codec, pixels)
+    assert known[[0, 4, 34, 64, 94, 99]].tolist() == [-22, -15, 34, 64, 80, 82]
+    unknown = SSIMULACRA2.forecast(tiny_codec, pixels)
+    assert (np.diff(unknown) > 0).all()
+    assert np.ptp(np.diff(unknown)) == pytest.approx(0)
+
+
+def test_what_is_unlike_a_photograph_is_more_than_any_photograph_falls_short_by(
+    codec: Codec,
+) -> None:
+    numbers = len(FEATURES) * [0.0]
+    column = torch.tensor(numbers).double()
+    own = squares(codec, np.array(noise(64, 64, 30)), (64, 64))
+    chosen = np.array(QUALITIES) - 1
+    size, psnr = own.log_bytes(column).numpy()[chosen], own.psnr(column).numpy()[chosen]
+    assert unlike(SIZE, [(own, size + 2)], numbers) == UNLIKE * 2
+    assert unlike(PSNR, [(own, psnr - 7)], numbers) == UNLIKE * 7
+    # What is shorter or better than expected says nothing.
+    assert unlike(SIZE, [(own, size - 2)], numbers) == SIZE.unlike
+    assert unlike(PSNR, [(own, psnr + 7)], numbers) == PSNR.unlike
 
 
 def test_without_a_card_a_pure_transform_codec_is_expected(tiny_codec: Codec) -> None:

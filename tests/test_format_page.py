@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,15 @@ from typing import Any
 import constriction
 import numpy as np
 import pytest
+import shown
 from golden import FOLDER
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from reference import Reference, Refused, parse
-from reference.arrays import read_safetensors
-from reference.indices import Prior
-from reference.stream import RangeDecoder, Symbols, cumulative_frequencies
+from reference import config as reference_config
+from reference.stream import RangeDecoder, cumulative_frequencies
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from test_container import header_of, sealed
@@ -30,6 +30,7 @@ from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.errors import CorruptError, UnknownModelError, VqcError
 from vqcodec.fileformat.container import ChunkTag, pack, unpack
+from vqcodec.model import config as model_config
 
 PAGE = Path(__file__).parents[1].joinpath("docs", "format.md").read_text(encoding="utf-8")
 CHUNKS = (FOLDER / "chunks.vqc").read_bytes()
@@ -45,57 +46,21 @@ def reference() -> Reference:
 # what the page shows
 
 
-def test_the_configurations_are_the_shipped_ones() -> None:
-    configs = []
-    for tune in ("ssim", "psnr"):
-        metadata, _ = read_safetensors(weights.find(weights.TUNED[tune]).data)
-        configs.append(json.loads(metadata["vqcodec_config"]))
-    table = [line.split("|") for line in PAGE.splitlines() if line.startswith("| `")]
-    rows = {cells[1].strip(" `"): cells[3:5] for cells in table}
-    for key in ("phases", "gain_range", "synthesis_blocks"):
-        shown = [json.loads(cell.strip(" `")) for cell in rows[key]]
-        assert shown == [config[key] for config in configs]
+def test_what_it_shows_of_the_weights_is_right() -> None:
+    assert shown.with_shown(PAGE) == PAGE
+    for shows, other in (("top left pixel: [", "top left pixel: [9"), ("-psnr |", "-other |")):
+        assert shown.with_shown(PAGE.replace(shows, other)) == PAGE != PAGE.replace(shows, other)
 
 
-class Recorder(Symbols):
-    """Keeps the tables that symbols are read with."""
-
-    tables: list[Sequence[int]]
-
-    def read(self, cumulative: Sequence[int], count: int) -> NDArray[Any]:
-        self.tables.append(cumulative)
-        return super().read(cumulative, count)
-
-
-def test_the_example_is_right(reference: Reference) -> None:
-    data = (FOLDER / "size-7x5.vqc").read_bytes()
-    metadata, arrays = read_safetensors(weights.find(weights.DEFAULT).data)
-    file = parse(data)
-    symbols = Recorder(file.stream, file.cut)
-    symbols.tables = []
-    Prior(arrays, json.loads(metadata["vqcodec_config"])).indices(symbols, 50, 5, 7)
-    counts = arrays["tables.0.0"]
-    first, second = (
-        cumulative_frequencies(counts[codebook, class_]).tolist()
-        for codebook, class_ in ((0, 29), (1, 33))
-    )
-    assert symbols.tables[:2] == [first, second]
-    decoder = RangeDecoder(np.frombuffer(file.stream, "<u4").tolist())
-    lines = [data[:14].hex(" "), data[14:15].hex(), data[15:23].hex(" "), data[23:].hex(" ")]
-    lines.append(f"d = {decoder.offset:#018x}")
-    lines.append(f"q = {decoder.offset // (decoder.range >> 24)}")
-    symbol = decoder.symbol(first)
-    assert symbol is not None
-    interval = f"{first[symbol]} <= q < {first[symbol + 1]}"
-    lines.append(f"symbol {symbol}: C = {counts[0, 29, :symbol].sum()}, {interval}")
-    lines.append(f"r = {decoder.range:#x}, d = {decoder.offset:#x}")
-    lines.append(f"symbol {decoder.symbol(second)}")
-    lines.append(f"r = {decoder.range:#x}, d = {decoder.offset:#x}")
-    lines.append(f"indices of level 0, group 0: {reference.indices(data)[0][0][:, 0].tolist()}")
-    lines.append(f"top left pixel: {reference.pixels(data)[0, 0].tolist()}")
-    example = PAGE.split("## An example")[1].split("```")[1]
-    shown = [line.split("  ")[0].strip() for line in example.strip().splitlines()]
-    assert shown == lines
+def test_what_a_configuration_leaves_out_is_as_in_the_code() -> None:
+    table = PAGE.split("| key |")[1].split("\n\n")[0]
+    rows = [[cell.strip(" `") for cell in line.split("|")] for line in table.splitlines()[2:]]
+    defaults = {cells[1]: cells[3] for cells in rows}
+    assert defaults.keys() == {each.name for each in dataclasses.fields(reference_config.Config)}
+    for key, absent in defaults.items():
+        for config in (model_config.Config(), reference_config.Config(phases=[], groups=[])):
+            if absent:
+                assert json.loads(absent) == json.loads(json.dumps(getattr(config, key)))
 
 
 def test_gray_is_rounded_as_pillow_does() -> None:
@@ -106,17 +71,20 @@ def test_gray_is_rounded_as_pillow_does() -> None:
     np.testing.assert_array_equal(np.array(Image.fromarray(colours).convert("L")), gray)
 
 
-def test_a_decoder_does_without_what_the_page_says(tmp_path: Path, reference: Reference) -> None:
+def test_a_decoder_does_without_what_the_page_says(
+    tmp_path: Path, codec: Codec, reference: Reference
+) -> None:
     path = tmp_path / "decoder.safetensors"
-    encoder = ("network.analysis.0.", "network.encoder.", "network.enhance.")
+    config = codec.config
+    unused = [f"network.analysis.{grid}." for grid in range(len(config.strides) - 1)]
+    unused += [f"prior.{number}.values." for number in config.scales[-1]]
+    unused += ["network.encoder.", "network.enhance."]
     with safe_open(weights.find(weights.DEFAULT).path, "np") as file:
         kept = {
             name: file.get_tensor(name)
             for name in file.keys()  # noqa: SIM118
-            if not name.startswith(
-                (*encoder, *(f"prior.{number}.values" for number in range(2, 7)))
-            )
-            and not name.endswith((".take", ".logits"))
+            if not name.startswith(tuple(unused))
+            and not name.endswith((".take", ".project", ".logits"))
         }
         assert len(kept) < len(list(file.keys())) - 50
         save_file(kept, path, file.metadata())
@@ -153,7 +121,7 @@ def coded(size: int) -> tuple[NDArray[np.int64], list[int], list[int]]:
     return counts, symbols.tolist(), encoder.get_compressed().tolist()
 
 
-@pytest.mark.parametrize("size", [2, 16, 256])
+@pytest.mark.parametrize("size", [2, 16, 256, 1023])
 def test_frequencies_are_those_of_the_formula(size: int) -> None:
     counts, symbols, words = coded(size)
     cumulative = cumulative_frequencies(counts)

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from reference import Reference
 
 from train.codebooks import measure_ranges, with_codebooks
 from train.export import export
 from train.vqvae import VQVAETask, parameter_groups
 from vqcodec.codec import tiles
 from vqcodec.codec.codec import Codec
+from vqcodec.codec.tokens import from_flat
 from vqcodec.model.config import Config
 from vqcodec.model.initialise import initialise
 from vqcodec.model.vqvae import VQVAE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
     from torch import Tensor
+
+    Levels = Sequence[Sequence[NDArray[Any]]]
 
 SIZES: dict[str, Any] = {
     "prior_width": 8,
@@ -27,6 +38,7 @@ SIZES: dict[str, Any] = {
     "hidden_between_phases": 4,
     "pixel_hidden": (4, 4, 4),
 }
+LIGHT = Path(__file__).parents[1] / "train" / "runs" / "light.json"
 SHAPES = {
     "three scales": Config(
         strides=(4, 2, 8),
@@ -48,6 +60,17 @@ SHAPES = {
         shared_codebooks=True,
         **SIZES,
     ),
+    # The grids, phases and activation of the light network, of fewer and narrower levels.
+    "light": Config.from_dict(
+        json.loads(LIGHT.read_text(encoding="utf-8"))
+        | {
+            "channels": ((12,), (12,), (12,), (6, 10, 12)),
+            "phases": ((3,), (3,), (3,), (3, 2, 2)),
+            "hidden": ((8,), (8,), (8,), (8, 8, 8)),
+            "block_inputs": 24,
+            **SIZES,
+        }
+    ),
     "blocks of 4": Config(
         strides=(4, 4, 4),
         transforms=("dct", "dct", "dct"),
@@ -68,10 +91,10 @@ SHAPES = {
 
 
 @pytest.fixture(scope="module", params=SHAPES.values(), ids=list(SHAPES))
-def codec(
+def path(
     request: pytest.FixtureRequest, scenes: Tensor, tmp_path_factory: pytest.TempPathFactory
-) -> Codec:
-    """A network of another shape, trained for a few steps, as a weights file that is loaded."""
+) -> Path:
+    """The weights file of a network of another shape, trained for a few steps."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = VQVAE(request.param)
@@ -89,6 +112,11 @@ def codec(
     model = with_codebooks(model.eval(), measure_ranges(model, scenes)).eval()
     path = tmp_path_factory.mktemp("shapes") / "shape.safetensors"
     export(model, path, {"architecture": "another"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def codec(path: Path) -> Codec:
     return Codec.load(path, device="cpu")
 
 
@@ -99,16 +127,15 @@ def picture(scenes: Tensor) -> Image.Image:
     return Image.fromarray(pixels).crop((3, 5, 173, 123))
 
 
-def same(left: Codec, data: bytes, picture: Image.Image) -> None:
-    chosen, read = left.tokenize(picture, quality=70), left.file_tokens(data)
-    for level, other in zip(chosen.indices, read.indices, strict=True):
+def same(indices: Levels, others: Levels) -> None:
+    for level, other in zip(indices, others, strict=True):
         for group, other_group in zip(level, other, strict=True):
             np.testing.assert_array_equal(group, other_group)
 
 
 def test_an_image_goes_through_files(codec: Codec, picture: Image.Image) -> None:
     data = codec.encode(picture, quality=70)
-    same(codec, data, picture)
+    same(codec.tokenize(picture, quality=70).indices, codec.file_tokens(data).indices)
     decoded = codec.decode(data)
     assert decoded.size == picture.size
     error = np.asarray(decoded, float) - np.asarray(picture, float)
@@ -128,6 +155,19 @@ def test_onnxruntime_shows_what_pytorch_shows(
         for scale in (1, 2, 8):
             pictures = [np.array(each.decode(data, scale=scale), int) for each in (codec, in_torch)]
             assert abs(pictures[0] - pictures[1]).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(170, 118), (64, 3), (1, 1)])
+def test_a_second_decoder_reads_and_shows_the_same(
+    codec: Codec, path: Path, picture: Image.Image, size: tuple[int, int]
+) -> None:
+    second = Reference(path)
+    data = codec.encode(picture.crop((0, 0, *size)), quality=70)
+    same(codec.file_tokens(data).indices, second.indices(data))
+    assert abs(second.pixels(data) - np.array(codec.decode(data), int)).max() <= 1
+    for kept in (40, len(data) // 2, len(data) - 1):
+        preview = np.array(codec.decode(data[:kept], partial=True), int)
+        assert abs(second.pixels(data[:kept], partial=True) - preview).max() <= 1
 
 
 def test_tiles_change_nothing(
@@ -172,5 +212,19 @@ def test_a_shape_that_does_not_fit_is_refused() -> None:
         {**one, "hidden": (Config().hidden[-1],), "transforms": ("lapped",)},
     ]
     for changed in changes:
-        with pytest.raises(ValueError, match=r"strides|transforms|stride of 8|two scales"):
+        with pytest.raises(ValueError, match=r"strides|transforms|has a stride of|two scales"):
             VQVAE(Config.from_dict(changed))
+
+
+def test_tokens_have_the_shapes_of_the_config(codec: Codec, picture: Image.Image) -> None:
+    tokens = codec.tokenize(picture, quality=60)
+    assert tokens.shapes == codec.token_shapes(*picture.size)
+    config = codec.config
+    assert [shape.phases for shape in tokens.shapes] == list(itertools.chain(*config.phases))
+    for shape, groups in zip(tokens.shapes, config.groups or (), strict=True):
+        assert [(n, count) for _, n, count in groups] == list(
+            zip(shape.codewords, shape.codebooks, strict=True)
+        )
+    again = replace(tokens, indices=from_flat(tokens.flat(), tokens.shapes))
+    decoded = codec.decode(codec.encode(picture, quality=60))
+    assert codec.render(again).tobytes() == decoded.tobytes()

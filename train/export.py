@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 
 from train.checkpoint import load_model, stages
 from train.credits import PAGE, credited
+from train.distortion import MEASURES
 from train.options import FILE, Script
 from vqcodec.entropy.layer import SHIFT
 from vqcodec.entropy.prior import CLASSES
@@ -40,6 +41,10 @@ from vqcodec.weights.store import CONFIG_KEY, NETWORK, TABLES
 Arrays = dict[str, NDArray[Any]]
 
 LICENCE = "MIT"
+# The metrics that parts of the distortion are (squared error is what is left of it), and the share
+# from which a network counts as trained for one.
+METRICS = {"structure": "ms_ssim", "ssimulacra2": "ssimulacra2"}
+SHARE_THAT_COUNTS = 0.2
 RESEARCH_LICENCE = "For research use: trained on photographs that may be for research use alone."
 
 
@@ -135,6 +140,14 @@ def model_card(state: Mapping[str, Any], architecture: str) -> dict[str, Any]:
     }
 
 
+def trained_for(settings: Mapping[str, Any]) -> list[str]:
+    """Return the metrics, as benchmarks call them, that the distortion of a run holds much of."""
+    shares = {name: settings.get(name) or 0.0 for name in MEASURES}
+    parts = {"psnr": 1 - sum(shares.values())}
+    parts |= {metric: shares[name] for name, metric in METRICS.items()}
+    return [metric for metric, share in parts.items() if share >= SHARE_THAT_COUNTS]
+
+
 @click.command(cls=Script)
 @click.argument("checkpoint", type=FILE)
 @click.argument("out", type=FILE)
@@ -142,7 +155,8 @@ def main(checkpoint: Path, out: Path) -> None:
     """Make the weights file OUT of the codec in CHECKPOINT."""
     model, state = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
     scales = len(model.config.scales)
-    export(model, out, model_card(state, f"hierarchical VQ-VAE, {scales} scales, closed loop"))
+    card = model_card(state, f"hierarchical VQ-VAE, {scales} scales, closed loop")
+    export(model, out, {**card, "trained for": trained_for(state["config"]["settings"])})
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def tokenize(
 
 
 def render(tokens: Tokens, *, device: str = "auto") -> Image.Image:
-    """Return the RGB image that tokens stand for; UnknownModelError as `decode`."""
+    """Return the image that tokens stand for; see :meth:`Codec.render`."""
     from vqcodec.codec.tokens import Tokens
 
     if not isinstance(tokens, Tokens):

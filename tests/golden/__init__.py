@@ -5,6 +5,8 @@ to the weights that ship by default. Other weights cannot decode them, so a rele
 weights makes them anew, by hand and with a line in CHANGELOG.md:
 
     python -m tests.golden --regenerate
+
+docs/releasing.md says what else is made anew then.
 """
 
 from __future__ import annotations

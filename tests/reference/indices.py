@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from .arrays import Array
+from .config import Config
 from .stream import Symbols, cumulative_frequencies
 
 _CELLS = {
@@ -36,25 +37,28 @@ def groups(arrays: Mapping[str, Array], name: str) -> list[Array]:
 class Prior:
     """The integers of a weights file."""
 
-    def __init__(self, arrays: Mapping[str, Array], config: Mapping[str, Any]) -> None:
-        self._arrays, self._phases, self._groups = arrays, config["phases"], config["groups"]
+    def __init__(self, arrays: Mapping[str, Array], config: Config) -> None:
+        self._arrays, self._config = arrays, config
         self._tables = [
             [cumulative_frequencies(counts) for counts in groups(arrays, f"tables.{number}")]
-            for number in range(len(self._groups))
+            for number in range(len(config.groups))
         ]
 
     def indices(self, symbols: Symbols, quality: int, height: int, width: int) -> list[list[Array]]:
         """Return the indices of a picture of so many pixels, as `Reference.indices` does."""
-        height, width = -(-height // 64), -(-width // 64)
+        strides = self._config.strides
+        height, width = (-(-side // math.prod(strides)) for side in (height, width))
         hats = [max(0, 99 - abs(2 * (quality - 1) - 99 * knot)) for knot in range(3)]
         planes = [(127 * 2 * hat + 99) // 198 for hat in hats]
         features = np.broadcast_to(planes, (height, width, 3))
         result: list[list[Array]] = []
-        for scale, levels in enumerate(self._phases):
-            if scale:
-                fine = self._layer("prior.upsample", self._known(features, result))
-                fine = fine.reshape(height, width, -1, 8, 8).transpose(0, 3, 1, 4, 2)
-                height, width = 8 * height, 8 * width
+        for grid, levels in enumerate(self._config.phases):
+            if grid:
+                stride, levels_above = strides[grid - 1], len(self._config.phases[grid - 1])
+                known = self._known(features, levels_above, result)
+                fine = self._layer(f"prior.upsample.{grid - 1}", known)
+                fine = fine.reshape(height, width, -1, stride, stride).transpose(0, 3, 1, 4, 2)
+                height, width = stride * height, stride * width
                 spread = np.broadcast_to(planes, (height, width, 3))
                 features = np.concatenate([spread, fine.reshape(height, width, -1)], -1)
             for phases in levels:
@@ -62,13 +66,12 @@ class Prior:
                 result.append(indices)
         return [[group.reshape(len(group), -1) for group in level] for level in result]
 
-    def _known(self, features: Array, levels: Sequence[Sequence[Array]]) -> Array:
-        """Return the features, the magnitudes of the levels before the last, and all values."""
-        whole = np.ones(features.shape[:2], bool)
-        names = [f"prior.{number}.magnitudes" for number in range(len(levels) - 1)]
-        names += [f"prior.{number}.values" for number in range(len(levels))]
-        looked_up = zip(names, [*levels[:-1], *levels], strict=True)
-        planes = [self._planes(name, indices, whole) for name, indices in looked_up]
+    def _known(self, features: Array, count: int, levels: Sequence[Sequence[Array]]) -> Array:
+        """Return features, magnitudes of the last `count` levels but one, and values of all."""
+        whole, numbers = np.ones(features.shape[:2], bool), range(len(levels))[-count:]
+        looked_up = [(f"prior.{number}.magnitudes", number) for number in numbers[:-1]]
+        looked_up += [(f"prior.{number}.values", number) for number in numbers]
+        planes = [self._planes(name, levels[number], whole) for name, number in looked_up]
         return np.concatenate([features, *planes], -1)
 
     def _level(
@@ -77,7 +80,7 @@ class Prior:
         """Return a level's indices, `[codebooks, height, width]`, and the features after it."""
         height, width = features.shape[:2]
         tables = self._tables[number]
-        counts = [count for _, _, count in self._groups[number]]
+        counts = [count for _, _, count in self._config.groups[number]]
         indices = [np.zeros((count, height, width), int) for count in counts]
         known = np.zeros((height, width), bool)
         state = np.zeros(0)

@@ -2,55 +2,67 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from . import transforms
 from .arrays import Array
+from .config import Config
 from .indices import positions
+from .transforms import gathered, spread
 
 
 class Network:
     """The network of a weights file at one quality."""
 
-    def __init__(
-        self, arrays: Mapping[str, Array], config: Mapping[str, Any], quality: int
-    ) -> None:
+    def __init__(self, arrays: Mapping[str, Array], config: Config, quality: int) -> None:
         self._arrays, self._config = arrays, config
+        self._finest = len(config.strides) - 1
         self._weights = np.maximum(0, 1 - abs((quality - 1) / 99 * 8 - np.arange(9)))
 
     def picture(self, indices: Sequence[Sequence[Array]], height: int, width: int) -> Array:
         """Return the RGB picture of `height` x `width` pixels, uint8 `[height, width, 3]`."""
-        grid = -(-height // 64), -(-width // 64)
-        t = np.zeros((*grid, 192), np.float32)
-        coarse, fine = self._config["phases"]
-        for level, phases in enumerate(coarse):
-            t = self._level(f"levels.0.{level}", phases, t, indices[level])
-        means = self._synthesis("synthesis.0", t)
-        t = np.concatenate([means, np.zeros((*means.shape[:2], 189), np.float32)], -1)
-        t = t + self._branch("expand", t)
-        for level, phases in enumerate(fine):
-            t = self._level(f"levels.1.{level}", phases, t, indices[len(coarse) + level])
-            if level in (1, 3):
-                x = self._synthesis("synthesis.1", t)
-                change = self._picture_block(f"sharpen.{level // 2}", x, t)
-                t = t + self._analysis("analysis.1", change)
-        for block in range(self._config["synthesis_blocks"]):
+        config = self._config
+        rows, columns = (-(-side // math.prod(config.strides)) for side in (height, width))
+        t = np.zeros((rows, columns, 3 * config.strides[0] ** 2), np.float32)
+        number = 0
+        sharpened = [level for level in config.picture_after if level < len(config.phases[-1])]
+        for grid, levels in enumerate(config.phases):
+            if grid:
+                means = self._synthesis(grid - 1, t)
+                rest = 3 * config.strides[grid] ** 2 - 3
+                t = np.dstack([means, np.zeros((*means.shape[:2], rest), np.float32)])
+                t = t + self._branch(f"expand.{grid - 1}", t)
+            for level, phases in enumerate(levels):
+                t = self._level(f"levels.{number}", phases, t, indices[number])
+                number += 1
+                if grid == self._finest and level in sharpened:
+                    t = t + self._sharpened(sharpened.index(level), t)
+        for block in range(config.synthesis_blocks):
             t = t + self._branch(f"decoder.{block}", t)
-        x = self._synthesis("synthesis.1", t)
+        x = self._synthesis(self._finest, t)
         x = (x + self._picture_block("finish", x, t)) / 4 + 0.5
         return np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)[:height, :width]
+
+    def _sharpened(self, block: int, t: Array) -> Array:
+        """Return what a block on the picture that t stands for changes of t."""
+        change = self._picture_block(f"sharpen.{block}", self._synthesis(self._finest, t), t)
+        name, kind = f"analysis.{self._finest}", self._config.transforms[-1]
+        basis, boundary = self._array(f"{name}.basis"), self._boundary(name)
+        return transforms.analysis(kind, change, self._config.strides[-1], basis, boundary)
 
     # a level
 
     def _level(self, name: str, phases: int, t: Array, indices: Sequence[Array]) -> Array:
         height, width = t.shape[:2]
-        chosen = self._codewords(f"{name}.quantizer.parts", indices).reshape(height, width, -1)
+        chosen = self._codewords(f"{name}.quantizer.groups", indices).reshape(height, width, -1)
         for phase in range(phases):
             coded = positions(phases, phase, height, width)
             t = t.copy()
-            t[coded] += chosen[coded] / self._gain(name, t[coded]) @ self._array(f"{name}.put").T
+            added = chosen[coded] / self._gain(name, t[coded])
+            t[coded] += added @ self._array(f"{name}.unproject").T
             change = self._branch(f"{name}.refine.{phase}", t)
             if phase + 1 < phases:
                 change[~positions(phases, phase + 1, height, width)] = 0
@@ -59,17 +71,16 @@ class Network:
 
     def _codewords(self, name: str, indices: Sequence[Array]) -> Array:
         """Return what indices select, side by side, `[positions, C]`."""
-        selected = [
-            codewords[index]
-            for number, group in enumerate(indices)
-            for codewords, index in zip(self._array(f"{name}.{number}.words"), group, strict=True)
-        ]
+        selected = []
+        for number, group in enumerate(indices):
+            codewords = self._array(f"{name}.{number}.codewords")
+            selected += [codewords[book % len(codewords), i] for book, i in enumerate(group)]
         return np.concatenate(selected, -1)
 
     def _gain(self, name: str, t: Array) -> Array:
         theory = np.exp(self._weights @ self._array(f"{name}.log_step_gain"))
         activity = np.log1p(abs(theory * t))
-        limit = self._config["gain_range"]
+        limit = self._config.gain_range
         following = limit * np.tanh(self._linear(f"{name}.adapt", activity) / limit)
         result: Array = np.exp(self._table(f"{name}.log_gain") + following)
         return result
@@ -85,38 +96,35 @@ class Network:
 
     def _picture_block(self, name: str, x: Array, t: Array) -> Array:
         gain = np.exp(self._table(f"{name}.log_gain"))
-        seen = _spread(self._linear(f"{name}.spread", t * gain), 4)
-        hidden = self._convolution(f"{name}.enter", np.dstack([_gathered(x * gain, 2), seen]))
+        stride = self._config.strides[-1]
+        seen = spread(self._linear(f"{name}.spread", t * gain), stride // 2)
+        hidden = self._convolution(f"{name}.enter", np.dstack([gathered(x * gain, 2), seen]))
         hidden = self._activated(hidden, f"{name}.scale.0", f"{name}.shift.0")
-        for number in (1, 2):
-            mixed = self._convolution(f"{name}.mix.{number - 1}", hidden)
-            tables = f"{name}.scale.{number}", f"{name}.shift.{number}"
+        layer = 0
+        while f"network.{name}.mix.{layer}.weight" in self._arrays:
+            mixed = self._convolution(f"{name}.mix.{layer}", hidden)
+            layer += 1
+            tables = f"{name}.scale.{layer}", f"{name}.shift.{layer}"
             hidden = hidden + self._activated(mixed, *tables)
-        return _spread(self._convolution(f"{name}.out", hidden) / gain, 2)
+        return spread(self._convolution(f"{name}.out", hidden) / gain, 2)
 
     def _activated(self, hidden: Array, scale: str, shift: str) -> Array:
         hidden = hidden * (1 + self._table(scale)) + self._table(shift)
+        if self._config.activation == "relu":
+            return np.maximum(hidden, 0)
         power = np.square(hidden).mean(-1, keepdims=True)
         hidden = hidden * (1 + power / 4) ** -0.25
         return np.maximum(hidden, 0.1 * hidden)
 
     # transforms
 
-    def _synthesis(self, name: str, t: Array) -> Array:
-        return self._filtered(_spread(t @ self._array(f"{name}.basis").T, 8), name)
+    def _synthesis(self, grid: int, t: Array) -> Array:
+        name, kind = f"synthesis.{grid}", self._config.transforms[grid]
+        basis, boundary = self._array(f"{name}.basis"), self._boundary(name)
+        return transforms.synthesis(kind, t, self._config.strides[grid], basis, boundary)
 
-    def _analysis(self, name: str, x: Array) -> Array:
-        result: Array = _gathered(self._filtered(x, name), 8) @ self._array(f"{name}.basis").T
-        return result
-
-    def _filtered(self, x: Array, name: str) -> Array:
-        """Apply the boundary filter along rows, then along columns."""
-        matrix = self._array(f"{name}.boundary")
-        for _ in range(2):
-            x = x.transpose(1, 0, 2).copy()
-            for start in range(4, len(x) - 8, 8):
-                x[start : start + 8] = np.einsum("ij,jck->ick", matrix, x[start : start + 8])
-        return x
+    def _boundary(self, name: str) -> Array | None:
+        return self._arrays.get(f"network.{name}.boundary")
 
     # arrays
 
@@ -128,8 +136,9 @@ class Network:
         return result
 
     def _linear(self, name: str, planes: Array) -> Array:
-        weight = self._array(f"{name}.weight")[:, :, 0, 0]
-        result: Array = planes @ weight.T + self._array(f"{name}.bias")
+        bias = self._array(f"{name}.bias")
+        weight = self._array(f"{name}.weight").reshape(len(bias), -1)
+        result: Array = planes @ weight.T + bias
         return result
 
     def _convolution(self, name: str, planes: Array) -> Array:
@@ -141,19 +150,3 @@ class Network:
                 seen = padded[row : row + height, column : column + width]
                 total = total + seen @ weight[:, :, row, column].T
         return total
-
-
-def _spread(planes: Array, side: int) -> Array:
-    """Turn channel `side^2 c + side i + j` into channel c at row i, column j of a position."""
-    height, width = planes.shape[:2]
-    cells = planes.reshape(height, width, -1, side, side).transpose(0, 3, 1, 4, 2)
-    result: Array = cells.reshape(height * side, width * side, -1)
-    return result
-
-
-def _gathered(planes: Array, side: int) -> Array:
-    """Undo `_spread`."""
-    height, width = planes.shape[0] // side, planes.shape[1] // side
-    cells = planes.reshape(height, side, width, side, -1).transpose(0, 2, 4, 1, 3)
-    result: Array = cells.reshape(height, width, -1)
-    return result

@@ -14,7 +14,7 @@ from vqcodec.codec.decoder import Decoder, Synthesis
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.target import DEVICE, Target, check, encode_prepared
 from vqcodec.codec.tiles import Region, box
-from vqcodec.codec.tokens import Tokens
+from vqcodec.codec.tokens import Shapes, Tokens, check_tokens, level_shapes
 from vqcodec.entropy.coder import Counter
 from vqcodec.errors import ModelError, UnknownModelError, warn
 from vqcodec.fileformat.container import (
@@ -26,7 +26,7 @@ from vqcodec.fileformat.container import (
     pack,
     unpack,
 )
-from vqcodec.fileformat.image import ImageLike, Pixels, Prepared, chunks_of, prepare
+from vqcodec.fileformat.image import ImageLike, Pixels, Prepared, assemble, chunks_of, prepare
 from vqcodec.forks import ForkSafeLock, forks, keep_torch_to_one_thread
 from vqcodec.weights.store import Weights, load
 
@@ -189,15 +189,29 @@ class Codec:
         quality = Target(quality).quality or DEFAULT_QUALITY
         prepared = prepare(image)
         warn(prepared.notes)
-        pixels = prepared.pixels
-        indices = self.encode_pixels(pixels, quality).indices
-        return Tokens(indices, pixels.shape[1], pixels.shape[0], quality, self.model_id)
+        return self.tokens_of(self.encode_pixels(prepared.pixels, quality), prepared, quality)
+
+    def tokens_of(self, encoded: Encoded, prepared: Prepared, quality: int) -> Tokens:
+        """Return the tokens of a prepared image whose pixels were coded at a quality."""
+        height, width = prepared.pixels.shape[:2]
+        shapes = self.token_shapes(width, height)
+        return Tokens(encoded.indices, shapes, width, height, quality, self.model_id, prepared.gray)
+
+    def token_shapes(self, width: int, height: int) -> Shapes:
+        """Return the shapes of the tokens of a picture of so many pixels, level by level."""
+        return level_shapes(self._loaded.prior, self.config, width, height)
 
     def render(self, tokens: Tokens) -> Image.Image:
-        """Return the RGB image that tokens stand for; UnknownModelError if of other weights."""
+        """Return the image that tokens stand for, of mode RGB, or L if they are of a gray one.
+
+        Raises UnknownModelError if they are of other weights, CorruptError for indices that no
+        picture of their size has.
+        """
         self._check(tokens.model_id)
+        check_tokens(tokens, self.token_shapes(tokens.width, tokens.height))
         rows, columns = box(None, tokens.width, tokens.height)
-        return Image.fromarray(self._decoder.render(tokens, rows, columns, 1, Profiler()))
+        pixels = self._decoder.render(tokens, rows, columns, 1, Profiler())
+        return assemble(pixels, gray=tokens.gray)
 
     def file_tokens(self, data: BytesLike) -> Tokens:
         """Return the tokens that a .vqc file holds; raises as :meth:`decode` does."""

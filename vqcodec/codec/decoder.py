@@ -11,7 +11,7 @@ from PIL import Image
 from vqcodec.codec.pixels import place, reduced
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Region, Tile, box, covering, release_memory, split
-from vqcodec.codec.tokens import Tokens
+from vqcodec.codec.tokens import Tokens, level_shapes
 from vqcodec.entropy import coder
 from vqcodec.entropy.prior import PriorNetwork, Symbols
 from vqcodec.entropy.tables import Tables
@@ -90,7 +90,9 @@ class Decoder:
         grid = self._config.grid(0, header.height, header.width)
         with profiler.stage("entropy"):
             indices = self._prior.walk(header.quality, *grid, code, levels)
-        return Tokens(indices, header.width, header.height, header.quality, header.model_id)
+        size = header.width, header.height
+        shapes = level_shapes(self._prior, self._config, *size, levels)
+        return Tokens(indices, shapes, *size, header.quality, header.model_id, header.gray)
 
     def decode(
         self, container: Container, region: Region | None, scale: int, profiler: Profiler

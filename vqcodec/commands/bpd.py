@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from vqcodec import weights
-from vqcodec.commands.batch import STREAM, Job, describe
-from vqcodec.commands.files import IMAGE_SUFFIXES, atomic_write, check_writable, expand
+from vqcodec.commands.batch import Job
+from vqcodec.commands.files import IMAGE_SUFFIXES, atomic_write, check_writable
+from vqcodec.commands.inputs import inputs_of, outcomes, without_alpha
 from vqcodec.commands.options import NAME, inputs_argument
 from vqcodec.commands.terminal import answer, remark
 from vqcodec.fileformat.container import read_header
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from vqcodec.codec.codec import Codec
     from vqcodec.codec.tokens import Tokens
     from vqcodec.density.ladder import Ladder
-    from vqcodec.fileformat.image import Prepared
 
 Facts = dict[str, Any]
 # A pass through the network each, with what it gave kept.
@@ -71,9 +71,7 @@ def bpd(
     Bounds on -log2 p(image) under the density model, for images, all images in folders, or -,
     beside PNG, WebP and JPEG XL files of the same pixels.
     """
-    if STREAM in inputs and len(inputs) > 1:
-        raise click.UsageError("'-' (standard input) must be the only input")
-    jobs = list(_jobs(inputs))
+    jobs = list(inputs_of(inputs, IMAGE_SUFFIXES))
     map_path = None if map_name is None else Path(map_name)
     if map_path is not None:
         if codes or len(jobs) != 1:
@@ -81,45 +79,15 @@ def bpd(
         check_writable(map_path, force=force)
     tell = _tell_codes(model, quality) if codes else _tell_density(model, samples, map_path, force)
     failed = 0
-    for name, job in jobs:
-        try:
-            if not isinstance(job, Job):
-                raise job
-            facts = {"file": name} | tell(job)
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # as in `run`: the other images must not suffer
-            click.echo(remark(name, describe(error)), err=True)
+    for name, found in outcomes(jobs, tell):
+        if found is None:
             failed += 1
             continue
+        facts = {"file": name} | found
         for note in facts["notes"]:
             click.echo(remark(name, note), err=True)
         answer(*([json.dumps(facts)] if as_json else facts_lines(facts)))
     sys.exit(1 if failed else 0)
-
-
-def _jobs(inputs: Sequence[str]) -> Iterator[tuple[str, Job | OSError]]:
-    """Yield the name of every image, and it, or why it cannot be one."""
-    for name in inputs:
-        if name == STREAM:
-            yield name, Job(None, None)
-            continue
-        try:
-            found = expand(Path(name), IMAGE_SUFFIXES)
-        except OSError as error:
-            yield name, error
-            continue
-        yield from ((str(folder), error) for folder, error in found.unread)
-        yield from ((str(source.path), Job(source.path, None)) for source in found.files)
-
-
-def _prepared(job: Job) -> Prepared:
-    from vqcodec.fileformat.image import open_image, prepare
-
-    prepared = prepare(open_image(job.read()))
-    if prepared.alpha is not None:
-        prepared.notes.append("alpha left out")
-    return prepared
 
 
 def _tell_density(
@@ -132,7 +100,7 @@ def _tell_density(
     ladder = _density_model(model)
 
     def tell(job: Job) -> Facts:
-        prepared = _prepared(job)
+        prepared = without_alpha(job.read())
         height, width = prepared.pixels.shape[:2]
         dimensions = height * width * (1 if prepared.gray else 3)
         density = measure(ladder, prepared.pixels, samples, gray=prepared.gray)
@@ -162,16 +130,14 @@ def _tell_density(
 
 def _tell_codes(model: str | None, quality: int) -> Callable[[Job], Facts]:
     from vqcodec.api import load_codec
-    from vqcodec.codec.tokens import Tokens
 
     codec = load_codec(weights.choose(model=model))
 
     def tell(job: Job) -> Facts:
-        prepared = _prepared(job)
+        prepared = without_alpha(job.read())
         height, width = prepared.pixels.shape[:2]
         encoded = codec.encode_pixels(prepared.pixels, quality)
-        tokens = Tokens(encoded.indices, width, height, quality, codec.model_id)
-        levels = _level_rates(codec, tokens)
+        levels = _level_rates(codec, codec.tokens_of(encoded, prepared, quality))
         stream = 8 * len(encoded.stream) / (width * height)
         facts = {"width": width, "height": height, "quality": quality}
         return facts | {"levels": levels, "stream": stream, "notes": prepared.notes}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
+from dataclasses import asdict
 
 import click
 
@@ -18,12 +20,14 @@ from vqcodec.commands.batch import Done, Job, plan, refuse_streams, run
 from vqcodec.commands.files import IMAGE_SUFFIXES, encoded_name
 from vqcodec.commands.options import (
     MAX_BYTES,
+    NAME,
     Finite,
     batch_options,
     output_option,
     preserve_option,
     skip_option,
 )
+from vqcodec.errors import VqcError
 from vqcodec.fileformat.container import DEFAULT_QUALITY
 
 
@@ -72,6 +76,11 @@ from vqcodec.fileformat.container import DEFAULT_QUALITY
     help="Leave colours in those of their ICC profile, such as Display P3, and keep it; they "
     "become sRGB if not given.",
 )  # fmt: skip
+@click.option(
+    "--ray", "cluster", type=NAME, metavar="ADDRESS",
+    help="Encode on the Ray cluster at this address, auto for the one around, or local for one "
+    "that ends with the command: --jobs workers of --threads each. Takes vqcodec[ray].",
+)  # fmt: skip
 @output_option("File or folder to write, or - for stdout; photo.vqc beside photo.png if not given.")
 def encode(
     inputs: tuple[str, ...],
@@ -85,6 +94,7 @@ def encode(
     tune: str | None,
     strip: str,
     keep_profile: bool,
+    cluster: str | None,
     device: str,
     model: str | None,
     force: bool,
@@ -127,4 +137,30 @@ def encode(
         pixels = prepared.pixels.shape[0] * prepared.pixels.shape[1]
         return Done(len(data), len(encoded), pixels, 8 * len(encoded), prepared.notes + notes)
 
-    sys.exit(0 if run(todo, work, workers=jobs, threads=threads, quiet=quiet) else 1)
+    if cluster is None:
+        sys.exit(0 if run(todo, work, workers=jobs, threads=threads, quiet=quiet) else 1)
+    if importlib.util.find_spec("ray") is None:
+        raise click.UsageError("--ray takes a package: pip install 'vqcodec[ray]'")
+    from vqcodec.ray import EncoderPool
+
+    options = {
+        "model": chosen, "device": device, "strip": strip, "keep_profile": keep_profile,
+        **asdict(target),
+    }  # fmt: skip
+    pool = EncoderPool(cluster, jobs, threads or 1, options)
+
+    def hand_over(job: Job) -> Done:
+        times = job.times() if preserve else None
+        data = job.read()
+        row = pool.row(data)
+        if row["error"]:
+            raise VqcError(row["error"])
+        encoded = row["vqc"]
+        job.write(encoded, force=force, times=times)
+        return Done(len(data), len(encoded), row["pixels"], 8 * len(encoded), row["notes"])
+
+    try:
+        # One image more than there are workers: the next one is at hand when a worker is done.
+        sys.exit(0 if run(todo, hand_over, workers=jobs + 1, quiet=quiet) else 1)
+    finally:
+        pool.close()

@@ -24,6 +24,7 @@ from vqcodec.commands.decode import decode
 from vqcodec.commands.encode import encode
 from vqcodec.commands.info import info
 from vqcodec.commands.terminal import answer, drop_unwritten, fill_closed_streams, printable
+from vqcodec.commands.tokens import tokens
 from vqcodec.commands.truncate import truncate
 from vqcodec.errors import VqcError
 
@@ -90,5 +91,5 @@ def models() -> None:
                 answer(f"  {key}: {value}")
 
 
-for command in (encode, decode, truncate, compare, info, bpd):
+for command in (encode, decode, truncate, compare, info, bpd, tokens):
     cli.add_command(command)

@@ -65,9 +65,14 @@ class PriorLevel:
         return [len(group) for group in self.magnitudes]
 
     @property
+    def codewords(self) -> list[int]:
+        """The number of codewords of each group's codebooks."""
+        return [group.shape[1] for group in self.magnitudes]
+
+    @property
     def index_types(self) -> list[type[np.unsignedinteger[Any]]]:
         """The type of the indices of each group."""
-        return [index_type(group.shape[1]) for group in self.magnitudes]
+        return list(map(index_type, self.codewords))
 
     def room(self, size: int) -> Symbols:
         """Return zeros for the indices of so many positions."""

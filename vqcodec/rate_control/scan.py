@@ -23,21 +23,21 @@ _PERFECT = 100.0  # dB: any picture without an error
 # Values differ by as much before anything is made of it, and the steepest slope around may be
 # surpassed by so many times.
 _TOLERANCE, _STEEPER = 0.1, 1.5
-# A stream of more log bytes than expected, or a picture that is worse by `Expected.unlike`, is not
-# that of a photograph; half of the one and half of the other is neither. A tiny one may have both.
-_UNLIKE, _TINY = 0.9, 256  # log bytes, bytes
+_TINY = 256  # bytes of a stream that may be longer, and a picture that may be worse, than expected
 
 
 @dataclass(frozen=True)
 class Expected:
     """What is expected of a photograph at qualities 1..100: log bytes, and values of its picture.
 
-    One whose value is less by `unlike` is none.
+    A picture whose stream has more log bytes by `longer`, or whose value is less by `worse`, is not
+    that of a photograph; nor is one of half the one and half the other.
     """
 
     log_bytes: Curve
     values: Curve
-    unlike: float
+    longer: float
+    worse: float
 
     def is_wrong(self, attempts: Sequence[Attempt]) -> bool:
         """Return whether one of some attempts is not, or their values fall with the quality.
@@ -53,8 +53,9 @@ class Expected:
         """Return whether an attempt is not that of a photograph."""
         if len(attempt.stream) <= _TINY:
             return False
+        longer = surplus(attempt, self.log_bytes)
         worse = float(self.values[attempt.quality - 1]) - attempt.value
-        return max(surplus(attempt, self.log_bytes), 0) / _UNLIKE + max(worse, 0) / self.unlike > 1
+        return max(longer, 0) / self.longer + max(worse, 0) / self.worse > 1
 
 
 def surplus(attempt: Attempt, log_bytes: Curve) -> float:

@@ -34,19 +34,22 @@ Measure = Callable[[int, float], Attempt]
 
 # SSIMULACRA2 has no scale for a shorter side, and calls any picture perfect.
 _LEAST_SIDE = 8
-# SSIMULACRA2 at qualities, the medians of a dozen photographs.
-_USUAL_SCORES = ((1, -22), (5, -15), (35, 34), (65, 64), (95, 80), (100, 82))
-# Streams that are not longer than expected by as many log bytes are worth no decode to see whether
-# the picture is a photograph's.
-_SUSPICIOUS = 0.36
+# What is expected of a model of which nothing is known: what the transform codec gives, and a
+# straight line of scores.
+_NO_DIFFERENCE = tuple(len(FEATURES) * [0.0])
+_USUAL_SCORES = ((1, -20.0), (100, 85.0))
+# Streams that are not longer than expected by this share of what no photograph's is are worth no
+# decode to see whether the picture is a photograph's.
+_SUSPICIOUS = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity(Goal):
     """What a target is given in: its name in the model card, what is expected of it, its value.
 
-    It is one of the picture or of the stream. One pixel in `share` of an image makes a sample. A
-    picture that falls short of what is expected by `unlike` is not that of a photograph.
+    It is one of the picture or of the stream. One pixel in `share` of an image makes a sample. What
+    is expected is made of numbers in the card, or else of `unknown`. What falls short of it by
+    `unlike` (a stream: is longer) is not a photograph's, where the card says nothing else.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Quantity(Goal):
     value: Callable[[Prepared, Encoded], float]
     of_picture: bool
     share: int
+    unknown: Sequence[object] = _NO_DIFFERENCE
     unlike: float = math.inf
 
     def forecast(self, codec: Codec, pixels: Pixels) -> Curve:
@@ -61,8 +65,17 @@ class Quantity(Goal):
         sides: Sequence[int] = pixels.shape[:2]
         if not self.of_picture:  # Padding is coded, and not seen.
             sides = [-(-side // SQUARE) * SQUARE for side in sides]
-        coefficients = torch.tensor(from_card(codec, self.name, len(FEATURES) * [0.0])).double()
-        return np.asarray(self.expect(squares(codec, pixels, sides), coefficients))
+        numbers = torch.tensor(from_card(codec, self.name, self.unknown)).double()
+        return np.asarray(self.expect(squares(codec, pixels, sides), numbers))
+
+    def goal(self, codec: Codec) -> Goal:
+        """Return the goal of a search with a model, whose card may say what requantising loses."""
+        numbers = from_card(codec, f"requantized_{self.name}", None)
+        return replace(self, loss=loss_of(*numbers)) if numbers else self
+
+    def unlike_of(self, codec: Codec) -> float:
+        """Return by how much a model's photographs do not fall short of what is expected."""
+        return float(from_card(codec, f"unlike_{self.name}", self.unlike))
 
     def measuring(self, codec: Codec, prepared: Prepared) -> Measure:
         """Return what encodes an image at a quality, then again with other weights 2^k."""
@@ -101,10 +114,20 @@ def _pictures(prepared: Prepared, encoded: Encoded) -> tuple[Pixels, Pixels]:
     return (prepared.pixels[..., 0] if prepared.gray else prepared.pixels), picture
 
 
-def _scores(_: Squares, __: Tensor) -> Tensor:
+def _scores(_: Squares, points: Tensor) -> Tensor:
     """Return the scores of a usual photograph: what differs in another its sample shows."""
-    qualities, scores = zip(*_USUAL_SCORES, strict=True)
+    qualities, scores = points.numpy().T
     return torch.from_numpy(np.interp(np.arange(QUALITIES) + 1.0, qualities, scores))
+
+
+def loss_of(least: float, rise: float) -> Callable[[int], float]:
+    """Return the dB that half the weight loses at a quality: more where steps are coarse."""
+    return lambda quality: least + rise * coarseness(quality)
+
+
+def coarseness(quality: int) -> float:
+    """Return what the loss of requantising is linear in, 0 at quality 100."""
+    return ((100 - quality) / 85) ** 3
 
 
 SIZE = Quantity(
@@ -119,6 +142,7 @@ SIZE = Quantity(
     aim=math.log(1.06),
     most=math.log(1.12),
     near=(math.log(0.92), math.log(1.2)),
+    unlike=0.9,
 )
 PSNR = Quantity(
     name="psnr",
@@ -131,7 +155,7 @@ PSNR = Quantity(
     most=0.2,
     near=(-0.07, 0.45),
     unlike=8.0,
-    loss=lambda quality: 0.1 + 0.19 * ((100 - quality) / 85) ** 3,
+    loss=loss_of(0.1, 0.19),
 )
 SSIMULACRA2 = Quantity(
     name="ssimulacra2",
@@ -139,6 +163,7 @@ SSIMULACRA2 = Quantity(
     value=_ssimulacra2,
     of_picture=True,
     share=6,
+    unknown=_USUAL_SCORES,
     # One quality more is about half a point: none is requantised.
     least=0.0,
     aim=0.3,
@@ -215,7 +240,7 @@ def _reach(
     """Return the smallest file whose picture has a value, or that of the best, and what it has."""
     values = quantity.forecast(codec, prepared.pixels)
     attempts = _attempts(codec, prepared, quantity, target, values)
-    expected = Expected(SIZE.forecast(codec, prepared.pixels), values, quantity.unlike)
+    expected = _expected(codec, quantity, SIZE.forecast(codec, prepared.pixels), values)
     if expected.is_wrong(attempts):
         attempts += scan(_plain(quantity.measuring(codec, prepared)), target, math.inf)
     reaching = [attempt for attempt in attempts if attempt.value >= target]
@@ -228,11 +253,16 @@ def _reach(
 
 def _may_be_better(codec: Codec, prepared: Prepared, found: Attempt, log_bytes: Curve) -> bool:
     """Return whether a lower quality than that found for a size may give a better picture."""
-    if surplus(found, log_bytes) < _SUSPICIOUS:
+    if surplus(found, log_bytes) < _SUSPICIOUS * SIZE.unlike_of(codec):
         return False
-    expected = Expected(log_bytes, PSNR.forecast(codec, prepared.pixels), PSNR.unlike)
+    expected = _expected(codec, PSNR, log_bytes, PSNR.forecast(codec, prepared.pixels))
     whole = codec.pack(prepared, found.quality, found.stream)
     return expected.is_unlike(replace(found, value=_psnr_of_file(codec, prepared, whole)))
+
+
+def _expected(codec: Codec, quantity: Quantity, log_bytes: Curve, values: Curve) -> Expected:
+    longer, worse = SIZE.unlike_of(codec), quantity.unlike_of(codec)
+    return Expected(log_bytes, values, longer, worse)
 
 
 def _plain(measure: Measure) -> Callable[[int], Attempt]:
@@ -255,7 +285,8 @@ def _attempts(
         of_sample += from_card(codec, f"sample_{quantity.name}", 0.0)
         measure = quantity.measuring(codec, picture)
         expected = corrected(expected, of_sample, measure, target + quantity.aim)
-    return search(quantity, target, expected, quantity.measuring(codec, prepared))
+    goal = quantity.goal(codec)
+    return search(goal, target, expected, quantity.measuring(codec, prepared))
 
 
 def corrected(expected: Curve, of_sample: Curve, measure: Measure, aim: float) -> Curve:
