@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcodec.codec.corrections import ROUNDS, FloatPixels, corrected, cost
 from vqcodec.codec.pixels import place
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tensors import tile_of, to_pixels
@@ -24,6 +25,9 @@ from vqcodec.model.config import PLANES, QUALITIES
 from vqcodec.model.prior import class_centres
 from vqcodec.model.reach import margin
 from vqcodec.model.vqvae import VQVAE
+
+# Features that a state lacks are suspicious at so many times the squared error of rounding.
+OFF = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,45 +93,88 @@ class ImageEncoder:
         return self.in_tiles() if len(self.tiles) > 1 else self.whole()
 
     def whole(self) -> Encoded:
-        """Code a small image, as a whole."""
+        """Code a small image as a whole: again, corrected, while that makes it much better."""
         (tile,) = self.tiles
-        h, stream = self.analysed(tile), coder.Encoder(self.tables)
-        coarse, means, known = self.coarse_levels(h[:, :PLANES], stream)
+        coded: FloatPixels = self.pixels.astype(np.float32)
+        h, stream = self.analysed(tile, coded), coder.Encoder(self.tables)
+        coarse = self.coarse_levels(h[:, :PLANES], stream)
+        found, t = self.fine_levels(tile, h, stream, *coarse)
+        if not self.is_off(h - t):
+            return found
+        lmbda = float(self.network.config.lmbda(torch.tensor(self.quality)))
+        picture = self.picture(t, tile)
+        least = cost(self.pixels, picture, len(found.stream), lmbda)
+        for _ in range(ROUNDS):
+            correction = corrected(coded, self.pixels, picture, len(found.stream), lmbda)
+            if correction is None:
+                break
+            coded = correction
+            again, t = self.fine_levels(tile, self.analysed(tile, coded), stream, *coarse)
+            picture = self.picture(t, tile)
+            now = cost(self.pixels, picture, len(again.stream), lmbda)
+            if now >= least:
+                break
+            found, least = again, now
+        return found
+
+    def fine_levels(
+        self,
+        tile: Tile,
+        h: Tensor,
+        stream: coder.Encoder,
+        coarse: Indices,
+        means: Tensor,
+        known: Grid,
+    ) -> tuple[Encoded, Tensor]:
+        """Code the finest scale of a small image behind a stream that holds the others.
+
+        Return what the image is coded to, and the state after it.
+        """
+        stream = stream.copy()
         search = _IndexSearch(self, self.entered(means), h, stream)
         *numbers, finest = self.prior.scales[-1]
         before = range(finest - len(numbers), finest)
         indices, known = self.prior.walk_levels(before, known, self.quality, search)
 
         @torch.inference_mode()
-        def finish(distortion_weight: float) -> Encoded:
+        def last_level(distortion_weight: float) -> tuple[Encoded, Tensor]:
             whole = stream.copy()
             last = _IndexSearch(self, search.t, h, whole, distortion_weight)
             numbers = range(finest, finest + 1)
             chosen, _ = self.prior.walk_levels(numbers, known, self.quality, last)
-            picture = self.empty_picture()
-            self.show(last.t, tile, picture)
-            return Encoded(whole.finish(), [*coarse, *indices, *chosen], picture, finish)
+            picture = self.picture(last.t, tile) if self.with_picture else None
+            found = [*coarse, *indices, *chosen]
+            again = Encoded(whole.finish(), found, picture, lambda weight: last_level(weight)[0])
+            return again, last.t
 
-        return finish(1.0)
+        return last_level(1.0)
+
+    def is_off(self, lacking: Tensor) -> bool:
+        """Return whether the features that the state lacks are much more than rounding."""
+        gain = (self.weights @ self.network.levels[-1].log_step_gain).exp()
+        return bool((lacking * gain).square().mean(1).max() > OFF / 12)
 
     def in_tiles(self) -> Encoded:
         """Code a large image: choose the indices of tile by tile, then code every phase at once."""
         means = self.weights.new_empty(1, PLANES, *self.grid)
         for tile in self.tiles:
             rows, columns = tile.inner
-            means[0, :, tile.rows, tile.columns] = self.analysed(tile)[0, :PLANES, rows, columns]
+            means[0, :, tile.rows, tile.columns] = self.analysed(tile, self.pixels)[
+                0, :PLANES, rows, columns
+            ]
             release_memory()
         indices, means, known = self.coarse_levels(means, None)
         numbers = self.prior.scales[-1]
         size = math.prod(self.grid)
         fine = [level.room(size) for level in self.prior.levels[numbers.start :]]
-        picture = self.empty_picture()
+        picture = np.empty_like(self.pixels) if self.with_picture else None
         for tile in self.tiles:
             wide = tile.wide_rows, tile.wide_columns
             t = self.entered(means[..., wide[0], wide[1]])
-            search = _IndexSearch(self, t, self.analysed(tile), None)
+            search = _IndexSearch(self, t, self.analysed(tile, self.pixels), None)
             chosen, _ = self.prior.walk_levels(numbers, known[wide], self.quality, search)
-            self.show(search.t, tile, picture)
+            if picture is not None:
+                self.show(search.t, tile, picture)
             tile.paste(chosen, fine, self.grid)
             release_memory()
         stream = coder.Encoder(self.tables)
@@ -160,25 +207,26 @@ class ImageEncoder:
         known = self.prior.finer(self.finest, known, indices, self.quality)
         return indices, self.network.means(t, self.finest), known
 
-    def analysed(self, tile: Tile) -> Tensor:
-        """Return the features of a tile with its margin."""
+    def analysed(self, tile: Tile, pixels: Pixels | FloatPixels) -> Tensor:
+        """Return the features of a tile of some pixels, with its margin."""
         with self.profiler.stage("analysis"):
-            x = tile_of(self.pixels, tile, self.stride, self.weights)
+            x = tile_of(pixels, tile, self.stride, self.weights)
             return self.network.fine_features(x, self.weights)
 
     def entered(self, means: Tensor) -> Tensor:
         """Return the state that the finest scale begins with."""
         return self.network.enter(means, self.weights, self.finest)
 
-    def empty_picture(self) -> Pixels | None:
-        """Return room for the picture, if it is wanted."""
-        return np.empty_like(self.pixels) if self.with_picture else None
+    def picture(self, t: Tensor, tile: Tile) -> Pixels:
+        """Return the picture of a small image that was coded as one tile."""
+        picture = np.empty_like(self.pixels)
+        self.show(t, tile, picture)
+        return picture
 
-    def show(self, t: Tensor, tile: Tile, picture: Pixels | None) -> None:
-        """Write a tile's picture into that of the image, if it is wanted."""
-        if picture is not None:
-            shown = to_pixels(self.network.synthesise(t, self.weights))
-            place(shown, tile, picture, *box(None, picture.shape[1], picture.shape[0]))
+    def show(self, t: Tensor, tile: Tile, picture: Pixels) -> None:
+        """Write a tile's picture into that of the image."""
+        shown = to_pixels(self.network.synthesise(t, self.weights))
+        place(shown, tile, picture, *box(None, picture.shape[1], picture.shape[0]))
 
 
 @torch.inference_mode()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from vqcodec.codec.tiles import Tile, overlap
 from vqcodec.fileformat.image import Pixels
 
 
-def bordered(pixels: Pixels, rows: slice, columns: slice) -> Pixels:
+def bordered(pixels: NDArray[Any], rows: slice, columns: slice) -> NDArray[Any]:
     """Return rows and columns of an image; where they lie beyond it its border is repeated."""
     within = (
         np.arange(span.start, span.stop).clip(0, side - 1)
         for span, side in zip((rows, columns), pixels.shape, strict=False)
     )
-    part: Pixels = pixels[np.ix_(*within)]
+    part: NDArray[Any] = pixels[np.ix_(*within)]
     return part
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vqcodec.codec.pixels import bordered
@@ -63,7 +64,7 @@ class TorchSynthesis:
         return to_pixels(x.permute(2, 0, 1)[None])
 
 
-def tile_of(pixels: Pixels, tile: Tile, stride: int, like: Tensor) -> Tensor:
+def tile_of(pixels: Pixels | NDArray[np.float32], tile: Tile, stride: int, like: Tensor) -> Tensor:
     """Return a tile with its margin, `[1, 3, H, W]` in [0, 1], typed and placed `like` another.
 
     Beyond the image its border is repeated.
