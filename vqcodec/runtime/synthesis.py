@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ _PROVIDERS = ["CPUExecutionProvider"]
 
 
 class Synthesis:
-    """The synthesis of a network at a quality, on so many threads; safe to be used by several.
+    """The synthesis of a network at a quality, safe to be used by several threads.
 
+    Each has so many `threads` to work for it, and `at_once` is how many of them may work on tiles.
     States and means are float32 `[1, C, H, W]`. A part is built when it is first needed.
     """
 
@@ -32,9 +34,12 @@ class Synthesis:
         *,
         on_picture: bool,
         threads: int,
+        at_once: int = 1,
     ) -> None:
+        self.at_once = at_once
         self._config, self._arrays, self._threads = config, arrays, threads
         self._parts = Parts(config, arrays, quality, on_picture=on_picture)
+        self._building = Lock()
         self._sessions: dict[tuple[str, int], onnxruntime.InferenceSession] = {}
 
     def start(self, height: int, width: int) -> Array:
@@ -90,12 +95,11 @@ class Synthesis:
         return np.concatenate(values)
 
     def _run(self, part: tuple[str, int], inputs: Mapping[str, Array]) -> Any:
-        session = self._sessions.get(part)
-        if session is None:
-            # Two threads that come at once build it twice, and the first to be done wins.
-            session = self._sessions.setdefault(part, self._session(*part))
+        with self._building:  # so that threads that come at once do not build it several times
+            if part not in self._sessions:
+                self._sessions[part] = self._session(*part)
         given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        return session.run(None, given)[0]
+        return self._sessions[part].run(None, given)[0]
 
     def _session(self, kind: str, number: int) -> onnxruntime.InferenceSession:
         make = getattr(self._parts, kind)
