@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)
 SYNTHESES = 4  # qualities whose folded weights are kept
-TILES_AT_ONCE = 4  # what bounds memory, however many processors there are
+TILES_AT_ONCE = 2  # what bounds memory, however many processors there are
 
 
 class Codec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from threading import Lock
 from typing import Any
 
@@ -104,11 +105,23 @@ class Synthesis:
     def _session(self, kind: str, number: int) -> onnxruntime.InferenceSession:
         make = getattr(self._parts, kind)
         model = make(number) if kind != "picture" else make()
+        _share_memory()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
+        options.add_session_config_entry("session.use_env_allocators", "1")
         # Threads that wait do not keep a processor busy: others may have work for it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(model, options, providers=_PROVIDERS)
+
+
+@cache
+def _share_memory() -> None:
+    """Let all sessions take their memory from one place, where each would keep its own for ever."""
+    kinds = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
+    info = onnxruntime.OrtMemoryInfo("Cpu", kinds[0].ORT_ARENA_ALLOCATOR, 0, kinds[1].DEFAULT)
+    # No limit, grows by as much as is asked for, and otherwise as it is by default.
+    settings = onnxruntime.OrtArenaCfg(0, 1, -1, -1)
+    onnxruntime.create_and_register_allocator(info, settings)
 
 
 def _masks(phases: int, height: int, width: int) -> Sequence[Array]:
