@@ -77,14 +77,15 @@ def test_tiles_change_neither_indices_nor_bytes_nor_pixels(
 
 
 def test_tiles_worked_on_at_once_give_the_same(
-    codec: Codec, file: bytes, monkeypatch: pytest.MonkeyPatch
+    tiny_codec: Codec, sample: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    file = tiny_codec.encode(sample, quality=70)
     monkeypatch.setattr(tiles, "SIDE", 22)
     monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
     pictures = []
     for threads in (1, 3):
         with ThreadPoolExecutor(1, initializer=use, initargs=(threads,)) as pool:
-            pictures.append(pool.submit(codec.decode, file).result())
+            pictures.append(pool.submit(tiny_codec.decode, file).result())
     assert pictures[0].tobytes() == pictures[1].tobytes()
 
 

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)
 SYNTHESES = 4  # qualities whose folded weights are kept
-TILES_AT_ONCE = 2  # what bounds memory, however many processors there are
+# Channels of the widest maps of all tiles that are decoded at once: what bounds memory, however
+# many processors there are.
+WIDTH_AT_ONCE = 64
 
 
 class Codec:
@@ -87,7 +89,8 @@ class Codec:
 
     def _synthesis(self, quality: int, on_picture: bool, tiles: int) -> Synthesis:
         number = threads.number()
-        at_once = min(number, tiles, TILES_AT_ONCE)
+        width = max(self.config.pixel_hidden[:2])
+        at_once = min(number, tiles, max(1, WIDTH_AT_ONCE // width))
         return self._cached_synthesis(quality, on_picture, at_once, number // at_once, forks())
 
     def _make_synthesis(
