@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from vqcodec.codec.codec import Codec
 from vqcodec.codec.tiles import box, split
 from vqcodec.commands.main import cli
 from vqcodec.errors import RegionError, TooLargeError
+from vqcodec.threads import use
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,19 @@ def test_tiles_change_neither_indices_nor_bytes_nor_pixels(
     encoded = codec.encode_pixels(np.array(sample), 70, with_picture=True)
     assert encoded.picture is not None
     assert abs(encoded.picture.astype(int) - decoded).max() <= 1
+
+
+def test_tiles_worked_on_at_once_give_the_same(
+    tiny_codec: Codec, sample: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tiny_codec.encode(sample, quality=70)
+    monkeypatch.setattr(tiles, "SIDE", 22)
+    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+    pictures = []
+    for threads in (1, 3):
+        with ThreadPoolExecutor(1, initializer=use, initargs=(threads,)) as pool:
+            pictures.append(pool.submit(tiny_codec.decode, file).result())
+    assert pictures[0].tobytes() == pictures[1].tobytes()
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 SCALES = (1, 2, 4, 8, 16, 32, 64)
 SYNTHESES = 4  # qualities whose folded weights are kept
+# Channels of the widest maps of all tiles that are decoded at once: what bounds memory, however
+# many processors there are.
+WIDTH_AT_ONCE = 64
 
 
 class Codec:
@@ -79,19 +82,26 @@ class Codec:
                 self._built.append(network.eval())
             return self._built[0]
 
-    def _torch_synthesis(self, quality: int, on_picture: bool) -> Synthesis:
+    def _torch_synthesis(self, quality: int, on_picture: bool, _: int) -> Synthesis:
         from vqcodec.codec.tensors import TorchSynthesis
 
         return TorchSynthesis(self._network(), quality, on_picture=on_picture)
 
-    def _synthesis(self, quality: int, on_picture: bool) -> Synthesis:
-        return self._cached_synthesis(quality, on_picture, threads.number(), forks())
+    def _synthesis(self, quality: int, on_picture: bool, tiles: int) -> Synthesis:
+        number = threads.number()
+        width = max(self.config.pixel_hidden[:2])
+        at_once = min(number, tiles, max(1, WIDTH_AT_ONCE // width))
+        return self._cached_synthesis(quality, on_picture, at_once, number // at_once, forks())
 
-    def _make_synthesis(self, quality: int, on_picture: bool, threads: int, _: int) -> Synthesis:
+    def _make_synthesis(
+        self, quality: int, on_picture: bool, at_once: int, each: int, _: int
+    ) -> Synthesis:
         from vqcodec.runtime.synthesis import Synthesis as OnnxSynthesis
 
         arrays = self._loaded.arrays
-        return OnnxSynthesis(self.config, arrays, quality, on_picture=on_picture, threads=threads)
+        return OnnxSynthesis(
+            self.config, arrays, quality, on_picture=on_picture, threads=each, at_once=at_once
+        )
 
     @property
     def card(self) -> Mapping[str, Any]:

@@ -15,8 +15,6 @@ from vqcodec.fileformat.image import Pixels
 BLOCK = 8  # pixels
 ROUNDS = 3
 SHARE = 0.7  # of what the picture lacks, added in a round
-# So many times the error of rounding is none that a photograph's block often has.
-TOLERATED = 2.0
 # Of the Lagrangian, what the errors beyond that must cost for a round to be worth its time.
 LEAST_GAIN = 0.05
 
@@ -37,18 +35,23 @@ def cost(pixels: Pixels, picture: Pixels, size: int, lmbda: float) -> float:
 
 
 def corrected(
-    coded: FloatPixels, pixels: Pixels, picture: Pixels, size: int, lmbda: float
+    coded: FloatPixels,
+    pixels: Pixels,
+    picture: Pixels,
+    size: int,
+    lmbda: float,
+    tolerated_error: float,
 ) -> FloatPixels | None:
     """Return what to code next, where `coded` in place of `pixels` came out as `picture`.
 
-    All are `[H, W, 3]`, pixels of 0 to 255; the picture took `size` bytes. None if its errors are
-    those of rounding, or little of the cost.
+    All are `[H, W, 3]`, pixels of 0 to 255; the picture took `size` bytes. None if it has no
+    blocks of more than `tolerated_error` times the error of rounding, or they are little of the cost.
     """
     errors = _errors(pixels, picture)
     height, width = errors.shape
     padding = (0, -height % BLOCK), (0, -width % BLOCK)
     blocks = np.pad(errors, padding).reshape(-(-height // BLOCK), BLOCK, -(-width // BLOCK), BLOCK)
-    beyond = blocks.mean((1, 3)) - TOLERATED * rounding_error(lmbda)
+    beyond = blocks.mean((1, 3)) - tolerated_error * rounding_error(lmbda)
     gain = lmbda * BLOCK**2 * float(beyond[beyond > 0].sum(dtype=np.float64))
     if gain < LEAST_GAIN * cost(pixels, picture, size, lmbda):
         return None

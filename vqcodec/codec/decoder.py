@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,8 +27,11 @@ from vqcodec.model.reach import margin, reach
 class Synthesis(Protocol):
     """Makes states of codewords, and pixels of states, at one quality.
 
-    States and means are `[1, C, H, W]`, arrays or tensors as it likes.
+    States and means are `[1, C, H, W]`, arrays or tensors as it likes. `at_once` tells how many
+    threads may work on tiles.
     """
+
+    at_once: int
 
     def start(self, height: int, width: int) -> Any:
         """Return the state before the first level, whose grid is `height` x `width`."""
@@ -47,9 +52,9 @@ class Synthesis(Protocol):
         """Return the picture, a pixel a position, whose blocks have `means` `[1, 3, H, W]`."""
 
 
-# Of a quality, and whether blocks work on the picture: they take half the time, and what they
-# change is mostly detail, which a smaller picture does not show.
-MakeSynthesis = Callable[[int, bool], Synthesis]
+# Of a quality, whether blocks work on the picture (they take half the time, and what they change is
+# mostly detail, which a smaller picture does not show), and the number of tiles.
+MakeSynthesis = Callable[[int, bool, int], Synthesis]
 
 
 def levels_shown(config: Config, scale: int) -> int:
@@ -123,14 +128,29 @@ class Decoder:
         Tokens may lack the last levels.
         """
         with profiler.stage("synthesis"):
-            synthesis = self._synthesis(tokens.quality, scale == 1)
+            config, on_picture = self._config, scale == 1
+            stride = config.strides[-1]
+            covered = covering(rows, stride), covering(columns, stride)
+            size = config.grid(len(config.scales) - 1, tokens.height, tokens.width)
+            wide = margin(config, with_picture=False, on_picture=on_picture)
+            tiles = split(*size, *covered, wide)
+            synthesis = self._synthesis(tokens.quality, on_picture, len(tiles))
             means = self._means(synthesis, tokens)
-            if len(tokens.indices) == self._config.scales[-1].start:
-                stride = self._config.strides[-1]
-                shown = means[..., covering(rows, stride), covering(columns, stride)]
+            if len(tokens.indices) == config.scales[-1].start:
+                shown = means[..., covered[0], covered[1]]
                 return reduced(synthesis.picture_of_means(shown), scale // stride)
-            on_picture = scale == 1
-            pixels = self._in_tiles(synthesis, tokens, means, rows, columns, on_picture)
+            pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
+
+            def work(tile: Tile) -> None:
+                tile, shown = self._shown(synthesis, tokens, means, tile, on_picture)
+                place(shown, tile, pixels, rows, columns)
+                release_memory()
+
+            with ExitStack() as stack:
+                pool = ThreadPoolExecutor(synthesis.at_once)
+                stack.callback(pool.shutdown, cancel_futures=True)
+                for _ in pool.map(work, tiles) if synthesis.at_once > 1 else map(work, tiles):
+                    pass
             return reduced(pixels, scale)
 
     def _means(self, synthesis: Synthesis, tokens: Tokens) -> Any:
@@ -143,36 +163,24 @@ class Decoder:
                 t = synthesis.level(t, number, tokens.indices[number])
         return synthesis.means(t, len(self._config.scales) - 1)
 
-    def _in_tiles(
-        self,
-        synthesis: Synthesis,
-        tokens: Tokens,
-        means: Any,
-        rows: slice,
-        columns: slice,
-        on_picture: bool,
-    ) -> Pixels:
-        """Return some rows and columns of the picture, made tile by tile.
+    def _shown(
+        self, synthesis: Synthesis, tokens: Tokens, means: Any, tile: Tile, on_picture: bool
+    ) -> tuple[Tile, Pixels]:
+        """Return the pixels of a tile with its margin, and the tile with the margin that is left.
 
-        A tile's margin narrows as less and less is to come that looks at what is around it.
+        It narrows as less and less is to come that looks at what is around it.
         """
         config = self._config
         finest = len(config.scales) - 1
         size = config.grid(finest, tokens.height, tokens.width)
-        pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
-        covered = covering(rows, config.strides[-1]), covering(columns, config.strides[-1])
         levels = range(config.scales[-1].start, len(tokens.indices))
-        wide = margin(config, with_picture=False, on_picture=on_picture)
-        for tile in split(*size, *covered, wide):
-            t = synthesis.enter(means[..., tile.wide_rows, tile.wide_columns], finest)
-            for number in levels:
-                left = reach(config, range(number, levels.stop), on_picture=on_picture)
-                tile, t = _narrowed(tile, t, left)
-                t = synthesis.level(t, number, tile.cut(tokens.indices[number], size))
-            tile, t = _narrowed(tile, t, reach(config, range(0), on_picture=on_picture))
-            place(synthesis.picture(t), tile, pixels, rows, columns)
-            release_memory()
-        return pixels
+        t = synthesis.enter(means[..., tile.wide_rows, tile.wide_columns], finest)
+        for number in levels:
+            left = reach(config, range(number, levels.stop), on_picture=on_picture)
+            tile, t = _narrowed(tile, t, left)
+            t = synthesis.level(t, number, tile.cut(tokens.indices[number], size))
+        tile, t = _narrowed(tile, t, reach(config, range(0), on_picture=on_picture))
+        return tile, synthesis.picture(t)
 
 
 def _narrowed(tile: Tile, t: Any, margin: int) -> tuple[Tile, Any]:

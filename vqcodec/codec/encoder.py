@@ -99,13 +99,15 @@ class ImageEncoder:
         h, stream = self.analysed(tile, coded), coder.Encoder(self.tables)
         coarse = self.coarse_levels(h[:, :PLANES], stream)
         found, t = self.fine_levels(tile, h, stream, *coarse)
-        if not self.is_off(h - t):
+        config = self.network.config
+        if config.tolerated_error is None or not self.is_off(h - t):
             return found
-        lmbda = float(self.network.config.lmbda(torch.tensor(self.quality)))
+        lmbda = float(config.lmbda(torch.tensor(self.quality)))
         picture = self.picture(t, tile)
         least = cost(self.pixels, picture, len(found.stream), lmbda)
         for _ in range(ROUNDS):
-            correction = corrected(coded, self.pixels, picture, len(found.stream), lmbda)
+            size, tolerated = len(found.stream), config.tolerated_error
+            correction = corrected(coded, self.pixels, picture, size, lmbda, tolerated)
             if correction is None:
                 break
             coded = correction

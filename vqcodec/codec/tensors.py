@@ -19,6 +19,8 @@ from vqcodec.model.vqvae import VQVAE
 class TorchSynthesis:
     """The synthesis of a network at a quality, on the device and in the type of its parameters."""
 
+    at_once = 1  # PyTorch's own threads share a tile
+
     def __init__(self, network: VQVAE, quality: int, *, on_picture: bool) -> None:
         self._network = network if on_picture else network.without_picture_blocks()
         self._weights = network.quality_weights(quality)

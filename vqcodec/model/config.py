@@ -39,8 +39,9 @@ class Config:
     the other blocks see the first `block_inputs` channels, or all. `activation` names that of all
     blocks. `groups`, one entry a level, holds (dimension, codewords, number) of its codebooks; None
     means integers, the first stage of training. `shared_codebooks` makes those of a group one for
-    all. `gain_range` bounds by how much, in nats, the gain follows the picture. With `classical`
-    codebooks assign and learn as in the plain VQ-VAE, for comparison.
+    all. `gain_range` bounds by how much, in nats, the gain follows the picture. Squared errors over
+    `tolerated_error` times that of rounding are no photograph's: the encoder corrects them, unless
+    it is None. With `classical` codebooks assign and learn as in the plain VQ-VAE, for comparison.
     """
 
     lmbda_min: float = 0.0004
@@ -63,6 +64,7 @@ class Config:
     gain_range: float = 1.0
     groups: tuple[Groups, ...] | None = None
     shared_codebooks: bool = False
+    tolerated_error: float | None = None
     classical: bool = False
 
     @property

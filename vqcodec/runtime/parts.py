@@ -160,10 +160,8 @@ class Parts:
         hidden = graph.conv(x, weight, self._array(f"{name}.{layer}.bias") * scale + shift)
         if self._config.activation == "relu":
             return graph.op("Relu", hidden)
-        power = graph.op(
-            "ReduceMean", graph.op("Mul", hidden, hidden), graph.constant([1], np.int64)
-        )
-        power = graph.op("Add", graph.times(power, 1 / 4), graph.constant(1))
+        power = graph.op("ReduceSumSquare", hidden, graph.constant([1], np.int64))
+        power = graph.op("Add", graph.times(power, 1 / (4 * len(weight))), graph.constant(1))
         root = graph.op("Sqrt", graph.op("Sqrt", power))
         return graph.op("LeakyRelu", graph.op("Div", hidden, root), alpha=0.1)
 

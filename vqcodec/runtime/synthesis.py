@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,9 @@ _PROVIDERS = ["CPUExecutionProvider"]
 
 
 class Synthesis:
-    """The synthesis of a network at a quality, on so many threads; safe to be used by several.
+    """The synthesis of a network at a quality, safe to be used by several threads.
 
+    Each has so many `threads` to work for it, and `at_once` is how many of them may work on tiles.
     States and means are float32 `[1, C, H, W]`. A part is built when it is first needed.
     """
 
@@ -32,9 +35,12 @@ class Synthesis:
         *,
         on_picture: bool,
         threads: int,
+        at_once: int = 1,
     ) -> None:
+        self.at_once = at_once
         self._config, self._arrays, self._threads = config, arrays, threads
         self._parts = Parts(config, arrays, quality, on_picture=on_picture)
+        self._building = Lock()
         self._sessions: dict[tuple[str, int], onnxruntime.InferenceSession] = {}
 
     def start(self, height: int, width: int) -> Array:
@@ -90,21 +96,32 @@ class Synthesis:
         return np.concatenate(values)
 
     def _run(self, part: tuple[str, int], inputs: Mapping[str, Array]) -> Any:
-        session = self._sessions.get(part)
-        if session is None:
-            # Two threads that come at once build it twice, and the first to be done wins.
-            session = self._sessions.setdefault(part, self._session(*part))
+        with self._building:  # so that threads that come at once do not build it several times
+            if part not in self._sessions:
+                self._sessions[part] = self._session(*part)
         given = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-        return session.run(None, given)[0]
+        return self._sessions[part].run(None, given)[0]
 
     def _session(self, kind: str, number: int) -> onnxruntime.InferenceSession:
         make = getattr(self._parts, kind)
         model = make(number) if kind != "picture" else make()
+        _share_memory()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
+        options.add_session_config_entry("session.use_env_allocators", "1")
         # Threads that wait do not keep a processor busy: others may have work for it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return onnxruntime.InferenceSession(model, options, providers=_PROVIDERS)
+
+
+@cache
+def _share_memory() -> None:
+    """Let all sessions take their memory from one place, where each would keep its own for ever."""
+    kinds = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
+    info = onnxruntime.OrtMemoryInfo("Cpu", kinds[0].ORT_ARENA_ALLOCATOR, 0, kinds[1].DEFAULT)
+    # No limit, grows by as much as is asked for, and otherwise as it is by default.
+    settings = onnxruntime.OrtArenaCfg(0, 1, -1, -1)
+    onnxruntime.create_and_register_allocator(info, settings)
 
 
 def _masks(phases: int, height: int, width: int) -> Sequence[Array]:
