@@ -44,8 +44,9 @@ def corrected(
 ) -> FloatPixels | None:
     """Return what to code next, where `coded` in place of `pixels` came out as `picture`.
 
-    All are `[H, W, 3]`, pixels of 0 to 255; the picture took `size` bytes. None if it has no
-    blocks of more than `tolerated_error` times the error of rounding, or they are little of the cost.
+    All are `[H, W, 3]`, pixels of 0 to 255; the picture took `size` bytes. None if no
+    block has more than `tolerated_error` times the error of rounding, or those are little of the
+    cost.
     """
     errors = _errors(pixels, picture)
     height, width = errors.shape
