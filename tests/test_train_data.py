@@ -112,6 +112,16 @@ def test_broken_shards_are_errors(tmp_path: Path) -> None:
         load_images([shard])
 
 
+def test_batch_does_not_depend_on_how_many_processes_share_it() -> None:
+    images = [noise(80, 90, 0), noise(70, 60, 1)]
+    whole = CropSampler(images, 32, 6, seed=5, drawn=0.5)
+    thirds = CropSampler(images, 32, 2, seed=5, drawn=0.5)
+    for step in (0, 7):
+        parts = torch.cat([thirds.batch(step, rank) for rank in range(3)])
+        assert torch.equal(parts, whole.batch(step, 0))
+        assert len({int(crop.sum()) for crop in parts}) == 6
+
+
 def test_batch_depends_on_seed_step_and_rank_alone() -> None:
     images = [noise(80, 90, 0), noise(70, 60, 1)]
     first, second = (CropSampler(images, 32, 4, seed=5) for _ in range(2))

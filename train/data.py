@@ -42,7 +42,7 @@ class Sampler(Protocol):
     """Training batches as a pure function of the step and the rank, so that resume is exact."""
 
     def batch(self, step: int, rank: int) -> Tensor:
-        """Return the batch that process `rank` sees at `step`."""
+        """Return the part of the batch of `step` that process `rank` works on."""
         ...
 
 
@@ -99,6 +99,8 @@ def whole_images(images: Sequence[Pixels], limit: int, multiple: int = 64) -> li
 class CropSampler:
     """Random square crops; every pixel of the data set is about equally likely.
 
+    Each is a function of the seed, the step and its place in the batch of all processes, so that
+    it does not matter how many processes share the batch.
     Crops are flipped, turned by quarter turns, and some are enlarged: enlarged photographs are
     smoother, as the photographs of large sensors are. A share of the crops is `drawn`.
     """
@@ -116,9 +118,9 @@ class CropSampler:
 
     def batch(self, step: int, rank: int) -> Tensor:
         """Return uint8 [B, 3, size, size], channels last in memory."""
-        rng = np.random.default_rng((self._seed, step, rank))
         crops = np.empty((self._batch, self._size, self._size, 3), dtype=np.uint8)
-        for crop in crops:
+        for place, crop in enumerate(crops, start=rank * self._batch):
+            rng = np.random.default_rng((self._seed, step, place))
             crop[:] = self._crop(rng)
             # Nothing is asked of the random numbers where nothing is drawn.
             if self._drawn and rng.random() < self._drawn:

@@ -36,9 +36,7 @@ class HVAETask:
         self._valid = valid
         self._free_bits = free_bits
 
-    def loss(
-        self, model: nn.Module, batch: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def loss(self, model: nn.Module, batch: Tensor, uniform: Tensor) -> dict[str, Tensor]:
         """Return the loss and the bound's terms for a batch of crops, uint8 [B, 3, H, W]."""
         reconstruction, kl = _bits_per_dimension(model(batch), batch)
         loss = reconstruction + kl.mean(1).clamp(min=self._free_bits).sum()

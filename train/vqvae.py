@@ -54,12 +54,12 @@ class VQVAETask:
         self._config = config
         self._distortion = distortion or Distortion({})
 
-    def loss(
-        self, model: nn.Module, batch: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Return the loss and its parts for a batch of crops, uint8 [B, 3, H, W]."""
-        position = torch.rand(batch.shape[0], generator=generator, device=batch.device)
-        quality = 1 + (QUALITIES - 1) * position
+    def loss(self, model: nn.Module, batch: Tensor, uniform: Tensor) -> dict[str, Tensor]:
+        """Return the loss and its parts for a batch of crops, uint8 [B, 3, H, W].
+
+        `uniform` in [0, 1), float32 [B], says where between the lowest and the highest quality.
+        """
+        quality = 1 + (QUALITIES - 1) * uniform
         x = batch.float() / 255.0
         out = model(x, quality)
         pixels = batch.shape[-2] * batch.shape[-1]
