@@ -112,7 +112,7 @@ def main(**options: Any) -> bool:
     """Train the density model on crops of images."""
     arguments = Arguments(**options)
     process = Process.join(arguments.device)
-    sampler, valid = arguments.photographs()
+    sampler, valid = arguments.photographs(process)
     torch.manual_seed(arguments.seed)
     model = initial_model(arguments, sampler)
     trainer = Trainer(

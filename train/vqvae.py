@@ -243,7 +243,7 @@ def main(**options: Any) -> bool:
     config, initial = initial_config(arguments)
     arguments.lmbda_min, arguments.lmbda_max = config.lmbda_min, config.lmbda_max
     shares = {name: vars(arguments)[name] for name in MEASURES if vars(arguments)[name]}
-    sampler, valid = arguments.photographs(config.padding)
+    sampler, valid = arguments.photographs(process, config.padding)
     torch.manual_seed(arguments.seed)
     model = initial_model(config, initial, arguments, sampler)
     trainer = Trainer(
