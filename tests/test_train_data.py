@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.data import CropSampler, prefetch
+from train.data import CropSampler, first_crops, prefetch
 from train.photographs import Pixels
 
 
@@ -22,6 +22,14 @@ def test_batch_does_not_depend_on_how_many_processes_share_it() -> None:
         parts = torch.cat([thirds.batch(step, rank) for rank in range(3)])
         assert torch.equal(parts, whole.batch(step, 0))
         assert len({int(crop.sum()) for crop in parts}) == 6
+
+
+def test_first_crops_are_those_of_the_first_steps() -> None:
+    images = [noise(80, 90)]
+    whole = CropSampler(images, 16, 6, seed=5)
+    crops = first_crops(whole, 9, processes=1)
+    assert torch.equal(crops, torch.cat([whole.batch(0, 0), whole.batch(1, 0)[:3]]))
+    assert torch.equal(crops, first_crops(CropSampler(images, 16, 2, seed=5), 9, processes=3))
 
 
 def test_batch_depends_on_seed_step_and_rank_alone() -> None:

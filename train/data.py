@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -143,6 +144,17 @@ class CropSampler:
             crop = np.asarray(Image.fromarray(crop).resize(square, Image.Resampling.BICUBIC))
         crop = np.rot90(crop, int(rng.integers(4)))
         return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+def first_crops(sampler: Sampler, count: int, processes: int) -> Tensor:
+    """Return the first `count` images that training sees, however many processes share them."""
+    crops: list[Tensor] = []
+    for step in itertools.count():
+        for rank in range(processes):
+            crops.extend(sampler.batch(step, rank))
+        if len(crops) >= count:
+            break
+    return torch.stack(crops[:count])
 
 
 def prefetch(
