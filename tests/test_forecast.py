@@ -109,8 +109,10 @@ def test_the_script_writes_into_the_card(
     model = tmp_path / "tiny.safetensors"
     model.write_bytes(tiny_weights.read_bytes())
     model.with_suffix(".json").write_text('{"steps": 7}')
-    photo.resize((192, 192)).save(tmp_path / "photo.png")
-    result = CliRunner().invoke(main, [str(model), str(tmp_path / "photo.png"), "--images", "4"])
+    photos = [tmp_path / f"{turned}.png" for turned in range(0, 360, 90)]
+    for turned, path in zip(range(0, 360, 90), photos, strict=True):
+        photo.rotate(turned, expand=True).resize((192, 192)).save(path)
+    result = CliRunner().invoke(main, [str(model), *map(str, photos), "--images", "4"])
     assert (result.exit_code, result.output) == (0, "")
     card = ModelInfo(model).card
     assert card["steps"] == 7

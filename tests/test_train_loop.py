@@ -1,13 +1,13 @@
-"""The training loop: exact resume, skipped steps, averaged weights, signals, several processes."""
+"""The training loop: exact resume, skipped steps, averaged weights, signals."""
 
 from __future__ import annotations
 
 import csv
 import os
 import signal
-import subprocess
-import sys
+from collections import OrderedDict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -23,7 +23,6 @@ from train.loop import MOST_SKIPPED_IN_A_ROW, Settings, Trainer
 from train.options import FILE, Script
 from train.processes import Process
 
-ROOT = Path(__file__).parents[1]
 CPU = Process(torch.device("cpu"))
 
 
@@ -35,11 +34,9 @@ class Denoise:
         self._kill_at = kill_at
         self._calls = 0
 
-    def loss(
-        self, model: nn.Module, batch: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def loss(self, model: nn.Module, batch: Tensor, uniform: Tensor) -> dict[str, Tensor]:
         x = batch.float() / 255.0
-        noise = torch.randn(x.shape, generator=generator) + torch.randn_like(x)
+        noise = uniform[:, None, None, None] + torch.randn_like(x)
         mse = (model(x + 0.1 * noise) - x).square().mean()
         bad = self._calls in self._bad_steps
         if self._calls == self._kill_at:
@@ -124,6 +121,32 @@ def test_signal_handlers_are_put_back(tmp_path: Path) -> None:
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     trainer(tmp_path / "stopped", Denoise(kill_at=0)).run()
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+class SignalWhenSaved:
+    """Part of a checkpoint that ends the process in the middle of saving, if a signal still can."""
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return OrderedDict, ()
+
+
+@pytest.mark.parametrize("kill_at", [None, 3], ids=["finished", "stopped"])
+def test_signal_while_saving_does_not_end_it(tmp_path: Path, kill_at: int | None) -> None:
+    run = trainer(tmp_path, Denoise(kill_at=kill_at))
+    run._config["signal"] = SignalWhenSaved()
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        run.run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    resumed = trainer(tmp_path)
+    resumed.resume()
+    assert resumed.step == (8 if kill_at is None else 4)
 
 
 def test_rows_after_the_last_checkpoint_are_replaced(tmp_path: Path) -> None:
@@ -249,44 +272,3 @@ def test_compiled_model_learns_the_same_and_its_checkpoint_fits(
     resumed.resume()
     for name, value in resumed.model.state_dict().items():
         torch.testing.assert_close(value, plain.model.state_dict()[name], rtol=0, atol=0.02)
-
-
-@pytest.mark.slow
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    script = tmp_path / "two.py"
-    script.write_text(TWO_PROCESSES)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    port = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    environment["OMP_NUM_THREADS"] = "1"
-    done = subprocess.run(
-        [*command, *port, str(script), str(tmp_path)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    # The same weights from different crops: the gradients were averaged.
-    assert same(states[0]["model"], states[1]["model"])
-    assert states[0]["crop"] != states[1]["crop"]
-    assert [row["pixels"] for row in rows(tmp_path / "out" / "log.csv")] == ["3072", "6144"]
-
-
-TWO_PROCESSES = """
-import sys
-from pathlib import Path
-
-import test_train_loop as tests
-import torch
-from train.processes import Process
-
-out = Path(sys.argv[1])
-process = tests.CPU = Process.join("cpu")
-run = tests.trainer(out / "out")
-assert run.run()
-crop = int(run._sampler.batch(0, process.rank).sum())
-torch.save({"model": run.model.state_dict(), "crop": crop}, out / f"{process.rank}.pt")
-process.leave()
-"""

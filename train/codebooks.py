@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from train.checkpoint import load_model, save_checkpoint
-from train.data import CropSampler, load_images
+from train.data import CropSampler
 from train.errors import CheckpointError
 from train.options import COUNT, FILE, Script, data_option, option
 from vqcodec.model.config import QUALITIES, Config, Groups
@@ -209,7 +209,7 @@ def main(checkpoint: Path, out: Path, data: tuple[Path, ...], memory: int) -> No
     if not isinstance(model.levels[0].quantizer, IntegerQuantizer):
         raise CheckpointError(f"{checkpoint} has codebooks already")
     side = -(-LEAST_CROP // model.config.padding) * model.config.padding
-    sampler = CropSampler(load_images(data, memory << 30), side, 8, seed=1)
+    sampler = CropSampler.open(data, memory << 30, side, 8, seed=1)
     batches = torch.stack([sampler.batch(step, 0) for step in range(MEASURED_BATCHES)])
     converted = with_codebooks(model, measure_ranges(model, batches)).eval()
     fit_tables(converted, batches, torch.Generator().manual_seed(1))

@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from train.data import load_images
 from train.options import COUNT, FILE, Script, option
+from train.photographs import find_photographs, nothing_in, spread
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.fileformat.image import Pixels, Prepared, prepare
@@ -179,9 +179,10 @@ def _whole_squares(pixels: Pixels) -> Pixels:
 @option("--images", default=64, type=COUNT)
 def main(model: str, paths: tuple[Path, ...], images: int) -> None:
     """Fit what rate control expects of MODEL, a name or weights file, to photographs in PATHS."""
-    info, photographs = weights.find(model), load_images(paths)
-    spread = np.linspace(0, len(photographs), images, endpoint=False).astype(int)
-    forecast = fit(Codec.load(model), [photographs[index] for index in spread])
+    info, photographs = weights.find(model), spread(find_photographs(paths), images)
+    if not photographs:
+        raise nothing_in(paths, images)
+    forecast = fit(Codec.load(model), photographs)
     card = json.dumps({**info.card, "forecast": forecast}, indent=2)
     info.path.with_suffix(".json").write_text(card + "\n", encoding="utf-8")
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from train.checkpoint import load_model
-from train.data import CropSampler
+from train.data import CropSampler, first_crops
 from train.errors import TrainError
 from train.loop import Trainer
 from train.options import COUNT, NOT_NEGATIVE, Arguments, Script, image_options, option
@@ -36,9 +36,7 @@ class HVAETask:
         self._valid = valid
         self._free_bits = free_bits
 
-    def loss(
-        self, model: nn.Module, batch: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def loss(self, model: nn.Module, batch: Tensor, uniform: Tensor) -> dict[str, Tensor]:
         """Return the loss and the bound's terms for a batch of crops, uint8 [B, 3, H, W]."""
         reconstruction, kl = _bits_per_dimension(model(batch), batch)
         loss = reconstruction + kl.mean(1).clamp(min=self._free_bits).sum()
@@ -76,7 +74,7 @@ def _bits_per_dimension(terms: Terms, x: Tensor) -> tuple[Tensor, Tensor]:
     return -terms.reconstruction.mean(1) / unit, kl / unit
 
 
-def initial_model(arguments: Arguments, sampler: CropSampler) -> Ladder:
+def initial_model(arguments: Arguments, sampler: CropSampler, processes: int) -> Ladder:
     """Return the network that training starts from: --init, or one fitted to some crops.
 
     Raises CheckpointError, and TrainError for crops that the network would have to pad.
@@ -90,9 +88,7 @@ def initial_model(arguments: Arguments, sampler: CropSampler) -> Ladder:
         raise TrainError(f"--crop {arguments.crop} is no multiple of {stride}")
     if arguments.init is not None:
         return model
-    crops = -(-INITIAL_PIXELS // arguments.crop**2)
-    batches = [sampler.batch(step, 0) for step in range(-(-crops // arguments.batch))]
-    initialise(model, torch.cat(batches)[:crops])
+    initialise(model, first_crops(sampler, -(-INITIAL_PIXELS // arguments.crop**2), processes))
     return model
 
 
@@ -114,9 +110,9 @@ def main(**options: Any) -> bool:
     """Train the density model on crops of images."""
     arguments = Arguments(**options)
     process = Process.join(arguments.device)
-    sampler, valid = arguments.photographs()
+    sampler, valid = arguments.photographs(process)
     torch.manual_seed(arguments.seed)
-    model = initial_model(arguments, sampler)
+    model = initial_model(arguments, sampler, process.world_size)
     trainer = Trainer(
         model,
         HVAETask(valid, arguments.free_bits),

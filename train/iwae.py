@@ -68,9 +68,7 @@ class IWAETask:
         self._k = k
         self._estimator = estimator
 
-    def loss(
-        self, model: nn.Module, batch: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def loss(self, model: nn.Module, batch: Tensor, uniform: Tensor) -> dict[str, Tensor]:
         """Return the loss and the terms of the ELBO for a batch, uint8 [B, 1, H, W]."""
         terms, loss = self._estimator(model, batch, self._k)
         layers = {f"kl_{number}": kl.mean() for number, kl in enumerate(terms.kl)}

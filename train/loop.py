@@ -1,8 +1,9 @@
 """The training loop that every model shares: one step, its logs, its checkpoints, its resume.
 
-Everything random in a step is a function of (seed, step, rank): the batch, the generator that the
-task gets and PyTorch's global generators. So a checkpoint has no generator states, and a resumed
-run repeats the run that was never interrupted.
+Everything random in a step is a function of the seed and the step, so a checkpoint has no generator
+states, and a resumed run repeats the run that was never interrupted. What the task draws for an
+image does not depend on how many processes share the batch, nor does the crop (`train.data`); what
+the network draws itself, from PyTorch's global generators, does.
 """
 
 from __future__ import annotations
@@ -40,10 +41,11 @@ _log = logging.getLogger("train")
 class Task(Protocol):
     """What is trained for: the part of a training run that differs from model to model."""
 
-    def loss(
-        self, model: nn.Module, batch: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Return scalars to log, of which "loss" is minimised; `model` is only to be called."""
+    def loss(self, model: nn.Module, batch: Tensor, uniform: Tensor) -> dict[str, Tensor]:
+        """Return scalars to log, of which "loss" is minimised; `model` is only to be called.
+
+        `uniform` has a random number for each image, float32 [B] in [0, 1).
+        """
         ...
 
     def validate(self, model: nn.Module) -> list[dict[str, float]]:
@@ -135,6 +137,14 @@ def averaged(model: nn.Module, decay: Callable[[], float]) -> AveragedModel:
     return average
 
 
+def seeded(seed: int, step: int, process: Process, images: int) -> Tensor:
+    """Seed PyTorch's global generators for a step; return what the task gets as `uniform`."""
+    own = np.random.SeedSequence((seed, step, process.rank))
+    torch.manual_seed(int(own.generate_state(1)[0]))
+    shared = np.random.default_rng(np.random.SeedSequence((seed, step), spawn_key=(0,)))
+    return process.part(shared.random(process.world_size * images, np.float32))
+
+
 class Trainer:
     """Trains `model` for `task` on the batches of `sampler`, in the folder `out`.
 
@@ -168,7 +178,6 @@ class Trainer:
         self._out = out
         self._process = process
         self._config = dict(config)
-        self._generator = torch.Generator(process.device)
         self._skipped_in_a_row = 0
 
     @property
@@ -251,9 +260,11 @@ class Trainer:
                     saved = now
                 if stop:
                     break
-        if first:
-            self.save()
-            self._board.close()
+            # Before signals act again: any that is still to come would end the saving.
+            if first:
+                self.save()
+                self._board.close()
+            self._process.wait()
         return self.step == settings.steps
 
     def save(self) -> None:
@@ -270,15 +281,12 @@ class Trainer:
     def _advance(self, batch: Tensor, signals: list[int]) -> bool:
         """Take one step; return whether any process was asked to stop."""
         process = self._process
-        seeds = np.random.SeedSequence((self._settings.seed, self.step, process.rank))
-        of_task, of_torch = (int(seed) for seed in seeds.generate_state(2))
-        self._generator.manual_seed(of_task)
-        torch.manual_seed(of_torch)
+        uniform = seeded(self._settings.seed, self.step, process, len(batch))
         for group, peak in zip(self._optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * self._settings.lr_factor(self.step)
         batch = batch.to(process.device, non_blocking=True)
         with torch.autocast(process.device.type, torch.bfloat16, enabled=self._settings.bf16):
-            terms = self._task.loss(self._parallel, batch, self._generator)
+            terms = self._task.loss(self._parallel, batch, uniform)
         self._optimizer.zero_grad()
         torch.autograd.backward(terms["loss"])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._settings.clip)

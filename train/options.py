@@ -17,9 +17,11 @@ from typing import Any, TypeVar
 import click
 from torch import Tensor
 
-from train.data import CropSampler, load_images, whole_images
+from train.data import CropSampler, whole_images
 from train.errors import TrainError
 from train.loop import Settings
+from train.photographs import find_photographs
+from train.processes import Process
 from vqcodec.commands.options import Finite
 from vqcodec.errors import VqcError
 
@@ -124,7 +126,10 @@ def image_options(command: Command) -> Command:
             "--drawn", type=SHARE, default=0.0, help="Share of crops that are drawn, or cut out."
         ),
         option("--valid-images", type=COUNT, default=24, help="Images for each validation."),
-        option("--memory", type=POSITIVE, default=8.0, metavar="GIB", help="For decoded images."),
+        option(
+            "--memory", type=POSITIVE, default=8.0, metavar="GIB",
+            help="For decoded images of a process; more of them are streamed.",
+        ),
         option("--steps", type=COUNT, required=True),
     )):  # fmt: skip
         command = decorate(command)
@@ -134,16 +139,17 @@ def image_options(command: Command) -> Command:
 class Arguments(SimpleNamespace):
     """What the shared options, and a script's others, were given as."""
 
-    def photographs(self, multiple: int = 64) -> tuple[CropSampler, list[Tensor]]:
+    def photographs(self, process: Process, multiple: int = 64) -> tuple[CropSampler, list[Tensor]]:
         """Return what `image_options` tell: crops to train on, batches of whole images.
 
         The images are cut so that their sides are multiples of `multiple` pixels. Raises DataError
         if there are none.
         """
-        memory = int(self.memory * 2**30)
-        images = load_images(self.data, memory)
-        valid = whole_images(load_images(self.valid, memory), self.valid_images, multiple)
-        return CropSampler(images, self.crop, self.batch, self.seed, self.drawn), valid
+        memory, processes = int(self.memory * 2**30), process.world_size
+        sampler = CropSampler.open(
+            self.data, memory, self.crop, self.batch, self.seed, self.drawn, processes
+        )
+        return sampler, whole_images(find_photographs(self.valid), self.valid_images, multiple)
 
     def settings(self) -> Settings:
         """Return the settings of the training loop."""
@@ -156,7 +162,7 @@ class Arguments(SimpleNamespace):
         configuration, "command" and "commit" are for the model card.
         """
         passing = {"out", "resume", "device", "log_every", "valid_every", "checkpoint_minutes"}
-        passing |= {"memory", "data_threads"}
+        passing |= {"data_threads"}
         settings = {k: _plain(v) for k, v in vars(self).items() if k not in passing}
         return {"settings": settings, "model": model, "command": _command(), "commit": _commit()}
 

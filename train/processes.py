@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -66,30 +68,36 @@ class Process:
             values = values / self.world_size
         return values
 
-    def leave(self) -> None:
-        """Wait for the other processes and part from them."""
-        if dist.is_initialized():
+    def part(self, whole: NDArray[np.float32]) -> Tensor:
+        """Return this process's rows of what belongs to the batch of all processes."""
+        return torch.from_numpy(np.split(whole, self.world_size)[self.rank]).to(self.device)
+
+    def wait(self) -> None:
+        """Wait for the other processes."""
+        if self.world_size > 1:
             dist.barrier()
+
+    def leave(self) -> None:
+        """Part from the other processes."""
+        if dist.is_initialized():
             dist.destroy_process_group()
 
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect the first SIGINT or SIGTERM in a list; a second one acts as it always does."""
-    received: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Collect SIGINT and SIGTERM in a list, in which they do nothing else.
 
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    However many come: torchrun passes on what it is sent, so a signal to every process, as
+    schedulers send it, comes twice, and the second would end the saving.
+    """
+    received: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
         received.append(number)
-        restore()
 
-    for number in before:
-        signal.signal(number, note)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:
-        restore()
+        for number, handler in before.items():
+            signal.signal(number, handler)

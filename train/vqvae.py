@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from train.checkpoint import load_checkpoint, load_weights, stages
-from train.data import CropSampler
+from train.data import CropSampler, first_crops
 from train.distortion import MEASURES, Distortion
 from train.errors import TrainError
 from train.loop import Trainer
@@ -31,7 +31,7 @@ from vqcodec.model.vqvae import VQVAE
 VALIDATION_QUALITIES = (10, 30, 50, 70, 90)
 # At this lmbda a unit of loss is a bit per pixel.
 LMBDA_UNIT = 0.005
-INITIAL_BATCHES = 8
+INITIAL_CROPS = 64
 # Each kind of parameter learns at a share of the learning rate. The linear transforms start near
 # their optimum, where a full step is mostly noise; a codeword is seen rarely and has far to go.
 RATE_SHARES = {"basis": 0.3, "project": 0.3, "unproject": 0.3, "codewords": 4.0, "logits": 4.0}
@@ -53,12 +53,12 @@ class VQVAETask:
         self._config = config
         self._distortion = distortion or Distortion({})
 
-    def loss(
-        self, model: nn.Module, batch: Tensor, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Return the loss and its parts for a batch of crops, uint8 [B, 3, H, W]."""
-        position = torch.rand(batch.shape[0], generator=generator, device=batch.device)
-        quality = 1 + (QUALITIES - 1) * position
+    def loss(self, model: nn.Module, batch: Tensor, uniform: Tensor) -> dict[str, Tensor]:
+        """Return the loss and its parts for a batch of crops, uint8 [B, 3, H, W].
+
+        `uniform` in [0, 1), float32 [B], says where between the lowest and the highest quality.
+        """
+        quality = 1 + (QUALITIES - 1) * uniform
         x = batch.float() / 255.0
         out = model(x, quality)
         pixels = batch.shape[-2] * batch.shape[-1]
@@ -187,15 +187,15 @@ def initial_model(
     initial: dict[str, Any] | None,
     arguments: Arguments,
     sampler: CropSampler,
+    processes: int,
 ) -> VQVAE:
-    """Return the network with the weights of --init, or fitted to a few batches.
+    """Return the network with the weights of --init, or fitted to the first crops.
 
     Raises CheckpointError if the weights do not fit.
     """
     model = VQVAE(config)
     if initial is None:
-        batches = [sampler.batch(step, 0) for step in range(INITIAL_BATCHES)]
-        initialise(model, torch.cat(batches).float() / 255)
+        initialise(model, first_crops(sampler, INITIAL_CROPS, processes).float() / 255)
     else:
         load_weights(model, initial["ema"], arguments.init)
     if config.groups is not None and not (arguments.train_encoder or config.classical):
@@ -242,9 +242,9 @@ def main(**options: Any) -> bool:
     config, initial = initial_config(arguments)
     arguments.lmbda_min, arguments.lmbda_max = config.lmbda_min, config.lmbda_max
     shares = {name: vars(arguments)[name] for name in MEASURES if vars(arguments)[name]}
-    sampler, valid = arguments.photographs(config.padding)
+    sampler, valid = arguments.photographs(process, config.padding)
     torch.manual_seed(arguments.seed)
-    model = initial_model(config, initial, arguments, sampler)
+    model = initial_model(config, initial, arguments, sampler, process.world_size)
     trainer = Trainer(
         model,
         VQVAETask(valid, model.config, Distortion(shares)),

@@ -6,6 +6,8 @@
 set -euo pipefail
 free=$1 out=$2 here=$(dirname "$0")
 export MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 MALLOC_MMAP_MAX_=0
+# What is told to stop may be in the middle of a validation, which takes longer than torchrun's 30 s.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=600
 gpus=$(python -c "import torch; print(torch.cuda.device_count())")
 if [ "$gpus" = 0 ]; then
     processes=2
