@@ -80,7 +80,8 @@ def above_levels(bits: NDArray[np.float32]) -> Array:
     height, width = (side // BLOCK for side in bits.shape)
     cut = bits[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK)
     blocks = cut.mean((1, 3), dtype=np.float64)
-    return np.maximum(blocks[..., None] - LEVELS, 0).mean((0, 1))
+    means: Array = np.maximum(blocks[..., None] - LEVELS, 0).mean((0, 1))
+    return means
 
 
 def foretold(known: Array, sizes: Array) -> Array:
