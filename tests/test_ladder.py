@@ -200,7 +200,7 @@ def test_reach_is_how_far_a_latent_is_seen(blocks: int) -> None:
 
 
 def test_windows_hold_what_the_next_finer_one_needs() -> None:
-    found = windows(Window(64, 96, 0, 32), 200, 90, [3, 4, 5])
+    found = windows(Window(64, 96, 0, 32), Window(0, 200, 0, 90), [3, 4, 5])
     assert found == [
         (Window(0, 20, 0, 12), Window(4, 16, 0, 8)),
         (Window(8, 32, 0, 16), Window(13, 27, 0, 11)),

@@ -224,20 +224,20 @@ class Ladder(nn.Module):
         with edges that are multiples of 2^scales or the image's own, the terms are those of the
         whole, if the `noise` is too; noise is drawn anew by default.
         """
-        height, width = x.shape[2:]
-        tile = tile or Window(0, height, 0, width)
-        views = windows(tile, height, width, [scale.reach() for scale in self.scales])
+        image = Window(0, x.shape[2], 0, x.shape[3])
+        tile = tile or image
+        views = windows(tile, image, [scale.reach() for scale in self.scales])
         stride = 1 << self.config.scales
         picture, bands = self._analyse(x, [view for view, _ in views])
         draw = partial(_draw, noise or partial(_fresh, x))
         features = None
         # What a grid has of the real picture, and of the tile.
-        real, own = (each.coarser(stride) for each in (Window(0, height, 0, width), tile))
+        real, own = image.coarser(stride), tile.coarser(stride)
         top = Prior(self.top_mean, self.top_log_scale, self.top_log_noise)
         picture, kl = draw(0, picture, top, views[0][0], real)
         divergences = [own.cut(kl, views[0][0])]
         for scale, details, (view, right) in zip(self.scales, bands, views, strict=True):
-            real, own = (each.coarser(stride) for each in (Window(0, height, 0, width), tile))
+            real, own = image.coarser(stride), tile.coarser(stride)
             features = scale.start(picture, features)
             predicted = scale.predict(picture)
             known = []
@@ -259,10 +259,8 @@ class Ladder(nn.Module):
             features = right.cut(features, view)
             stride //= 2
         assert features is not None
-        inner = views[-1][1].finer(2)
-        pixels = tile.cut(x, Window(0, height, 0, width))
-        picture = tile.cut(picture, inner)
-        return Maps(self._log_likelihood(pixels, picture, features), tuple(divergences))
+        picture = tile.cut(picture, views[-1][1].finer(2))
+        return Maps(self._log_likelihood(tile.cut(x, image), picture, features), (*divergences,))
 
     def _analyse(self, x: Tensor, views: Sequence[Window]) -> tuple[Tensor, list[Tensor]]:
         """Return the coarsest means and the details of each scale, in a window of each grid."""

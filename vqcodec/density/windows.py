@@ -65,16 +65,14 @@ class Window:
         return planes[..., rows, columns]
 
 
-def windows(
-    tile: Window, height: int, width: int, reaches: Sequence[int]
-) -> list[tuple[Window, Window]]:
+def windows(tile: Window, image: Window, reaches: Sequence[int]) -> list[tuple[Window, Window]]:
     """Return what each scale works on and what of it is right, on the scale's grid, coarse to fine.
 
-    `tile` is in pixels of an image of `height` x `width`; `reaches` are those of the scales, coarse
-    to fine, in cells of their own grids. At the image's own border nothing needs a margin.
+    `tile` is a part of the `image`, in pixels; `reaches` are those of the scales, coarse to fine,
+    in cells of their own grids. At the image's own border nothing needs a margin.
     """
     found: list[tuple[Window, Window]] = []
-    grid = Window(0, height, 0, width).coarser(1 << len(reaches)).finer(1 << len(reaches))
+    grid = image.coarser(1 << len(reaches)).finer(1 << len(reaches))
     asked = tile
     for reach in reversed(reaches):
         right, grid = asked.coarser(2), grid.coarser(2)
