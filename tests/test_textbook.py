@@ -35,7 +35,7 @@ def bars() -> Tensor:
 def digits(tmp_path: Path, bars: Tensor) -> Path:
     path = tmp_path / "digits.npz"
     images = bars[:, 0].numpy() * np.uint8(250)
-    np.savez(path, x_train=images, x_test=images[::5])
+    np.savez(path, x_train=np.tile(images, (3, 1, 1)), x_test=images[::5])
     return path
 
 
@@ -52,7 +52,7 @@ def bits(line: str) -> float:
 
 @pytest.mark.parametrize("name", ["hvae", "iwae"])
 def test_a_vae_tells_its_bounds(name: str, digits: Path, tmp_path: Path) -> None:
-    result = train(name, digits, tmp_path / "run", "--passes", "15", "--lr", "1e-2")
+    result = train(name, digits, tmp_path / "run", "--passes", "5", "--lr", "1e-2")
     assert result.exit_code == 0, result.output
     elbo, iwae, kl = result.stdout.splitlines()[-3:]
     assert bits(iwae) < bits(elbo) < 1.0
@@ -61,7 +61,7 @@ def test_a_vae_tells_its_bounds(name: str, digits: Path, tmp_path: Path) -> None
 
 
 def test_a_vqvae_tells_its_bounds_and_its_codebook(digits: Path, tmp_path: Path) -> None:
-    result = train("vqvae", digits, tmp_path / "run", "--passes", "3")
+    result = train("vqvae", digits, tmp_path / "run", "--passes", "1")
     assert result.exit_code == 0, result.output
     uniform, counted, codebook = result.stdout.splitlines()[-3:]
     # Four positions of 9 bits each under the uniform prior.
@@ -76,6 +76,22 @@ def test_images_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
     result = train("vqvae", tmp_path / "x.npz", tmp_path / "run")
     assert result.exit_code == 1
     assert result.stderr.endswith("x.npz: sides of images must be multiples of 4\n")
+
+
+def test_a_codebook_starts_where_the_encoder_is(bars: Tensor) -> None:
+    torch.manual_seed(0)
+    model = DigitVQVAE(SMALL).eval()
+    before = perplexity(usage(model, bars))
+    model.initialise(bars)
+    assert perplexity(usage(model, bars)) > max(4, 1.5 * before)
+
+
+def test_too_few_images_for_a_codebook_are_one_line(tmp_path: Path) -> None:
+    images = np.zeros((20, 8, 8), np.uint8)
+    np.savez(tmp_path / "x.npz", x_train=images, x_test=images)
+    result = train("vqvae", tmp_path / "x.npz", tmp_path / "run")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("80 vectors are too few for 512 codewords\n")
 
 
 def test_bound_of_a_vqvae_sums_its_parts(bars: Tensor) -> None:

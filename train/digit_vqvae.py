@@ -66,10 +66,22 @@ class DigitVQVAE(nn.Module):
             nn.ReLU(), nn.ConvTranspose2d(width, 1, 4, 2, 1),
         )  # fmt: skip
 
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Start the codewords from the k-means centres of what images are encoded to.
+
+        From random ones, far from all of that, training uses two or three and leaves the others.
+        Raises ValueError if `x`, `[B, 1, H, W]`, has fewer positions than there are codewords.
+        """
+        self.quantizer.initialise(self._encoded(x))
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        features: Tensor = self.encoder(x.float()).permute(0, 2, 3, 1).float()
+        return features
+
     def forward(self, x: Tensor) -> Described:
         """Describe 0 and 1, `[B, 1, H, W]`, whose sides are multiples of `STRIDE`."""
-        features = self.encoder(x.float()).permute(0, 2, 3, 1)
-        quantized: Quantized = self.quantizer(features.float())
+        quantized: Quantized = self.quantizer(self._encoded(x))
         logits = self.decoder(quantized.z_q.permute(0, 3, 1, 2)).float()
         log_p = bernoulli_log_p(x.flatten(1).float(), logits.flatten(1)[:, None])[:, 0]
         return Described(log_p, quantized)

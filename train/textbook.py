@@ -40,6 +40,7 @@ SAMPLES = {"hvae": 1, "iwae": 5}  # k of the bound that is trained
 DENSE = {"hvae": DenseConfig(latents=(8, 2), hidden=(200, 100)), "iwae": DenseConfig()}
 MODELS = ("hvae", "vqvae", "iwae")
 TEST_SAMPLES = 500
+FIRST_IMAGES = 200  # that a codebook starts from
 
 
 class VQVAETask:
@@ -126,6 +127,10 @@ def main(name: str, data: Path, passes: int, valid_images: int, **options: Any) 
         if any(side % STRIDE for side in images.shape[1:]):
             raise DataError(f"{data}: sides of images must be multiples of {STRIDE}")
         model, task = DigitVQVAE(DigitConfig()), VQVAETask(test)
+        try:
+            model.initialise(binarised_for_testing(images[:FIRST_IMAGES]))
+        except ValueError as error:
+            raise DataError(f"{data}: too few images to start from: {error}") from error
     else:
         sizes = dataclasses.replace(DENSE[name], pixels=math.prod(images.shape[1:]))
         model, task = DenseVAE(sizes), IWAETask(test, SAMPLES[name], plain)
