@@ -55,7 +55,7 @@ def measure(task: Task) -> list[Row]:
 
     image = task.ref.load()
     pixels = np.array(image)
-    density = density_of(_loaded(task.model), pixels, task.samples)
+    density = density_of(loaded(task.model), pixels, task.samples)
     sizes, _ = file_sizes(image, BEST_WEBP)
     bounds = {
         "elbo": density.elbo,
@@ -70,10 +70,11 @@ def measure(task: Task) -> list[Row]:
 
 
 @functools.cache
-def _loaded(model: Path) -> "Ladder":
+def loaded(model: Path) -> "Ladder":
+    """Return a density model of a file, loaded once a process."""
     from vqcodec.density.store import load
 
-    return load(weights.ModelInfo(model))  # once a process
+    return load(weights.ModelInfo(model))
 
 
 @click.command()

@@ -47,3 +47,11 @@ def find_images(source: Path) -> list[ImageRef]:
     if not names:
         raise ValueError(f"{source}: no images inside")
     return [ImageRef(source, name) for name in names]
+
+
+def middle(image: Image.Image, side: int) -> Image.Image:
+    """Return the middle of an image, `side` x `side`; raises ValueError if it has no so large."""
+    if min(image.size) < side:
+        raise ValueError(f"smaller than {side}x{side}")
+    left, upper = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, upper, left + side, upper + side))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -84,12 +87,39 @@ def test_map_is_a_picture_that_is_not_overwritten(tiny_density: Path) -> None:
     assert "map        black" in vqcodec_(*arguments).stdout
     with Image.open("map.png") as image:
         assert image.size == (96, 64)
+    numbers = (*arguments[:-1], "map.npy")
+    (found,) = facts(vqcodec_(*numbers, "--json"))
+    bits = np.load("map.npy")
+    assert bits.shape == (64, 96)
+    assert float(bits.mean()) == pytest.approx(found["elbo"], rel=1e-5)
     before = Path("map.png").read_bytes()
     again = vqcodec_(*arguments)
     assert again.exit_code == 1
     assert again.stderr == "Error: map.png exists already (--force overwrites it)\n"
     assert vqcodec_(*arguments, "-f").exit_code == 0
     assert Path("map.png").read_bytes() == before
+
+
+def test_csv_and_the_mean_of_a_folder(tiny_density: Path) -> None:
+    Path("album").mkdir()
+    with Image.open("photo.png") as image:
+        image.save("album/a, b.png")
+        image.crop((0, 0, 50, 40)).save("album/c.png")
+        image.transpose(Image.Transpose.ROTATE_90).save("album/d.png")
+    options = ("--model", str(tiny_density), "-k", "2")
+    result = vqcodec_("bpd", "album", *options, "--csv")
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert [row["file"] for row in rows] == ["album/a, b.png", "album/c.png", "album/d.png"]
+    parts = [float(rows[0][f"kl_of_scales_{number}"]) for number in range(4)]
+    whole = sum(parts) + float(rows[0]["reconstruction"])
+    assert float(rows[0]["elbo"]) == pytest.approx(whole)
+    assert float(rows[1]["files_webp"]) > 0
+    elbo = [float(row["elbo"]) for row in rows]
+    mean, error = statistics.mean(elbo), statistics.stdev(elbo) / 3**0.5
+    said = f"mean of 3 images, bits per dimension: ELBO {mean:.4f} ± {error:.4f}, IWAE-2 "
+    assert said in result.stderr
+    assert [each["elbo"] for each in facts(vqcodec_("bpd", "album", *options, "--json"))] == elbo
+    assert said in vqcodec_("bpd", "album", *options).stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +129,8 @@ def test_map_is_a_picture_that_is_not_overwritten(tiny_density: Path) -> None:
         ["photo.png", "-"],
         ["photo.png", "photo.png", "--map", "map.png"],
         ["photo.png", "--codes", "--map", "map.png"],
+        ["photo.png", "--map", "map.txt"],
+        ["photo.png", "--json", "--csv"],
     ],
 )
 def test_arguments_that_make_no_sense_are_code_2(arguments: list[str]) -> None:

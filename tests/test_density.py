@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,10 +22,11 @@ from train import export_density
 from train.checkpoint import save_checkpoint
 from vqcodec import weights
 from vqcodec.density import measure as measuring
-from vqcodec.density.ladder import Ladder
+from vqcodec.density.ladder import Ladder, Scale
 from vqcodec.density.lossless import file_sizes
-from vqcodec.density.measure import block_map, draw_map, measure
+from vqcodec.density.measure import bit_map, colour_range, draw_map, measure
 from vqcodec.density.store import CONFIG_KEY, load
+from vqcodec.density.windows import PositionNoise
 from vqcodec.errors import ModelError
 from vqcodec.fileformat.image import Pixels
 from vqcodec.weights import ModelInfo
@@ -44,9 +46,11 @@ def pixels(scenes: Tensor) -> Pixels:
 def test_bounds_are_those_of_the_model(model: Ladder, pixels: Pixels) -> None:
     density = measure(model, pixels, 5)
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None]
-    torch.manual_seed(0)
     with torch.no_grad():
-        log_w = torch.cat([model(x).log_w[0] for _ in range(5)]).double()
+        samples = [model.maps(x, noise=PositionNoise(0, number)) for number in range(5)]
+    log_w = torch.stack(
+        [maps.reconstruction.sum() - sum(kl.sum() for kl in maps.kl) for maps in samples]
+    ).double()
     unit = pixels.size * math.log(2)
     assert density.elbo == pytest.approx(-float(log_w.mean()) / unit, rel=1e-6)
     assert density.elbo_error == pytest.approx(float(log_w.std()) / 5**0.5 / unit, rel=1e-3)
@@ -78,33 +82,68 @@ def test_gray_has_a_third_of_the_dimensions(model: Ladder, pixels: Pixels) -> No
     assert as_gray.elbo == pytest.approx(3 * as_colour.elbo)
 
 
-def test_tiles_cost_little_and_count_every_pixel(
+def test_tiles_give_the_bits_of_the_whole(
     model: Ladder, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = measure(model, pixels, 1)
-    monkeypatch.setattr(measuring, "TILE", 64)
-    tiled = measure(model, pixels, 1)
-    assert tiled.elbo == pytest.approx(whole.elbo, rel=0.1)
-    assert block_map(model, pixels).shape == (11, 16)
+    whole, bits = measure(model, pixels, 2), bit_map(model, pixels)
+    monkeypatch.setattr(measuring, "TILE", 32)
+    tiled = measure(model, pixels, 2)
+    assert tiled.elbo == pytest.approx(whole.elbo, rel=1e-6)
+    assert tiled.kl == pytest.approx(whole.kl, rel=1e-4)
+    np.testing.assert_allclose(bit_map(model, pixels), bits, atol=2e-3)
+    # With no margin the neighbours are unknown, and that shows.
+    monkeypatch.setattr(Scale, "reach", lambda self: 0)
+    assert float(np.abs(bit_map(model, pixels) - bits).max()) > 0.5
 
 
 def test_map_holds_all_the_bits(model: Ladder, pixels: Pixels) -> None:
-    blocks = block_map(model, pixels)
-    assert blocks.shape == (11, 16)
-    height, width = (np.minimum(8, n - np.arange(0, n, 8)) for n in pixels.shape[:2])
-    bits = float((blocks * np.outer(height, width) * 3).sum())
-    assert bits == pytest.approx(measure(model, pixels, 1).elbo * pixels.size, rel=1e-5)
+    bits = bit_map(model, pixels)
+    assert bits.shape == (83, 121)
+    assert bits.dtype == np.float32
+    assert float(bits.mean()) == pytest.approx(measure(model, pixels, 1).elbo, rel=1e-5)
 
 
 def test_map_shows_where_the_noise_is(model: Ladder) -> None:
     pixels = np.full((64, 96, 3), 90, np.uint8)
     pixels[:, 48:] = np.random.default_rng(0).integers(0, 256, (64, 48, 3))
-    blocks = block_map(model, pixels)
-    assert float(blocks[:, 7:].min()) > float(blocks[:, :5].max())
-    image = Image.open(io.BytesIO(draw_map(blocks, 96, 64)))
-    assert (image.size, image.mode) == ((96, 64), "RGB")
+    bits = bit_map(model, pixels)
+    assert float(bits[:, 56:].min()) > float(bits[:, :40].max())
+    image = Image.open(io.BytesIO(draw_map(bits)))
+    assert image.size == (96, 64)
     brightness = np.asarray(image.convert("L"), float)
     assert brightness[:, 56:].mean() > 3 * brightness[:, :40].mean()
+
+
+def test_one_dear_pixel_does_not_darken_the_others() -> None:
+    bits = np.linspace(1, 3, 10_000, dtype=np.float32).reshape(100, 100)
+    bits[50, 50] = 900
+    assert colour_range(bits) == pytest.approx((1.01, 2.99), abs=1e-3)
+    brightness = np.asarray(Image.open(io.BytesIO(draw_map(bits))).convert("L"), float)
+    assert brightness[0].mean() < 20
+    assert brightness[50, 50] == brightness[99].max() > 200
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory in the unit of Linux")
+def test_memory_hardly_grows_with_the_image(tiny_density: Path) -> None:
+    program = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from vqcodec.density.measure import measure
+from vqcodec.density.store import load
+from vqcodec.weights import ModelInfo
+pixels = np.random.default_rng(0).integers(0, 256, (4000, int(sys.argv[2]), 3), np.uint8)
+measure(load(ModelInfo(Path(sys.argv[1]))), pixels, 1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - pixels.nbytes)
+"""
+    peaks = []
+    for width in (1200, 6000):
+        command = [sys.executable, "-c", program, str(tiny_density), str(width)]
+        peaks.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
+    small, large = peaks
+    assert large < small * 1.25
+    assert large < 1.5e9
 
 
 def test_rivals_are_real_files_of_the_same_pixels(

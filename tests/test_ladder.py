@@ -13,6 +13,7 @@ from vqcodec.density.fitting import initialise
 from vqcodec.density.ladder import GROUPS, Ladder, LadderConfig
 from vqcodec.density.likelihoods import logistic_log_p
 from vqcodec.density.pyramid import DETAILS, analyse, merge, to_rgb
+from vqcodec.density.windows import PositionNoise, Window, windows
 
 SMALL = LadderConfig(scales=3, width=8)
 
@@ -177,3 +178,42 @@ def test_head_starts_near_the_best_scale(fitted: Ladder, scenes: Tensor) -> None
     for narrower, own, wider in costs:
         assert own < narrower
         assert own < wider
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_reach_is_how_far_a_latent_is_seen(blocks: int) -> None:
+    model = Ladder(LadderConfig(scales=1, width=4, blocks=blocks))
+    reach = model.scales[0].reach()
+    middle, side = 2 * reach, 4 * reach + 1
+
+    def noise(layer: int, channels: int, window: Window) -> Tensor:
+        drawn = PositionNoise(0)(layer, channels, window)
+        if layer == 0:
+            drawn[:, :, middle, middle] = math.nan  # which no operation forgets
+        return drawn
+
+    with torch.no_grad():
+        x = torch.zeros(1, 3, 2 * side, 2 * side, dtype=torch.uint8)
+        spoilt = model.maps(x, noise=noise).reconstruction[0].isnan()
+    rows = spoilt.any(1).nonzero()[:, 0].tolist()
+    assert rows == list(range(2 * (middle - reach), 2 * (middle + reach + 1)))
+
+
+def test_windows_hold_what_the_next_finer_one_needs() -> None:
+    found = windows(Window(64, 96, 0, 32), Window(0, 200, 0, 90), [3, 4, 5])
+    assert found == [
+        (Window(0, 20, 0, 12), Window(4, 16, 0, 8)),
+        (Window(8, 32, 0, 16), Window(13, 27, 0, 11)),
+        (Window(26, 54, 0, 22), Window(32, 48, 0, 16)),
+    ]
+
+
+def test_noise_is_a_function_of_the_place() -> None:
+    noise, window = PositionNoise(1, 2), Window(50, 150, 60, 70)
+    whole = noise(3, 2, Window(0, 200, 0, 100))
+    assert torch.equal(noise(3, 2, window), window.cut(whole, Window(0, 200, 0, 100)))
+    assert abs(float(whole.mean())) < 0.02
+    assert abs(float(whole.std()) - 1) < 0.02
+    others = PositionNoise(1, 3)(3, 2, window), noise(4, 2, window)
+    for other in others:
+        assert abs(float((other * noise(3, 2, window)).mean())) < 0.1

@@ -5,18 +5,18 @@ Everything heavy is imported inside the functions, as in `vqcodec.commands.main`
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from vqcodec import weights
 from vqcodec.commands.batch import Job
+from vqcodec.commands.bpd_lines import CsvLines, Facts, json_lines, mean_line, text_lines
 from vqcodec.commands.files import IMAGE_SUFFIXES, atomic_write, check_writable
-from vqcodec.commands.inputs import inputs_of, outcomes, without_alpha
+from vqcodec.commands.inputs import Input, inputs_of, outcomes, without_alpha
 from vqcodec.commands.options import NAME, inputs_argument
 from vqcodec.commands.terminal import answer, remark
 from vqcodec.fileformat.container import read_header
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from vqcodec.codec.tokens import Tokens
     from vqcodec.density.ladder import Ladder
 
-Facts = dict[str, Any]
 # A pass through the network each, with what it gave kept.
 MAX_SAMPLES = 10_000
 
@@ -38,10 +37,11 @@ MAX_SAMPLES = 10_000
     default=16, show_default=True,
     help="Samples of the latents; the importance-weighted bound is of all of them.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each image.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line and image.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, a row for each image.")
 @click.option(
-    "--map", "map_name", type=NAME, metavar="OUT.png",
-    help="Draw where the bits are, in blocks of 8x8 pixels; for one image.",
+    "--map", "map_name", type=NAME, metavar="OUT.png|OUT.npy",
+    help="Draw where the bits are, pixel by pixel, or write them as numbers; for one image.",
 )  # fmt: skip
 @click.option("-f", "--force", is_flag=True, help="Overwrite an existing map.")
 @click.option(
@@ -60,6 +60,7 @@ def bpd(
     inputs: tuple[str, ...],
     samples: int,
     as_json: bool,
+    as_csv: bool,
     map_name: str | None,
     force: bool,
     codes: bool,
@@ -69,32 +70,54 @@ def bpd(
     """Tell how many bits a value of an image is worth, and what lossless files take.
 
     Bounds on -log2 p(image) under the density model, for images, all images in folders, or -,
-    beside PNG, WebP and JPEG XL files of the same pixels.
+    beside PNG, WebP and JPEG XL files of the same pixels. Of several images also their mean.
     """
+    if as_json and as_csv:
+        raise click.UsageError("either --json or --csv")
     jobs = list(inputs_of(inputs, IMAGE_SUFFIXES))
     map_path = None if map_name is None else Path(map_name)
     if map_path is not None:
         if codes or len(jobs) != 1:
             raise click.UsageError("--map takes one image, and no --codes")
+        if map_path.suffix.lower() not in (".png", ".npy"):
+            raise click.UsageError("--map writes a .png or an .npy file")
         check_writable(map_path, force=force)
     tell = _tell_codes(model, quality) if codes else _tell_density(model, samples, map_path, force)
-    failed = 0
+    lines = json_lines if as_json else CsvLines() if as_csv else text_lines
+    told = list(_told(jobs, tell, lines))
+    if len(told) > 1:
+        mean = mean_line(told)
+        if as_json or as_csv:
+            click.echo(mean, err=True)  # stdout has a line for each image and nothing else
+        else:
+            answer(mean)
+    sys.exit(0 if len(told) == len(jobs) else 1)
+
+
+def _told(
+    jobs: Sequence[Input],
+    tell: Callable[[Job], Facts],
+    lines: Callable[[Facts], Sequence[str]],
+) -> Iterator[Facts]:
+    """Print and yield what there is to tell about each image; failures are named on stderr."""
+    from tqdm import tqdm
+
     for name, found in outcomes(jobs, tell):
         if found is None:
-            failed += 1
             continue
         facts = {"file": name} | found
-        for note in facts["notes"]:
-            click.echo(remark(name, note), err=True)
-        answer(*([json.dumps(facts)] if as_json else facts_lines(facts)))
-    sys.exit(1 if failed else 0)
+        with tqdm.external_write_mode(sys.stdout):
+            for note in facts["notes"]:
+                click.echo(remark(name, note), err=True)
+            answer(*lines(facts))
+        yield facts
 
 
 def _tell_density(
     model: str | None, samples: int, map_path: Path | None, force: bool
 ) -> Callable[[Job], Facts]:
-    from vqcodec.density.lossless import file_sizes
-    from vqcodec.density.measure import block_map, draw_map, measure
+    from vqcodec.density.lossless import CODECS, file_sizes
+    from vqcodec.density.measure import bit_map, colour_range, draw_map, map_file, measure
     from vqcodec.fileformat.image import assemble
 
     ladder = _density_model(model)
@@ -117,12 +140,16 @@ def _tell_density(
             "reconstruction": density.reconstruction,
             "kl": density.kl,
             "kl_of_scales": density.kl_of_scales(),
-            "files": {name: 8 * size / dimensions for name, size in sizes.items()},
+            "files": {
+                name: 8 * sizes[name] / dimensions if name in sizes else None for name in CODECS
+            },
         }
         if map_path is not None:
-            blocks = block_map(ladder, prepared.pixels, gray=prepared.gray)
-            atomic_write(map_path, draw_map(blocks, width, height), force=force)
-            facts["map"] = {"low": float(blocks.min()), "high": float(blocks.max())}
+            bits = bit_map(ladder, prepared.pixels, gray=prepared.gray)
+            write = map_file if map_path.suffix.lower() == ".npy" else draw_map
+            atomic_write(map_path, write(bits), force=force)
+            low, high = colour_range(bits)
+            facts["map"] = {"low": low, "high": high}
         return facts | {"notes": prepared.notes + absent}
 
     return tell
@@ -189,32 +216,3 @@ def density_text(facts: Facts) -> str:
     if facts["elbo"] is not None:
         picture = f"the decoded picture, without loss: at most {facts['elbo']:.3f}"
     return f"{facts['file']:.3f}; codes by level {levels} bpp; {picture}"
-
-
-def facts_lines(facts: Facts) -> list[str]:
-    """Return the lines about an image."""
-    head = f"{facts['file']}  {facts['width']}x{facts['height']}"
-    if "levels" in facts:
-        levels = facts["levels"]
-        rows = [(f"level {number}", f"{rate:.4f}") for number, rate in enumerate(levels)]
-        rows += [("all levels", f"{sum(levels):.4f}"), ("the stream", f"{facts['stream']:.4f}")]
-        return [f"{head}, quality {facts['quality']}, bits per pixel", *_lines(rows)]
-    scales = " + ".join(f"{kl:.3f}" for kl in facts["kl_of_scales"])
-    rows = [
-        ("ELBO", _with_error(facts["elbo"], facts["elbo_error"])),
-        (f"IWAE-{facts['samples']}", _with_error(facts["iwae"], facts["iwae_error"])),
-        *((name, f"{rate:.3f}") for name, rate in facts["files"].items()),
-        ("pixels", f"{facts['reconstruction']:.3f}"),
-        ("KL", f"{scales}, coarse to fine"),
-    ]
-    if "map" in facts:
-        rows.append(("map", f"black {facts['map']['low']:.2f}, yellow {facts['map']['high']:.2f}"))
-    return [f"{head}, bits per dimension", *_lines(rows)]
-
-
-def _lines(rows: Sequence[tuple[str, str]]) -> list[str]:
-    return [f"  {label:<10} {value}" for label, value in rows]
-
-
-def _with_error(value: float, error: float | None) -> str:
-    return f"{value:.4f}" if error is None else f"{value:.4f} ± {error:.4f}"

@@ -5,7 +5,8 @@ What is wrong with one is said on stderr, and the others are still done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,9 +44,15 @@ def inputs_of(names: Sequence[str], suffixes: Collection[str]) -> Iterator[Input
         yield from ((str(source.path), Job(source.path, None)) for source in found.files)
 
 
-def outcomes(inputs: Iterable[Input], work: Callable[[Job], _T]) -> Iterator[tuple[str, _T | None]]:
-    """Yield what the work gives for each input, None for those that failed."""
-    for name, job in inputs:
+def outcomes(inputs: Sequence[Input], work: Callable[[Job], _T]) -> Iterator[tuple[str, _T | None]]:
+    """Yield what the work gives for each input, None for those that failed.
+
+    With a progress bar if there are several inputs and stderr is a terminal.
+    """
+    from tqdm import tqdm
+
+    quiet = None if len(inputs) > 1 else True
+    for name, job in tqdm(inputs, unit="image", file=sys.stderr, leave=False, disable=quiet):
         try:
             if not isinstance(job, Job):
                 raise job
@@ -53,7 +60,7 @@ def outcomes(inputs: Iterable[Input], work: Callable[[Job], _T]) -> Iterator[tup
         except BrokenPipeError:
             raise
         except Exception as error:  # as in `run`: the other images must not suffer
-            click.echo(remark(name, describe(error)), err=True)
+            tqdm.write(remark(name, describe(error)), file=sys.stderr)
             yield name, None
 
 

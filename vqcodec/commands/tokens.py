@@ -89,7 +89,8 @@ def tokens(
 
     failed = 0
     rows: list[tuple[str, Tokens]] = []
-    for name, outcome in outcomes(inputs_of(inputs, (*IMAGE_SUFFIXES, VQC_SUFFIX)), work):
+    jobs = list(inputs_of(inputs, (*IMAGE_SUFFIXES, VQC_SUFFIX)))
+    for name, outcome in outcomes(jobs, work):
         if outcome is None:
             failed += 1
             continue

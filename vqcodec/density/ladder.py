@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from torch.nn import functional
 from vqcodec.density.bounds import Terms
 from vqcodec.density.likelihoods import logistic_log_p, mixture_log_p, mixture_parameters
 from vqcodec.density.pyramid import CENTRE, DETAILS, PLANES, analyse, merge, to_rgb
+from vqcodec.density.windows import Window, windows
 from vqcodec.model.layers import Conv2d, module_list
 
 # The details of each stochastic layer: bands of luma, then of both colours.
@@ -44,6 +46,7 @@ LIKELIHOOD_SCALES = (0.13, 0.4)
 LOG_SCALES = (math.log(0.05), math.log(500.0))
 # Logarithms of local contrast begin here, in grey levels.
 _FLOOR = 0.5
+_BLUR = 3  # cells a side of its window
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -66,11 +69,20 @@ class Maps:
     """The terms of log w of one sample, position by position, in nats.
 
     `reconstruction` is log p(x | z), `[B, H, W]`; `kl` holds log q - log p of each layer on its own
-    grid, `[B, h, w]`, coarse to fine.
+    grid, `[B, h, w]`, coarse to fine. All are of the tile that was asked for.
     """
 
     reconstruction: Tensor
     kl: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A logistic, and the noise of the coefficients whose posterior it shapes, `[B, C, h, w]`."""
+
+    mean: Tensor
+    log_scale: Tensor
+    log_noise: Tensor
 
 
 class Block(nn.Module):
@@ -158,9 +170,20 @@ class Scale(nn.Module):
         result: Tensor = self.blocks(features)
         return result
 
+    def reach(self) -> int:
+        """Return how many cells around a cell its details and features follow from."""
+        contrast = 2 * (_BLUR // 2)
+        seen = max(contrast + _reach(self.enter) + _reach(self.blocks), _reach(self.predict))
+        for layer in self.layers:
+            told = 0 if layer.predict is None else _reach(layer.predict)
+            seen += max(told, _reach(layer.enter) + _reach(layer.blocks))
+        return seen
+
 
 # Called with a layer, its features, what is predicted linearly, and its details, before its prior.
 Visit = Callable[[StochasticLayer, Tensor, Tensor, Tensor], None]
+# Standard normal noise `[B, C, h, w]` of a layer, of C channels, in a window of the layer's grid.
+Noise = Callable[[int, int, Window], Tensor]
 
 
 class Ladder(nn.Module):
@@ -186,42 +209,73 @@ class Ladder(nn.Module):
         sums = [x.flatten(1).sum(1, keepdim=True) for x in (maps.reconstruction, *maps.kl)]
         return Terms(sums[0], tuple(sums[1:]))
 
-    def maps(self, x: Tensor, visit: Visit | None = None) -> Maps:
+    def maps(
+        self,
+        x: Tensor,
+        visit: Visit | None = None,
+        *,
+        tile: Window | None = None,
+        noise: Noise | None = None,
+    ) -> Maps:
         """Return the terms of one sample, position by position; `x` is uint8 `[B, 3, H, W]`.
 
         Sides are padded to multiples of 2^scales by repetition. Where a latent has no real pixel,
-        its posterior is its prior, which costs nothing.
+        its posterior is its prior, which costs nothing. Of a `tile` of the image, in pixels and
+        with edges that are multiples of 2^scales or the image's own, the terms are those of the
+        whole, if the `noise` is too; noise is drawn anew by default.
         """
-        height, width = x.shape[2:]
+        image = Window(0, x.shape[2], 0, x.shape[3])
+        tile = tile or image
+        views = windows(tile, image, [scale.reach() for scale in self.scales])
         stride = 1 << self.config.scales
-        padding = (0, -width % stride, 0, -height % stride)
-        pyramid = analyse(functional.pad(x.float(), padding, mode="replicate"), self.config.scales)
-        picture, features = pyramid[0][0], None
-        picture, kl = _draw(
-            picture, self.top_mean, self.top_log_scale, self.top_log_noise, picture.shape[2:]
-        )
-        divergences = [kl]
-        for scale, (_, details) in zip(self.scales, pyramid, strict=True):
-            inside = -(-height // stride), -(-width // stride)
+        picture, bands = self._analyse(x, [view for view, _ in views])
+        draw = partial(_draw, noise or partial(_fresh, x))
+        features = None
+        # What a grid has of the real picture, and of the tile.
+        real, own = image.coarser(stride), tile.coarser(stride)
+        top = Prior(self.top_mean, self.top_log_scale, self.top_log_noise)
+        picture, kl = draw(0, picture, top, views[0][0], real)
+        divergences = [own.cut(kl, views[0][0])]
+        for scale, details, (view, right) in zip(self.scales, bands, views, strict=True):
+            real, own = image.coarser(stride), tile.coarser(stride)
             features = scale.start(picture, features)
             predicted = scale.predict(picture)
             known = []
             for group, layer in zip(GROUPS, scale.layers, strict=True):
-                h, own = details[:, group], predicted[:, : len(group)]
+                h, ours = details[:, group], predicted[:, : len(group)]
                 predicted = predicted[:, len(group) :]
                 if visit is not None:
-                    visit(layer, features, own, h)
-                mean, log_scale = layer.prior(features, own)
-                z, kl = _draw(h, mean, log_scale, layer.log_noise, inside)
+                    visit(layer, features, ours, h)
+                mean, log_scale = layer.prior(features, ours)
+                prior = Prior(mean, log_scale, layer.log_noise)
+                z, kl = draw(len(divergences), h, prior, view, real)
                 features = layer.advance(features, z, mean, log_scale)
                 if layer.predict is not None:
                     predicted = predicted + layer.predict(z)
-                divergences.append(kl)
+                divergences.append(own.cut(kl, view))
                 known.append(z)
-            picture = merge(picture, torch.cat(known, 1)[:, _ORDER])
+            details = right.cut(torch.cat(known, 1), view)[:, _ORDER]
+            picture = merge(right.cut(picture, view), details)
+            features = right.cut(features, view)
             stride //= 2
         assert features is not None
-        return Maps(self._log_likelihood(x, picture, features), tuple(divergences))
+        picture = tile.cut(picture, views[-1][1].finer(2))
+        return Maps(self._log_likelihood(tile.cut(x, image), picture, features), (*divergences,))
+
+    def _analyse(self, x: Tensor, views: Sequence[Window]) -> tuple[Tensor, list[Tensor]]:
+        """Return the coarsest means and the details of each scale, in a window of each grid."""
+        scales = self.config.scales
+        image = Window(0, x.shape[2], 0, x.shape[3])
+        region = views[0].finer(1 << scales)
+        seen = region.within(image)
+        padding = (0, region.right - seen.right, 0, region.bottom - seen.bottom)
+        part = functional.pad(seen.cut(x, image).float(), padding, mode="replicate")
+        pyramid = analyse(part, scales)
+        bands = [
+            view.cut(details, views[0].finer(1 << number)).contiguous()
+            for number, (view, (_, details)) in enumerate(zip(views, pyramid, strict=True))
+        ]
+        return pyramid[0][0], bands
 
     def _log_likelihood(self, x: Tensor, picture: Tensor, features: Tensor) -> Tensor:
         """Return log p(x | z) `[B, H, W]`: mixtures whose means start at the picture itself."""
@@ -248,35 +302,47 @@ _ORDER = [
 
 
 def _draw(
-    h: Tensor, mean: Tensor, log_scale: Tensor, log_noise: Tensor, inside: Sequence[int]
+    noise: Noise, layer: int, h: Tensor, prior: Prior, view: Window, real: Window
 ) -> tuple[Tensor, Tensor]:
     """Draw z from the posterior; also return log q - log p, summed over channels, `[B, h, w]`.
 
     The posterior is the product of N(h, noise²) and the Gaussian that bounds the logistic prior
     from below and touches it at h (Jaakkola & Jordan 2000), so that an outlier is pulled less.
-    Beyond the rows and columns `inside` it is the prior.
+    In what a `view` has beyond the `real` picture it is the prior.
     """
-    noise_precision = torch.exp(-2 * log_noise)
+    mean, log_scale = prior.mean, prior.log_scale
+    noise_precision = torch.exp(-2 * prior.log_noise)
     scale = log_scale.exp()
     missed = h - mean
     steps = (missed.abs() / (2 * scale)).clamp(min=1e-3)
     prior_precision = torch.tanh(steps) / (steps * 2 * scale.square())
     precision = noise_precision + prior_precision
     centre = mean + missed * (noise_precision / precision)
-    noise = torch.randn_like(h)
-    z = centre + noise * precision.rsqrt()
-    log_q = -0.5 * noise.square() + 0.5 * precision.log() - _HALF_LOG_2PI
+    drawn = noise(layer, h.shape[1], view)
+    z = centre + drawn * precision.rsqrt()
+    log_q = -0.5 * drawn.square() + 0.5 * precision.log() - _HALF_LOG_2PI
     kl = log_q - logistic_log_p(z, mean, log_scale)
-    if tuple(inside) != tuple(h.shape[2:]):
-        real = torch.zeros(h.shape[2:], dtype=torch.bool, device=h.device)
-        real[: inside[0], : inside[1]] = True
-        free = mean + scale * torch.logit(torch.rand_like(h), eps=1e-6)
-        z, kl = torch.where(real, z, free), torch.where(real, kl, 0.0)
+    if real.within(view) != view:
+        inside = torch.zeros(view.shape, dtype=torch.bool, device=h.device)
+        real.within(view).cut(inside, view).fill_(True)
+        free = mean + scale * torch.logit(torch.special.ndtr(drawn), eps=1e-6)
+        z, kl = torch.where(inside, z, free), torch.where(inside, kl, 0.0)
     return z, kl.sum(1)
 
 
+def _fresh(x: Tensor, _: int, channels: int, window: Window) -> Tensor:
+    return torch.randn((len(x), channels, *window.shape), device=x.device)
+
+
+def _reach(module: nn.Module) -> int:
+    """Return how many cells to each side a chain of convolutions sees."""
+    return sum(
+        layer.kernel_size[0] // 2 for layer in module.modules() if isinstance(layer, nn.Conv2d)
+    )
+
+
 def _blurred(x: Tensor) -> Tensor:
-    return functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+    return functional.avg_pool2d(x, _BLUR, 1, _BLUR // 2, count_include_pad=False)
 
 
 def _blocks(config: LadderConfig) -> nn.Sequential:

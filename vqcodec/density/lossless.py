@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image, features
 # How hard WebP tries: 100 takes seconds a photograph, 80 a twentieth of that for 1 % more bytes.
 BEST_WEBP, QUICK_WEBP = 100, 80
 _WEBP_MAX_SIDE = 16383
+CODECS = ("png", "webp", "jxl")
 
 
 def file_sizes(
@@ -21,7 +23,9 @@ def file_sizes(
     Also a note on each codec that is not here or cannot hold the image.
     """
     sizes, notes = {}, []
-    for name, save in (("png", _png), ("webp", partial(_webp, webp_quality)), ("jxl", _jxl)):
+    savers: tuple[Callable[[Image.Image], bytes], ...]
+    savers = (_png, partial(_webp, webp_quality), _jxl)
+    for name, save in zip(CODECS, savers, strict=True):
         try:
             sizes[name] = len(save(image))
         except (ImportError, OSError, ValueError) as error:

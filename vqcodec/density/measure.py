@@ -15,16 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from vqcodec.density.bounds import jackknife_error, log_mean_exp
-from vqcodec.density.ladder import GROUPS, Ladder
+from vqcodec.density.ladder import GROUPS, Ladder, Maps
+from vqcodec.density.windows import PositionNoise, Window, tiles
 from vqcodec.fileformat.image import Pixels
 
-# Larger images are cut into tiles, to bound memory. The tiles are independent in the model, so the
-# sum over tiles is still a bound.
+# Larger images are worked on in tiles of so many pixels a side, to bound memory.
 TILE = 1024
-BLOCK = 8
 # From few bits to many: black, purple, red, orange, pale yellow.
 _COLOURS = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 
@@ -58,17 +56,13 @@ class Density:
 def measure(model: Ladder, pixels: Pixels, k: int, *, gray: bool = False, seed: int = 0) -> Density:
     """Return the bounds of uint8 `[H, W, 3]` pixels with `k` samples, a function of the seed."""
     unit = math.log(2) * (pixels.size // 3 if gray else pixels.size)
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
-        samples = []
-        for _ in range(k):
-            total: Tensor | None = None
-            for _, tile in _tiles(pixels):
-                terms = model(tile)
-                parts = torch.cat([-terms.reconstruction, *terms.kl]).double()[:, 0]
-                total = parts if total is None else total + parts
-            assert total is not None
-            samples.append(total / unit)
+    samples = []
+    for number in range(k):
+        layers = [
+            torch.stack([-maps.reconstruction.sum(), *(kl.sum() for kl in maps.kl)]).double()
+            for _, maps in _maps(model, pixels, PositionNoise(seed, number))
+        ]
+        samples.append(torch.stack(layers).sum(0) / unit)
     parts = torch.stack(samples)  # [k, 1 + layers], bits per dimension
     log_w = -unit * parts.sum(1)
     several = k > 1
@@ -84,52 +78,57 @@ def measure(model: Ladder, pixels: Pixels, k: int, *, gray: bool = False, seed: 
 
 
 @torch.inference_mode()
-def block_map(
+def bit_map(
     model: Ladder, pixels: Pixels, *, gray: bool = False, seed: int = 0
-) -> NDArray[np.float64]:
-    """Return bits per dimension of each 8x8 block (smaller at the edges), `[ceil(H/8), ceil(W/8)]`.
+) -> NDArray[np.float32]:
+    """Return bits per dimension of each pixel, `[H, W]`; their mean is the ELBO of one sample.
 
-    One sample. What a coarse latent costs is spread evenly over the pixels that it stands for.
+    What a coarse latent costs is spread evenly over the pixels that it stands for.
     """
     height, width = pixels.shape[:2]
-    nats = np.zeros((height, width))
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)
-        for (top, left), tile in _tiles(pixels):
-            maps = model.maps(tile)
-            own = nats[top : top + TILE, left : left + TILE]
-            own -= maps.reconstruction[0].numpy()
-            for number, kl in enumerate(maps.kl):
-                stride = 1 << (model.config.scales - max(0, number - 1) // len(GROUPS))
-                own += _spread(kl[0].numpy(), stride, *own.shape)
-    starts = [np.arange(0, side, BLOCK) for side in (height, width)]
-    sums = np.add.reduceat(np.add.reduceat(nats, starts[0], 0), starts[1], 1)
-    rows, columns = np.minimum(BLOCK, height - starts[0]), np.minimum(BLOCK, width - starts[1])
-    sizes = np.outer(rows, columns)
-    blocks: NDArray[np.float64] = sums / (sizes * (1 if gray else 3) * math.log(2))
-    return blocks
+    bits = np.empty((height, width), np.float32)
+    unit = math.log(2) * (1 if gray else 3)
+    for tile, maps in _maps(model, pixels, PositionNoise(seed, 0)):
+        nats = -maps.reconstruction[0].double().numpy()
+        for number, kl in enumerate(maps.kl):
+            stride = 1 << (model.config.scales - max(0, number - 1) // len(GROUPS))
+            nats += _spread(kl[0].numpy(), stride, *nats.shape)
+        bits[tile.top : tile.bottom, tile.left : tile.right] = nats / unit
+    return bits
 
 
-def draw_map(blocks: NDArray[np.float64], width: int, height: int) -> bytes:
-    """Return a PNG of `width` x `height`, the cheapest block black, the dearest pale yellow."""
-    low, high = float(blocks.min()), float(blocks.max())
-    share = (blocks - low) / max(high - low, 1e-9)
-    stops = np.linspace(0, 1, len(_COLOURS))
-    planes = [np.interp(share, stops, plane) for plane in np.array(_COLOURS).T]
-    image = Image.fromarray(np.stack(planes, -1).round().astype(np.uint8))
-    whole = image.resize((image.width * BLOCK, image.height * BLOCK), Image.Resampling.NEAREST)
+def colour_range(bits: NDArray[np.float32]) -> tuple[float, float]:
+    """Return from where to where a map is drawn: all of its pixels but the outermost 1 %."""
+    low, high = np.percentile(bits, (0.5, 99.5))
+    return float(low), float(high)
+
+
+def draw_map(bits: NDArray[np.float32]) -> bytes:
+    """Return a PNG with a pixel for each of the map's, from black for few bits to pale yellow."""
+    low, high = colour_range(bits)
+    shares = (bits - low) * (255 / max(high - low, 1e-9))
+    image = Image.fromarray(shares.clip(0, 255).astype(np.uint8))
+    stops = np.linspace(0, 255, len(_COLOURS))
+    planes = [np.interp(np.arange(256), stops, plane) for plane in np.array(_COLOURS).T]
+    image.putpalette(np.stack(planes, -1).round().astype(np.uint8).tobytes())
     stream = io.BytesIO()
-    whole.crop((0, 0, width, height)).save(stream, "PNG")
+    image.save(stream, "PNG")
     return stream.getvalue()
 
 
-def _tiles(pixels: Pixels) -> Iterator[tuple[tuple[int, int], Tensor]]:
-    """Yield the place and the pixels of each tile, uint8 `[1, 3, H, W]`."""
+def map_file(bits: NDArray[np.float32]) -> bytes:
+    """Return a map as an .npy file."""
+    stream = io.BytesIO()
+    np.save(stream, bits)
+    return stream.getvalue()
+
+
+def _maps(model: Ladder, pixels: Pixels, noise: PositionNoise) -> Iterator[tuple[Window, Maps]]:
+    """Yield each tile and the terms of it."""
+    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
     height, width = pixels.shape[:2]
-    for top in range(0, height, TILE):
-        for left in range(0, width, TILE):
-            tile = np.array(pixels[top : top + TILE, left : left + TILE])
-            yield (top, left), torch.from_numpy(tile).permute(2, 0, 1)[None]
+    for tile in tiles(height, width, TILE):
+        yield tile, model.maps(x, tile=tile, noise=noise)
 
 
 def _spread(
