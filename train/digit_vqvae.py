@@ -59,7 +59,11 @@ class DigitVQVAE(nn.Module):
             nn.Conv2d(1, width, 4, 2, 1), nn.ReLU(), nn.Conv2d(width, width, 4, 2, 1),
             ResidualBlock(width), ResidualBlock(width), nn.Conv2d(width, config.dim, 1),
         )  # fmt: skip
-        self.quantizer = VectorQuantizer(config.codewords, config.dim, ema_decay=0.99)
+        # A fast mean, since the encoder outruns the codewords of a slow one in its first steps.
+        # Those left behind are moved onto outputs again within some twenty steps.
+        self.quantizer = VectorQuantizer(
+            config.codewords, config.dim, ema_decay=0.9, dead_below=0.1
+        )
         self.decoder = nn.Sequential(
             nn.Conv2d(config.dim, width, 3, padding=1), ResidualBlock(width), ResidualBlock(width),
             nn.ReLU(), nn.ConvTranspose2d(width, width, 4, 2, 1),
@@ -70,7 +74,7 @@ class DigitVQVAE(nn.Module):
     def initialise(self, x: Tensor) -> None:
         """Start the codewords from the k-means centres of what images are encoded to.
 
-        From random ones, far from all of that, training uses two or three and leaves the others.
+        Random ones are far from all of that, and but a few of them would be used.
         Raises ValueError if `x`, `[B, 1, H, W]`, has fewer positions than there are codewords.
         """
         self.quantizer.initialise(self._encoded(x))
