@@ -106,7 +106,7 @@ def test_without_what_is_in_reach_tiles_would_show(
     monkeypatch.setattr(tiles, "SIDE", 22)
     monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
     decoded = np.array(codec.decode(file), int)
-    monkeypatch.setattr(decoder, "reach", lambda network, levels: 0)
+    monkeypatch.setattr(decoder, "reach", lambda config, levels, on_picture: 0)
     assert abs(np.array(codec.decode(file), int) - decoded).max() > 1
 
 

@@ -17,6 +17,8 @@ else
     processes=$gpus
     batch=(--batch $((8 / gpus > 0 ? 8 / gpus : 1)))
 fi
+# Steps are a quarter faster compiled, which wants a C++ compiler.
+! command -v c++ >/dev/null || batch+=(--compile)
 common=(--data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-images 12 \
     --drawn 0.08 --crop 192 "${batch[@]}" --checkpoint-minutes 5)
 mixture=(--structure 0.25 --ssimulacra2 0.3 --features 0.35)
@@ -43,7 +45,7 @@ finish() {  # the name of a tune, and its distortion: codebooks, the weights fil
     python -m train.forecast "$out"/photo-6-"$name".safetensors "$free"/free-0.tar
 }
 
-stage psnr --config "$here"/light.json --steps 60000 --decay 0.3 --warmup 100
+stage psnr --config "$here"/light.json --steps 22000 --decay 0.45 --warmup 100
 finish psnr
 stage ssim --init "$out"/psnr/checkpoint.pt "${mixture[@]}" --steps 15000 --decay 0.6 --warmup 100
 finish ssim "${mixture[@]}"
