@@ -85,10 +85,8 @@ def test_quick_commands_import_nothing_slow(arguments: list[str]) -> None:
 def test_decoding_imports_no_torch() -> None:
     Path("x.vqc").write_bytes((GOLDEN / "size-8x8.vqc").read_bytes())
     program = (
-        "import atexit, sys\n"
-        "atexit.register(lambda: print('torch:', 'torch' in sys.modules))\n"
-        "from vqcodec.commands.main import cli\n"
-        "cli(['decode', 'x.vqc', '--threads', '1'])\n"
+        "import atexit, sys; atexit.register(lambda: print('torch:', 'torch' in sys.modules))\n"
+        "from vqcodec.commands.main import cli; cli(['decode', 'x.vqc', '--threads', '1'])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "torch: False", done.stderr
