@@ -150,19 +150,18 @@ def main(
         refs = find_images(source)[:most]
         done = runs.read_done(out, FIELDS)
         info = weights.find_density(model)
+        model_id = info.model_id.hex()
+        options = {"side": str(side), "seed": str(seed), "samples": str(samples)}
+        runs.check_options(done, options | {"model_id": model_id}, other="other options")
     except (ValueError, VqcError) as error:
         raise click.ClickException(str(error)) from error
-    about = {"side": str(side), "seed": str(seed), "samples": str(samples)}
-    about["model_id"] = info.model_id.hex()
-    if any(row | about != row for row in done):
-        raise click.ClickException("the CSV is of other options: write to another file")
     if len(refs) < 2:
         raise click.ClickException(f"{source}: a patch is of another image, and there is one only")
     names = {row["image"] for row in done}
     task = functools.partial(Task, side=side, seed=seed, samples=samples, model=info.path)
     pairs = zip(refs, [*refs[1:], refs[0]], strict=True)
     tasks = [task(ref, other) for ref, other in pairs if ref.name not in names]
-    common = {"dataset": dataset or source.stem, "model_id": about["model_id"]} | machine.about()
+    common = {"dataset": dataset or source.stem, "model_id": model_id} | machine.about()
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
     if rows := tables.read_csv(out):
         click.echo(table(rows))

@@ -156,12 +156,11 @@ def main(
         refs = find_images(source)[:most]
         done = runs.read_done(out, FIELDS)
         density_info, codec_info = weights.find_density(model), weights.find(codec)
+        ids = {"model_id": density_info.model_id.hex(), "codec_id": codec_info.model_id.hex()}
+        options = {"side": str(side), "quality": str(quality)}
+        runs.check_options(done, options | ids, other="other options")
     except (ValueError, VqcError) as error:
         raise click.ClickException(str(error)) from error
-    ids = {"model_id": density_info.model_id.hex(), "codec_id": codec_info.model_id.hex()}
-    about = {"side": str(side), "quality": str(quality)} | ids
-    if any(row | about != row for row in done):
-        raise click.ClickException("the CSV is of other options: write to another file")
     names = {row["image"] for row in done}
     models = density_info.path, codec_info.path
     tasks = [Task(ref, side, quality, *models) for ref in refs if ref.name not in names]

@@ -91,10 +91,10 @@ def main(source: Path, out: Path, samples: int, model: str, dataset: str | None,
         done = runs.read_done(out, FIELDS)
         info = weights.find_density(model)
         model_id = info.model_id.hex()
+        options = {"model_id": model_id, "samples": str(samples)}
+        runs.check_options(done, options, other="another model or -k")
     except (ValueError, VqcError) as error:
         raise click.ClickException(str(error)) from error
-    if any((row["model_id"], row["samples"]) != (model_id, str(samples)) for row in done):
-        raise click.ClickException("the CSV is of another model or -k: write to another file")
     names = {row["image"] for row in done}
     tasks = [Task(ref, samples, info.path) for ref in refs if ref.name not in names]
     common = {"dataset": dataset or source.stem, "model_id": model_id} | machine.about()

@@ -71,6 +71,12 @@ def read_done(path: Path, fields: Sequence[str], *, may_lack: Iterable[str] = ()
     return rows
 
 
+def check_options(rows: Sequence[Row], options: Row, *, other: str) -> None:
+    """Raise ValueError if rows are of `other` than these options, values of columns."""
+    if any(row | options != row for row in rows):
+        raise ValueError(f"the CSV is of {other}: write to another file")
+
+
 def build_all(
     names: Sequence[str], build: Callable[[str], VersionedT], done: Sequence[Row] = ()
 ) -> dict[str, VersionedT]:

@@ -26,7 +26,8 @@ def test_errors_of_rounding_are_left_alone() -> None:
     pixels = np.full((30, 21, 3), 128, np.uint8)
     noise = np.random.default_rng(0).normal(0, rounding_error(LMBDA) ** 0.5, pixels.shape)
     picture = (pixels + noise).round().astype(np.uint8)
-    assert corrected(pixels.astype(np.float32), pixels, picture, SIZE, LMBDA, 2.0) is None
+    whole = cost(pixels, picture, SIZE, LMBDA)
+    assert corrected(pixels.astype(np.float32), pixels, picture, whole, LMBDA, 2.0) is None
 
 
 def test_a_block_that_is_far_off_gets_what_it_lacks_and_no_other() -> None:
@@ -35,7 +36,8 @@ def test_a_block_that_is_far_off_gets_what_it_lacks_and_no_other() -> None:
     picture[8:16, 16:21] -= 60
     picture[0, 0] += 3
     coded = pixels.astype(np.float32)
-    correction = corrected(coded, pixels, picture, SIZE, LMBDA, 2.0)
+    whole = cost(pixels, picture, SIZE, LMBDA)
+    correction = corrected(coded, pixels, picture, whole, LMBDA, 2.0)
     assert correction is not None
     expected = np.zeros_like(coded)
     expected[8:16, 16:21] = SHARE * 60
@@ -47,7 +49,8 @@ def test_a_block_that_matters_little_beside_the_bytes_is_left_alone() -> None:
     picture = pixels.copy()
     picture[8:16, 8:16] -= 60
     coded = pixels.astype(np.float32)
-    assert corrected(coded, pixels, picture, 10**6, LMBDA, 2.0) is None
+    whole = cost(pixels, picture, 10**6, LMBDA)
+    assert corrected(coded, pixels, picture, whole, LMBDA, 2.0) is None
 
 
 @pytest.fixture

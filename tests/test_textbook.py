@@ -70,12 +70,20 @@ def test_a_vqvae_tells_its_bounds_and_its_codebook(digits: Path, tmp_path: Path)
     assert re.fullmatch(r"codebook: \d+ of 512 codewords used, perplexity \d+\.\d", codebook)
 
 
-def test_images_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
-    images = np.zeros((20, 6, 8), np.uint8)
+@pytest.mark.parametrize(
+    ("height", "said"),
+    [
+        (6, "x.npz: sides of images must be multiples of 4\n"),
+        (8, "80 vectors are too few for 512 codewords\n"),
+    ],
+    ids=["sides", "too few"],
+)
+def test_images_that_do_not_fit_are_one_line(tmp_path: Path, height: int, said: str) -> None:
+    images = np.zeros((20, height, 8), np.uint8)
     np.savez(tmp_path / "x.npz", x_train=images, x_test=images)
     result = train("vqvae", tmp_path / "x.npz", tmp_path / "run")
     assert result.exit_code == 1
-    assert result.stderr.endswith("x.npz: sides of images must be multiples of 4\n")
+    assert result.stderr.endswith(said)
 
 
 def test_a_codebook_starts_where_the_encoder_is(bars: Tensor) -> None:
@@ -84,14 +92,6 @@ def test_a_codebook_starts_where_the_encoder_is(bars: Tensor) -> None:
     before = perplexity(usage(model, bars))
     model.initialise(bars)
     assert perplexity(usage(model, bars)) > max(4, 1.5 * before)
-
-
-def test_too_few_images_for_a_codebook_are_one_line(tmp_path: Path) -> None:
-    images = np.zeros((20, 8, 8), np.uint8)
-    np.savez(tmp_path / "x.npz", x_train=images, x_test=images)
-    result = train("vqvae", tmp_path / "x.npz", tmp_path / "run")
-    assert result.exit_code == 1
-    assert result.stderr.endswith("80 vectors are too few for 512 codewords\n")
 
 
 def test_bound_of_a_vqvae_sums_its_parts(bars: Tensor) -> None:

@@ -138,11 +138,13 @@ def _write_parquet(stream: io.BytesIO, rows: Iterable[dict[str, Any]]) -> None:
     )
     with parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
         group: list[dict[str, Any]] = []
+        size = 0
         for row in rows:
             group.append(row)
-            if sum(len(row["tokens"]) for row in group) >= _GROUP:
+            size += len(row["tokens"])
+            if size >= _GROUP:
                 writer.write_table(pa.Table.from_pylist(group, schema))
-                group = []
+                group, size = [], 0
         writer.write_table(pa.Table.from_pylist(group, schema))
 
 

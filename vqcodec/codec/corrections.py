@@ -15,7 +15,7 @@ from vqcodec.fileformat.image import Pixels
 BLOCK = 8  # pixels
 ROUNDS = 3
 SHARE = 0.7  # of what the picture lacks, added in a round
-# Of the Lagrangian, what the errors beyond that must cost for a round to be worth its time.
+# Of the Lagrangian, what errors that are not tolerated must cost for a round to be worth its time.
 LEAST_GAIN = 0.05
 
 FloatPixels = NDArray[np.float32]
@@ -31,37 +31,43 @@ def rounding_error(lmbda: float) -> float:
 
 def cost(pixels: Pixels, picture: Pixels, size: int, lmbda: float) -> float:
     """Return the Lagrangian of a picture of `pixels` in `size` bytes, in bits."""
-    return 8.0 * size + lmbda * float(_errors(pixels, picture).sum(dtype=np.float64))
+    errors = _errors(_lacking(pixels, picture))
+    return 8.0 * size + lmbda * float(errors.sum(dtype=np.float64))
 
 
 def corrected(
     coded: FloatPixels,
     pixels: Pixels,
     picture: Pixels,
-    size: int,
+    whole_cost: float,
     lmbda: float,
     tolerated_error: float,
 ) -> FloatPixels | None:
     """Return what to code next, where `coded` in place of `pixels` came out as `picture`.
 
-    All are `[H, W, 3]`, pixels of 0 to 255; the picture took `size` bytes. None if no
-    block has more than `tolerated_error` times the error of rounding, or those are little of the
-    cost.
+    All are `[H, W, 3]`, pixels of 0 to 255; `whole_cost` is the picture's by :func:`cost`. None if
+    no block has more than `tolerated_error` times the error of rounding, or those are little of
+    the cost.
     """
-    errors = _errors(pixels, picture)
+    lacking = _lacking(pixels, picture)
+    errors = _errors(lacking)
     height, width = errors.shape
     padding = (0, -height % BLOCK), (0, -width % BLOCK)
     blocks = np.pad(errors, padding).reshape(-(-height // BLOCK), BLOCK, -(-width // BLOCK), BLOCK)
     beyond = blocks.mean((1, 3)) - tolerated_error * rounding_error(lmbda)
     gain = lmbda * BLOCK**2 * float(beyond[beyond > 0].sum(dtype=np.float64))
-    if gain < LEAST_GAIN * cost(pixels, picture, size, lmbda):
+    if gain < LEAST_GAIN * whole_cost:
         return None
     off = np.kron(beyond > 0, np.ones((BLOCK, BLOCK), bool))[:height, :width, None]
-    lacking: FloatPixels = pixels.astype(np.float32) - picture
     return coded + SHARE * lacking * off
 
 
-def _errors(pixels: Pixels, picture: Pixels) -> FloatPixels:
+def _lacking(pixels: Pixels, picture: Pixels) -> FloatPixels:
+    """Return what the picture lacks of the pixels."""
+    return pixels.astype(np.float32) - picture
+
+
+def _errors(lacking: FloatPixels) -> FloatPixels:
     """Return the squared error of each pixel, the mean of its colours: float32 `[H, W]`."""
-    errors: FloatPixels = np.square(pixels.astype(np.float32) - picture).mean(-1)
+    errors: FloatPixels = np.square(lacking).mean(-1)
     return errors

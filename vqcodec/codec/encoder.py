@@ -95,19 +95,18 @@ class ImageEncoder:
     def whole(self) -> Encoded:
         """Code a small image as a whole: again, corrected, while that makes it much better."""
         (tile,) = self.tiles
-        coded: FloatPixels = self.pixels.astype(np.float32)
-        h, stream = self.analysed(tile, coded), coder.Encoder(self.tables)
+        h, stream = self.analysed(tile, self.pixels), coder.Encoder(self.tables)
         coarse = self.coarse_levels(h[:, :PLANES], stream)
         found, t = self.fine_levels(tile, h, stream, *coarse)
-        config = self.network.config
-        if config.tolerated_error is None or not self.is_off(h - t):
+        tolerated = self.network.config.tolerated_error
+        if tolerated is None or not self.is_off(h - t):
             return found
-        lmbda = float(config.lmbda(torch.tensor(self.quality)))
+        lmbda = float(self.network.config.lmbda(torch.tensor(self.quality)))
+        coded: FloatPixels = self.pixels.astype(np.float32)
         picture = self.picture(t, tile)
         least = cost(self.pixels, picture, len(found.stream), lmbda)
         for _ in range(ROUNDS):
-            size, tolerated = len(found.stream), config.tolerated_error
-            correction = corrected(coded, self.pixels, picture, size, lmbda, tolerated)
+            correction = corrected(coded, self.pixels, picture, least, lmbda, tolerated)
             if correction is None:
                 break
             coded = correction
