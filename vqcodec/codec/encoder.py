@@ -13,6 +13,7 @@ from torch import Tensor
 from vqcodec.codec.corrections import ROUNDS, FloatPixels, corrected, cost
 from vqcodec.codec.pixels import place
 from vqcodec.codec.profiler import Profiler
+from vqcodec.codec.saturated import pushed
 from vqcodec.codec.tensors import tile_of, to_pixels
 from vqcodec.codec.tiles import Tile, box, release_memory, split
 from vqcodec.entropy import coder
@@ -86,6 +87,7 @@ class ImageEncoder:
         reach = margin(network.config, with_picture=with_picture)
         self.tiles = split(*self.grid, rows, columns, reach)
         self.weights = network.quality_weights(quality)
+        self.lmbda = float(network.config.lmbda(torch.tensor(quality)))
 
     @torch.inference_mode()
     def encode(self) -> Encoded:
@@ -101,18 +103,17 @@ class ImageEncoder:
         tolerated = self.network.config.tolerated_error
         if tolerated is None or not self.is_off(h - t):
             return found
-        lmbda = float(self.network.config.lmbda(torch.tensor(self.quality)))
         coded: FloatPixels = self.pixels.astype(np.float32)
         picture = self.picture(t, tile)
-        least = cost(self.pixels, picture, len(found.stream), lmbda)
+        least = cost(self.pixels, picture, len(found.stream), self.lmbda)
         for _ in range(ROUNDS):
-            correction = corrected(coded, self.pixels, picture, least, lmbda, tolerated)
+            correction = corrected(coded, self.pixels, picture, least, self.lmbda, tolerated)
             if correction is None:
                 break
             coded = correction
             again, t = self.fine_levels(tile, self.analysed(tile, coded), stream, *coarse)
             picture = self.picture(t, tile)
-            now = cost(self.pixels, picture, len(again.stream), lmbda)
+            now = cost(self.pixels, picture, len(again.stream), self.lmbda)
             if now >= least:
                 break
             found, least = again, now
@@ -212,7 +213,7 @@ class ImageEncoder:
         """Return the features of a tile of some pixels, with its margin."""
         with self.profiler.stage("analysis"):
             x = tile_of(pixels, tile, self.stride, self.weights)
-            return self.network.fine_features(x, self.weights)
+            return self.network.fine_features(pushed(x, self.stride, self.lmbda), self.weights)
 
     def entered(self, means: Tensor) -> Tensor:
         """Return the state that the finest scale begins with."""
