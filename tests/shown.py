@@ -16,7 +16,7 @@ from golden import FOLDER
 from numpy.typing import NDArray
 from reference import Reference, parse
 from reference.arrays import read_safetensors
-from reference.config import named_as_on_the_page, read_config
+from reference.config import read_config
 from reference.indices import Prior
 from reference.stream import RangeDecoder, Symbols, cumulative_frequencies
 
@@ -86,7 +86,6 @@ def _example() -> Iterator[tuple[str, str]]:
     metadata, arrays = read_safetensors(info.data)
     config = read_config(metadata["vqcodec_config"])
     symbols = _Recorder(stream)
-    arrays = named_as_on_the_page(arrays, config)
     Prior(arrays, config).indices(symbols, QUALITY, HEIGHT, WIDTH)
     counts = arrays["tables.0.0"]
     (_, class_, row), (_, next_class, _) = (_found(counts, table) for table in symbols.tables[:2])

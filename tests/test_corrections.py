@@ -13,7 +13,6 @@ from vqcodec.codec.corrections import SHARE, corrected, cost, rounding_error
 
 LMBDA = 0.1
 SIZE = 1000
-LMBDA_MAX = 0.08  # of photo-5
 
 
 def stripes(height: int, width: int) -> NDArray[np.uint8]:
@@ -55,20 +54,26 @@ def test_a_block_that_matters_little_beside_the_bytes_is_left_alone() -> None:
 
 @pytest.fixture
 def correcting() -> Codec:
-    codec = Codec.load("photo-5-psnr", device="cpu")
-    network = codec._network()
-    network.config = replace(network.config, tolerated_error=2.0)
+    codec = Codec.load("photo-6-psnr", device="cpu")
+    assert codec._network().config.tolerated_error
     return codec
 
 
-def test_n3_one_pixel_stripes_cost_less_by_corrections(correcting: Codec) -> None:
-    plain = Codec.load("photo-5-psnr", device="cpu")
+@pytest.fixture
+def plain() -> Codec:
+    codec = Codec.load("photo-6-psnr", device="cpu")
+    network = codec._network()
+    network.config = replace(network.config, tolerated_error=None)
+    return codec
+
+
+def test_n3_one_pixel_stripes_cost_less_by_corrections(plain: Codec, correcting: Codec) -> None:
     pixels = stripes(64, 90)
-    costs = []
+    lmbda_max, costs = plain._network().config.lmbda_max, []
     for codec in (plain, correcting):
         encoded = codec.encode_pixels(pixels, 100, with_picture=True)
         assert encoded.picture is not None
-        costs.append(cost(pixels, encoded.picture, len(encoded.stream), LMBDA_MAX))
+        costs.append(cost(pixels, encoded.picture, len(encoded.stream), lmbda_max))
     assert costs[1] < 0.9 * costs[0]
 
 
@@ -81,8 +86,7 @@ def test_what_is_corrected_can_be_requantised(correcting: Codec) -> None:
     assert again.picture.tobytes() == encoded.picture.tobytes()
 
 
-def test_a_picture_like_a_photograph_stays_as_it_is(correcting: Codec) -> None:
-    plain = Codec.load("photo-5-psnr", device="cpu")
+def test_a_picture_like_a_photograph_stays_as_it_is(plain: Codec, correcting: Codec) -> None:
     rows, columns = np.mgrid[:64, :90]
     slope = (80 + rows + columns / 2)[..., None] + np.array([0, 10, 20])
     noise = np.random.default_rng(1).normal(0, 2, slope.shape)

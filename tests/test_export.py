@@ -184,6 +184,14 @@ def test_the_script_exports_the_averaged_weights_and_a_card(
     assert card["trained for"] == ["psnr"]
 
 
+def test_the_script_sets_what_errors_are_tolerated(tiny_model: VQVAE, tmp_path: Path) -> None:
+    out = tmp_path / "out.safetensors"
+    source = checkpoint(tiny_model, tmp_path / "a.pt")
+    told = [str(source), str(out), "--tolerated-error", "3.5"]
+    assert CliRunner().invoke(script.main, told).exit_code == 0
+    assert load(ModelInfo(out)).sizes().tolerated_error == 3.5
+
+
 @pytest.mark.parametrize(
     ("shares", "metrics"),
     [

@@ -25,9 +25,9 @@ def on_white() -> Image.Image:
 
 
 def far_from_what_is_drawn(image: Image.Image) -> NDArray[np.bool_]:
-    drawn = np.array(image.convert("RGB")).min(-1) < 255
+    drawn = np.array(image.convert("L")) < 255
     rows, columns = np.nonzero(drawn)
-    far = np.ones_like(drawn)
+    far = np.ones(drawn.shape, bool)
     far[rows.min() - FAR : rows.max() + FAR + 1, columns.min() - FAR : columns.max() + FAR + 1] = 0
     return far
 

@@ -205,7 +205,7 @@ def test_what_the_command_leaves_out_and_refuses(photo: Image.Image) -> None:
     for arguments, said in [
         (("a.png", "-o", "codes.csv"), "ends in neither .parquet nor .npz"),
         (("a.png", "-", "-o", "b.npz"), "must be the only input"),
-        (("a.png", "-o", "b.npz", "--tune", "psnr", "--model", "photo-5-psnr"), "tune or model"),
+        (("a.png", "-o", "b.npz", "--tune", "psnr", "--model", "photo-6-psnr"), "tune or model"),
     ]:
         result = vqcodec_("tokens", *arguments)
         assert result.exit_code == 2

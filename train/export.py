@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 from train.checkpoint import load_model, stages
 from train.credits import PAGE, credited
 from train.distortion import MEASURES
-from train.options import FILE, Script
+from train.options import FILE, POSITIVE, Script, option
 from vqcodec.entropy.layer import SHIFT
 from vqcodec.entropy.prior import CLASSES
 from vqcodec.entropy.tables import FREQUENCY_BITS
@@ -151,9 +151,16 @@ def trained_for(settings: Mapping[str, Any]) -> list[str]:
 @click.command(cls=Script)
 @click.argument("checkpoint", type=FILE)
 @click.argument("out", type=FILE)
-def main(checkpoint: Path, out: Path) -> None:
+@option(
+    "--tolerated-error",
+    type=POSITIVE,
+    help="The config's; the network's if not given. Nothing in training depends on it.",
+)
+def main(checkpoint: Path, out: Path, tolerated_error: float | None) -> None:
     """Make the weights file OUT of the codec in CHECKPOINT."""
     model, state = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
+    if tolerated_error is not None:
+        model.config = dataclasses.replace(model.config, tolerated_error=tolerated_error)
     scales = len(model.config.scales)
     card = model_card(state, f"hierarchical VQ-VAE, {scales} scales, closed loop")
     export(model, out, {**card, "trained for": trained_for(state["config"]["settings"])})

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from .arrays import Array, read_safetensors
-from .config import named_as_on_the_page, read_config
+from .config import read_config
 from .container import File, Refused, parse
 from .indices import Prior
 from .network import Network
@@ -30,9 +30,8 @@ class Reference:
     def __init__(self, weights: Path) -> None:
         data = weights.read_bytes()
         self.model_id = hashlib.sha256(data).digest()[:4]
-        metadata, arrays = read_safetensors(data)
+        metadata, self._arrays = read_safetensors(data)
         self._config = read_config(metadata["vqcodec_config"])
-        self._arrays = named_as_on_the_page(arrays, self._config)
         self._prior = Prior(self._arrays, self._config)
 
     def indices(self, data: bytes, *, partial: bool = False) -> list[list[Array]]:

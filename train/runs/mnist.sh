@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The six networks of the IWAE paper. Usage: train/runs/mnist.sh MNIST.npz OUT
 # Those of a depth share their first passes, with k = 5; docs/density.md says why, and what else
-# differs from the paper. For the malloc settings see photo-5.sh.
+# differs from the paper. For the malloc settings see photo-6.sh.
 set -euo pipefail
 data=$1 out=$2
 export MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 MALLOC_MMAP_MAX_=0

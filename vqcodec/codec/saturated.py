@@ -24,4 +24,5 @@ def pushed(x: Tensor, side: int, lmbda: float) -> Tensor:
     if not (white | black).any():
         return x
     push = (white.to(x.dtype) - black.to(x.dtype)) * (SHARE * rounding_error(lmbda) ** 0.5 / 255)
-    return x + push.repeat_interleave(side, 2).repeat_interleave(side, 3)
+    moved: Tensor = x + push.repeat_interleave(side, 2).repeat_interleave(side, 3)
+    return moved

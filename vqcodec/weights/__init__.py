@@ -13,7 +13,7 @@ from typing import Any
 from vqcodec.errors import ModelError, UnknownModelError
 
 # What a picture can be made for: the least squared error, or to look like the original.
-TUNED = {"psnr": "photo-5-psnr", "ssim": "photo-5-ssim"}
+TUNED = {"psnr": "photo-6-psnr", "ssim": "photo-6-ssim"}
 DEFAULT = TUNED["ssim"]
 DENSITY = "density-1"
 MODEL_ID_BYTES = 4

@@ -7,8 +7,6 @@ safetensors only. `network.*` arrays are float16 parameters of `vqcodec.model.vq
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +25,6 @@ if TYPE_CHECKING:
 
 CONFIG_KEY = "vqcodec_config"
 NETWORK, TABLES = "network.", "tables."
-# What arrays are called in the files of photo-5, whose bytes files are bound to, and in the code.
-_RENAMED = (
-    (r"^prior\.upsample\.(?=\D)", "prior.upsample.0."),
-    (r"^network\.expand\.(?=\D)", "network.expand.0."),
-    (r"\.take$", ".project"),
-    (r"\.put$", ".unproject"),
-    (r"\.parts\.", ".groups."),
-    (r"\.words$", ".codewords"),
-)
 
 
 @dataclass(frozen=True)
@@ -95,7 +84,6 @@ def load(info: ModelInfo) -> Weights:
     text, arrays = read_arrays(info, CONFIG_KEY, "a vqcodec model")
     try:
         config = json.loads(text)
-        arrays = _renamed(arrays, len(config["channels"][0]))
         counts = [[count for _, _, count in groups] for groups in config["groups"]]
         strides = config.get("strides", (8, 8))
         prior = PriorNetwork.from_arrays(arrays, config["phases"], strides, counts)
@@ -114,23 +102,6 @@ def load(info: ModelInfo) -> Weights:
     if not all(np.isfinite(array).all() for array in network.values()):
         raise ModelError(f"{info.path}: damaged weights: some are not finite")
     return Weights(info, config, prior, tables, network)
-
-
-def _renamed(arrays: Mapping[str, NDArray[Any]], coarse: int) -> dict[str, NDArray[Any]]:
-    """Return the arrays as the code calls them; the first scale has so many `coarse` levels."""
-
-    def level(match: re.Match[str]) -> str:
-        return f"network.levels.{coarse * int(match[1]) + int(match[2])}."
-
-    result = {}
-    for name, array in arrays.items():
-        name = re.sub(r"^network\.levels\.([01])\.(\d+)\.", level, name)
-        for pattern, replacement in _RENAMED:
-            name = re.sub(pattern, replacement, name)
-        if name.endswith(("adapt.weight", "out.weight")) and array.shape[2:] == (1, 1):
-            array = array[:, :, 0, 0]  # layers of columns were convolutions
-        result[name] = array
-    return result
 
 
 def _try_out(prior: PriorNetwork, tables: list[list[FrequencyTables]]) -> None:
