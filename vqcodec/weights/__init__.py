@@ -55,9 +55,12 @@ class ModelInfo:
         """The model card; empty if there is none. Raises ModelError if it is damaged."""
         path = self.path.with_suffix(".json")
         try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as error:
+            card = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except (OSError, RecursionError, ValueError) as error:
             raise ModelError(f"{path}: damaged model card: {error}") from error
+        if not isinstance(card, dict):
+            raise ModelError(f"{path}: damaged model card: no JSON object")
+        return card
 
 
 @lru_cache
