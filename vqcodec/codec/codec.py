@@ -65,7 +65,7 @@ class Codec:
         make = self._torch_synthesis if in_torch else self._synthesis
         self._decoder = Decoder(self.config, loaded.prior, loaded.tables, make)
         self._cached_synthesis = lru_cache(SYNTHESES)(self._make_synthesis)
-        if loaded.info not in weights.available():
+        if loaded.info not in weights.shipped():
             self._network()  # which refuses parameters that do not fit
 
     def _network(self) -> VQVAE:
@@ -115,7 +115,7 @@ class Codec:
         device: str = "auto",
         dtype: torch.dtype | None = None,
     ) -> Codec:
-        """Load a shipped model by name, or a weights file by path.
+        """Load a model by name, or a weights file by path.
 
         `device` is "cpu", "cuda", "cuda:N" or "auto": CUDA for encoding where there is some. With a
         `dtype`, that of analysis and synthesis, decoding too is PyTorch's, as it is on "cuda";
