@@ -91,8 +91,9 @@ def encode(
     models that came with the package, `model` names one, or a weights file. `strip` lists metadata
     to leave out, such as "gps" or "exif,xmp" (also "icc" and "all"). Colours become sRGB; with
     `keep_profile` they stay in those of an ICC profile that is a matrix and curves (Display P3,
-    Adobe RGB), which is kept. `device` is "cpu", "cuda", "cuda:N" or "auto". What of the image is
-    converted or left out, and that the file falls short of the PSNR or score, is a VqcWarning.
+    Adobe RGB), which is kept. `device` is "cpu", "cuda", "cuda:N", "mps" or "auto". What of the
+    image is converted or left out, and that the file falls short of the PSNR or score, is a
+    VqcWarning.
 
     Raises ImageError, TooLargeError, TargetError (no file is as small, or SSIMULACRA2 cannot be
     measured), ModelError; TypeError and ValueError for arguments that make no sense.
