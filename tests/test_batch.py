@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import struct
 import threading
+import time
 from pathlib import Path
 
 import click
 import pytest
 from PIL import Image
-from program import vqcodec_
+from program import posix_only, vqcodec_
 
 from vqcodec.commands.batch import Done, Job, Plan, describe, plan, run
 from vqcodec.commands.files import encoded_name
@@ -158,6 +161,33 @@ def test_a_bad_file_is_named_and_the_others_are_done(
     ]
     # 31 bytes are 248 bits, on three times 10 pixels.
     assert summary.startswith("3 files, 1 failed: 31 bytes in, 31 bytes out, 8.267 bpp, ")
+
+
+@posix_only
+def test_progress_is_shown_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+    import pty
+    import termios
+
+    Path("a.png").write_bytes(bytes(900))
+    Path("b.png").write_bytes(bytes(100))
+
+    def wait(job: Job) -> Done:
+        time.sleep(0.3)  # seldom is a bar drawn anew
+        return Done(0, 0, 1, 0)
+
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    with open(reader, "rb", buffering=0) as screen, open(writer, "w") as terminal:
+        monkeypatch.setattr("sys.stderr", terminal)
+        assert run(make_plan("a.png", "b.png"), wait, workers=1)
+        shown = screen.read(10_000)
+        assert run(make_plan("a.png", "b.png", force=True), wait, workers=1, quiet=True)
+        assert run(make_plan("a.png", force=True), wait, workers=1)
+        rest = screen.read(10_000)
+    assert re.search(rb"0%.* 0\.00/1\.00k ", shown)
+    assert re.search(rb"90%.* 900/1\.00k .*B/s", shown)
+    assert rest.startswith(b"1 file: ")
 
 
 def test_what_could_not_be_planned_counts_as_failed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from program import vqcodec_
 
 import vqcodec
 import vqcodec.VqcImagePlugin
@@ -192,8 +194,8 @@ def test_i1_a_limit_is_used_to_the_word(spare: int) -> None:
         ({"region": (0, 0, 5.0, 5)}, TypeError, "^a region is four whole numbers"),
         ({"region": ()}, TypeError, "^a region is four whole numbers"),
         ({"region": (0, 0, 10**30, 5)}, vqcodec.RegionError, "not within the image"),
-        ({"device": "gpu"}, ValueError, "^device is auto, cpu, cuda or cuda:N, not 'gpu'"),
-        ({"device": None}, ValueError, "^device is auto, cpu, cuda or cuda:N, not None"),
+        ({"device": "gpu"}, ValueError, "^device is auto, cpu, cuda, cuda:N or mps, not 'gpu'"),
+        ({"device": None}, ValueError, "^device is auto, cpu, cuda, cuda:N or mps, not None"),
     ],
 )
 def test_i1_what_decode_cannot_do_is_named(
@@ -297,3 +299,21 @@ def test_p4_exif_is_kept_from_any_bytes(photo: Image.Image, kind: type, prefix: 
 def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(vqcodec.ModelError, match=r"^no device cuda:99 is available, \d+ of CUDA"):
         vqcodec.encode(Image.new("RGB", (8, 8)), device="cuda:99")
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="a machine with MPS")
+def test_mps_that_is_not_there_is_named(photo: Image.Image, workplace: Path) -> None:
+    line = "no device mps is available with this PyTorch: use cpu or another"
+    data = given_sound(photo)
+    calls: list[tuple[Callable[..., object], object]] = [
+        (vqcodec.encode, photo), (vqcodec.decode, data)
+    ]  # fmt: skip
+    for function, given in calls:
+        with pytest.raises(vqcodec.ModelError, match=f"^{line}$"):
+            function(given, device="mps")
+    photo.save("a.png")
+    Path("a.vqc").write_bytes(data)
+    for arguments in (["encode", "a.png", "-f"], ["decode", "a.vqc", "-o", "b.png"]):
+        result = vqcodec_(*arguments, "--device", "mps")
+        assert result.exit_code == 1
+        assert result.stderr.splitlines()[0] == f"{arguments[1]}: {line}"

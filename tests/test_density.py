@@ -253,13 +253,13 @@ def test_density_models_are_no_models_of_the_codec(
 ) -> None:
     (tmp_path / "density-9.safetensors").write_bytes(tiny_density.read_bytes())
     monkeypatch.setattr(weights, "_FOLDER", tmp_path)
-    weights.available.cache_clear()
+    weights.shipped.cache_clear()
     try:
-        assert weights.available() == ()
+        assert weights.shipped() == ()
         assert [each.name for each in weights.densities()] == ["density-9"]
         assert weights.find_density("density-9").path == tmp_path / "density-9.safetensors"
     finally:
-        weights.available.cache_clear()
+        weights.shipped.cache_clear()
 
 
 # The prior over code indices is a density too

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import pickle
+import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -14,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from program import vqcodec_
 from safetensors.numpy import load_file, save_file
 
 from vqcodec import weights
@@ -123,6 +128,46 @@ def test_hostile_weights(
     # Beyond what Python and torch take by themselves.
     assert int(done.stdout) / 1024 < 300 + MEBIBYTES
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.png", "model.safetensors"]
+
+
+WORTHLESS_FORECASTS: list[object] = [
+    [],
+    None,
+    "psnr",
+    {"log_bytes": None},
+    {"log_bytes": [1, 2, 3]},
+    {"log_bytes": {"a": 1}},
+    {"log_bytes": ["a", 0, 0, 0, 0, 0]},
+    {"log_bytes": [10**400, 0, 0, 0, 0, 0]},
+    {"log_bytes": [1e300, 0, 0, 0, 0, 0]},
+    {"log_bytes": [math.nan, 0, 0, 0, 0, 0]},
+    {"psnr": [[0], 0, 0, 0, 0, 0]},
+    {"psnr": [-1e5, 0, 0, 0, 0, 0]},
+    {"sample_psnr": [1, 2]},
+    {"unlike_psnr": 0},
+    {"unlike_log_bytes": "far"},
+    {"requantized_psnr": 5},
+    {"requantized_psnr": [0, 0]},
+    {"requantized_psnr": [0.1, -1]},
+    {"ssimulacra2": []},
+    {"ssimulacra2": [1, 50, 100]},
+]
+WORTHLESS = ["[" * 100_000, "[]", "7"]
+WORTHLESS += [json.dumps({"forecast": forecast}) for forecast in WORTHLESS_FORECASTS]
+
+
+@pytest.mark.parametrize("card", WORTHLESS, ids=lambda card: card[:60])
+def test_worthless_cards(card: str, tiny_weights: Path, workplace: Path) -> None:
+    # As many pixels as are sampled, so that all of a card is asked for.
+    Image.effect_noise((320, 320), 40).convert("RGB").save("a.png")
+    shutil.copy(tiny_weights, "model.safetensors")
+    Path("model.json").write_text(card)
+    option = "--ssimulacra2" if '"ssimulacra2"' in card else "--psnr"
+    result = vqcodec_("encode", "a.png", "--model", "model.safetensors", option, "20")
+    assert result.exit_code == 1
+    line, summary = result.stderr.splitlines()
+    assert re.search("^a.png: .*damaged model card: ", line)
+    assert summary.startswith("0 files, 1 failed: ")
 
 
 def test_nothing_asks_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

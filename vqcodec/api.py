@@ -7,13 +7,14 @@ Nothing here imports torch before that. Images are those of Pillow or uint8 arra
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vqcodec import weights
 from vqcodec.codec import target as targets
-from vqcodec.errors import VqcError, warn
+from vqcodec.errors import UnknownModelError, VqcError, warn
 from vqcodec.fileformat import truncate as truncation
 from vqcodec.fileformat.container import (
     MAX_PIXELS,
@@ -44,10 +45,10 @@ class FileInfo:
     """What a .vqc file holds.
 
     bytes: of the whole file. version: of the format. model_id: hexadecimal; model: its name, None
-    for weights that did not come with this package. width, height: in pixels. gray, cut, quality:
-    as in the header. chunks: name and bytes of what it keeps beside the picture. stream_bytes: of
-    the indices. bpp: bits per pixel of the whole file. sound: whether it is free of damage;
-    damage: what is wrong with it, or None.
+    for weights that are not installed. width, height: in pixels. gray, cut, quality: as in the
+    header. chunks: name and bytes of what it keeps beside the picture. stream_bytes: of the
+    indices. bpp: bits per pixel of the whole file. sound: whether it is free of damage; damage:
+    what is wrong with it, or None.
     """
 
     bytes: int
@@ -90,8 +91,9 @@ def encode(
     models that came with the package, `model` names one, or a weights file. `strip` lists metadata
     to leave out, such as "gps" or "exif,xmp" (also "icc" and "all"). Colours become sRGB; with
     `keep_profile` they stay in those of an ICC profile that is a matrix and curves (Display P3,
-    Adobe RGB), which is kept. `device` is "cpu", "cuda", "cuda:N" or "auto". What of the image is
-    converted or left out, and that the file falls short of the PSNR or score, is a VqcWarning.
+    Adobe RGB), which is kept. `device` is "cpu", "cuda", "cuda:N", "mps" or "auto". What of the
+    image is converted or left out, and that the file falls short of the PSNR or score, is a
+    VqcWarning.
 
     Raises ImageError, TooLargeError, TargetError (no file is as small, or SSIMULACRA2 cannot be
     measured), ModelError; TypeError and ValueError for arguments that make no sense.
@@ -120,8 +122,7 @@ def decode(
 ) -> Image.Image:
     """Return the image of a .vqc file, by the model that it names; see :meth:`Codec.decode`.
 
-    Raises also UnknownModelError for weights that did not come with the package: load them as a
-    Codec.
+    Raises also UnknownModelError for weights that are not installed: load them as a Codec.
     """
     data = as_bytes(data)
     targets.check("max_pixels", max_pixels)
@@ -145,12 +146,14 @@ def info(data: BytesLike) -> FileInfo:
         unpack(data)
     except VqcError as error:
         damage = str(error)
-    models = {model.model_id: model.name for model in weights.available()}
+    model = None
+    with suppress(UnknownModelError):
+        model = weights.find_id(header.model_id).name
     return FileInfo(
         bytes=len(data),
         version=VERSION,
         model_id=header.model_id.hex(),
-        model=models.get(header.model_id),
+        model=model,
         width=header.width,
         height=header.height,
         gray=header.gray,
@@ -206,7 +209,7 @@ def load_codec(model: str | Path, device: str = "auto") -> Codec:
 
 
 def codec_of(model_id: bytes, device: str = "auto") -> Codec:
-    """Return the codec of a file's model; UnknownModelError if it did not come with the package."""
+    """Return the codec of a file's model; UnknownModelError if that is not installed."""
     return load_codec(weights.find_id(model_id).path, device)
 
 

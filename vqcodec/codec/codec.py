@@ -61,11 +61,11 @@ class Codec:
         self.config = loaded.sizes()
         self._building = ForkSafeLock()
         self._built: list[VQVAE] = []
-        in_torch = dtype is not None or self._device.startswith("cuda")
+        in_torch = dtype is not None or self._device not in ("auto", "cpu")
         make = self._torch_synthesis if in_torch else self._synthesis
         self._decoder = Decoder(self.config, loaded.prior, loaded.tables, make)
         self._cached_synthesis = lru_cache(SYNTHESES)(self._make_synthesis)
-        if loaded.info not in weights.available():
+        if loaded.info not in weights.shipped():
             self._network()  # which refuses parameters that do not fit
 
     def _network(self) -> VQVAE:
@@ -115,11 +115,12 @@ class Codec:
         device: str = "auto",
         dtype: torch.dtype | None = None,
     ) -> Codec:
-        """Load a shipped model by name, or a weights file by path.
+        """Load a model by name, or a weights file by path.
 
-        `device` is "cpu", "cuda", "cuda:N" or "auto": CUDA for encoding where there is some. With a
-        `dtype`, that of analysis and synthesis, decoding too is PyTorch's, as it is on "cuda";
-        neither has a part in what the indices of a file decode to. Raises ModelError.
+        `device` is "cpu", "cuda", "cuda:N", "mps" or "auto": CUDA for encoding where there is some.
+        With a `dtype`, that of analysis and synthesis, decoding too is PyTorch's, as it is on a
+        GPU that is named; neither has a part in what the indices of a file decode to. Raises
+        ModelError.
         """
         return cls(load(weights.find(model)), device, dtype)
 
@@ -258,7 +259,7 @@ class Codec:
 def _checked(device: str) -> str:
     """Return a device's name; ValueError if it is none, ModelError if it is not there."""
     if not isinstance(device, str) or not DEVICE.fullmatch(device):
-        raise ValueError(f"device is auto, cpu, cuda or cuda:N, not {device!r}")
+        raise ValueError(f"device is auto, cpu, cuda, cuda:N or mps, not {device!r}")
     if device.startswith("cuda"):
         import torch
 
@@ -267,4 +268,9 @@ def _checked(device: str) -> str:
             raise ModelError(
                 f"no device {device} is available, {count} of CUDA are: use cpu or another"
             )
+    if device == "mps":
+        import torch
+
+        if not (torch.backends.mps.is_available() and torch.amp.is_autocast_available(device)):
+            raise ModelError("no device mps is available with this PyTorch: use cpu or another")
     return device

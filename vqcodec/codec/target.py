@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_BPP, MAX_PSNR, MAX_SSIMULACRA2 = 24, 100, 100
 # Where a network may run, as PyTorch calls it.
-DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps")
 # Arguments that are numbers: the type, the largest (all are above 0), and the range in words.
 _RANGES = {
     "quality": (Integral, 100, "1..100"),

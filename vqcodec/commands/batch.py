@@ -29,7 +29,7 @@ from vqcodec.commands.files import (
     has_times,
     is_written,
 )
-from vqcodec.commands.terminal import remark
+from vqcodec.commands.terminal import progress, remark
 from vqcodec.errors import VqcError
 from vqcodec.threads import use
 
@@ -54,6 +54,13 @@ class Job:
         if self.source is None:
             return sys.stdin.buffer.read()
         return self.source.read_bytes()
+
+    def size(self) -> int:
+        """The bytes of the input, 0 where that is not known before it is read."""
+        try:
+            return self.source.stat().st_size if self.source else 0
+        except OSError:
+            return 0
 
     def times(self) -> Times:
         """The times of the input file; to be asked for before `read`, which changes one of them."""
@@ -207,8 +214,9 @@ def run(
 ) -> bool:
     """Do all jobs, `workers` at a time, and report on stderr; whether everything went well.
 
-    There is a line for every note and every input that failed, a progress bar if there are
-    several jobs and stderr is a terminal, and a summary at the end; if `quiet`, only what failed.
+    There is a line for every note and every input that failed, a progress bar in bytes of input if
+    there are several jobs and stderr is a terminal, and a summary at the end; if `quiet`, only what
+    failed.
     There are `threads` for a job, by default all cores or a worker's share of them.
 
     Raises:
@@ -237,16 +245,10 @@ def run(
         elif threads:
             use(threads)
             stack.callback(use, None)
-        bar = tqdm(
-            outcomes,
-            total=len(todo.jobs),
-            unit="file",
-            file=sys.stderr,
-            leave=False,
-            # None: unless stderr is no terminal
-            disable=None if len(todo.jobs) > 1 and not quiet else True,
-        )
-        for job, outcome in zip(todo.jobs, bar, strict=True):
+        sizes = [job.size() for job in todo.jobs]
+        bar = stack.enter_context(progress(sizes, quiet=quiet))
+        for job, size, outcome in zip(todo.jobs, sizes, outcomes, strict=True):
+            bar.update(size)
             if isinstance(outcome, str):
                 failed += 1
                 say(job.name, outcome)

@@ -14,7 +14,7 @@ import click
 
 from vqcodec.commands.batch import STREAM, Job, describe
 from vqcodec.commands.files import expand
-from vqcodec.commands.terminal import remark
+from vqcodec.commands.terminal import progress, remark
 
 if TYPE_CHECKING:
     from vqcodec.fileformat.image import Prepared
@@ -47,21 +47,23 @@ def inputs_of(names: Sequence[str], suffixes: Collection[str]) -> Iterator[Input
 def outcomes(inputs: Sequence[Input], work: Callable[[Job], _T]) -> Iterator[tuple[str, _T | None]]:
     """Yield what the work gives for each input, None for those that failed.
 
-    With a progress bar if there are several inputs and stderr is a terminal.
+    With a progress bar, as in `run`.
     """
     from tqdm import tqdm
 
-    quiet = None if len(inputs) > 1 else True
-    for name, job in tqdm(inputs, unit="image", file=sys.stderr, leave=False, disable=quiet):
-        try:
-            if not isinstance(job, Job):
-                raise job
-            yield name, work(job)
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # as in `run`: the other images must not suffer
-            tqdm.write(remark(name, describe(error)), file=sys.stderr)
-            yield name, None
+    sizes = [job.size() if isinstance(job, Job) else 0 for _, job in inputs]
+    with progress(sizes) as bar:
+        for (name, job), size in zip(inputs, sizes, strict=True):
+            try:
+                if not isinstance(job, Job):
+                    raise job
+                yield name, work(job)
+            except BrokenPipeError:
+                raise
+            except Exception as error:  # as in `run`: the other images must not suffer
+                tqdm.write(remark(name, describe(error)), file=sys.stderr)
+                yield name, None
+            bar.update(size)
 
 
 def without_alpha(data: bytes) -> Prepared:

@@ -23,7 +23,13 @@ from vqcodec.commands.compare import compare
 from vqcodec.commands.decode import decode
 from vqcodec.commands.encode import encode
 from vqcodec.commands.info import info
-from vqcodec.commands.terminal import answer, drop_unwritten, fill_closed_streams, printable
+from vqcodec.commands.terminal import (
+    answer,
+    drop_unwritten,
+    fill_closed_streams,
+    printable,
+    remark,
+)
 from vqcodec.commands.tokens import tokens
 from vqcodec.commands.truncate import truncate
 from vqcodec.errors import VqcError
@@ -82,11 +88,16 @@ def cli() -> None:
 
 @cli.command()
 def models() -> None:
-    """List the models that came with this program."""
+    """List the models that came with this program, or are installed beside it."""
     for model in (*weights.available(), *weights.densities()):
-        size = model.path.stat().st_size / 1e6
-        answer(f"{model.name}  {model.model_id.hex()}  {size:.1f} MB")
-        for key, value in model.card.items():
+        try:
+            line = f"{model.name}  {model.model_id.hex()}  {len(model.data) / 1e6:.1f} MB"
+            card = model.card
+        except VqcError as error:
+            click.echo(remark(model.name, describe(error)), err=True)
+            continue
+        answer(line)
+        for key, value in card.items():
             if isinstance(value, (str, int, float)):
                 answer(f"  {key}: {value}")
 

@@ -57,7 +57,7 @@ class Device(click.types.StringParamType):
         """Return the name; a usage error if it is none of a device."""
         name: str = super().convert(value, param, ctx)
         if not DEVICE.fullmatch(name):
-            self.fail(f"{name!r} is not auto, cpu, cuda or cuda:N", param, ctx)
+            self.fail(f"{name!r} is not auto, cpu, cuda, cuda:N or mps", param, ctx)
         return name
 
 
@@ -76,6 +76,10 @@ skip_option = click.option(
 preserve_option = click.option(
     "--preserve", is_flag=True, help="Give the output the times of the input."
 )
+device_option = click.option(
+    "--device", type=Device(), metavar="auto|cpu|cuda|cuda:N|mps", default="auto",
+    show_default=True, help="Where the network runs; auto takes a GPU of NVIDIA's if there is one.",
+)  # fmt: skip
 quiet_option = click.option("--quiet", is_flag=True, help="Say nothing but what failed.")
 
 
@@ -101,10 +105,7 @@ def work_options(command: _Command) -> _Command:
             "--model", type=NAME, metavar="NAME|PATH",
             help="One of `vqcodec models`, or a .safetensors file."
         ),
-        click.option(
-            "--device", type=Device(), metavar="auto|cpu|cuda|cuda:N", default="auto",
-            show_default=True, help="Where the network runs; auto takes a GPU if there is one.",
-        ),
+        device_option,
     ):  # fmt: skip
         command = decorate(command)
     return command

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TextIO
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def printable(text: str, stream: TextIO | None = None) -> str:
@@ -36,6 +40,24 @@ def answer(*lines: str) -> None:
     """
     # The stream by its name, since click would choose UTF-8 for one that is ASCII.
     click.echo("\n".join(printable(line, sys.stdout) for line in lines), file=sys.stdout)
+
+
+def progress(sizes: Sequence[int], *, quiet: bool = False) -> tqdm[NoReturn]:
+    """Return a bar on stderr for the bytes of some inputs, which are to be told to it.
+
+    It is silent for one input and where stderr is no terminal.
+    """
+    from tqdm import tqdm  # takes longer to import than `vqcodec info` to run
+
+    return tqdm(
+        total=sum(sizes),
+        unit="B",
+        unit_scale=True,
+        file=sys.stderr,
+        leave=False,
+        # None: unless stderr is no terminal
+        disable=None if len(sizes) > 1 and not quiet else True,
+    )
 
 
 def fill_closed_streams() -> None:

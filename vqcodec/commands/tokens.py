@@ -12,7 +12,7 @@ from vqcodec import weights
 from vqcodec.commands.batch import Job
 from vqcodec.commands.files import IMAGE_SUFFIXES, VQC_SUFFIX, check_writable
 from vqcodec.commands.inputs import inputs_of, outcomes, without_alpha
-from vqcodec.commands.options import NAME, Device, force_option, inputs_argument
+from vqcodec.commands.options import NAME, device_option, force_option, inputs_argument
 from vqcodec.commands.terminal import remark
 from vqcodec.fileformat.container import DEFAULT_QUALITY, MAGIC
 
@@ -39,10 +39,7 @@ if TYPE_CHECKING:
     "--model", type=NAME, metavar="NAME|PATH",
     help="One of `vqcodec models`, or a .safetensors file."
 )  # fmt: skip
-@click.option(
-    "--device", type=Device(), metavar="auto|cpu|cuda|cuda:N", default="auto",
-    show_default=True, help="Where the network runs; auto takes a GPU if there is one.",
-)  # fmt: skip
+@device_option
 @force_option
 def tokens(
     inputs: tuple[str, ...],

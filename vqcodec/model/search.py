@@ -64,14 +64,15 @@ class SortedSearch:
 
     def _ranks(self, y: Tensor, book: Tensor) -> Tensor:
         """Return how many codewords of its codebook lie below each value."""
-        codewords = self._codewords.double()
+        device = torch.device("cpu") if y.is_mps else y.device  # MPS has no float64
+        codewords = self._codewords.to(device, torch.float64)
         # Codebooks are laid end to end, so far apart that a value ranks within its own.
         apart = 4 * codewords.abs().amax() + 1
         far = apart / 2
-        shift = torch.arange(len(codewords), device=y.device) * apart
+        shift = torch.arange(len(codewords), device=device) * apart
         line = (codewords + shift[:, None]).flatten()
-        rank = torch.searchsorted(line, y.double().clamp(-far, far) + shift[book])
-        return rank - book * codewords.shape[1]
+        value = y.to(device, torch.float64).clamp(-far, far) + shift[book.to(device)]
+        return torch.searchsorted(line, value).to(y.device) - book * codewords.shape[1]
 
 
 def knots_around(log_scale: Tensor, knots: int) -> tuple[Tensor, Tensor]:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from vqcodec.codec.pixels import bordered
+from vqcodec.errors import ModelError
 from vqcodec.fileformat.image import Pixels
 from vqcodec.model.config import PLANES, QUALITIES
 from vqcodec.model.layers import log_step_gain, quality_weights
@@ -62,9 +64,28 @@ class Squares:
         return -10 * (mean / self.gain**2).log10()
 
 
-def from_card(codec: Codec, name: str, default: Any) -> Any:
-    """Return what the model card has of that name for forecasts."""
-    return codec.card.get("forecast", {}).get(name, default)
+def from_card(
+    codec: Codec,
+    name: str,
+    default: ArrayLike,
+    shape: tuple[int, ...] = (),
+    least: ArrayLike = -np.inf,
+) -> NDArray[np.float64]:
+    """Return the numbers that the model card has of that name for forecasts, a `default` if none.
+
+    They are finite, of a `shape` that may have -1 for any length, and not less than `least`; else
+    ModelError is raised.
+    """
+    forecast = codec.card.get("forecast", {})
+    if isinstance(forecast, dict) and name not in forecast:
+        return np.array(default, np.float64)
+    try:
+        numbers = np.array(forecast[name], np.float64).reshape(shape)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ModelError(f"damaged model card: {name} of its forecast: {error}") from error
+    if not (numbers.size and np.isfinite(numbers).all() and (numbers >= np.asarray(least)).all()):
+        raise ModelError(f"damaged model card: {name} of its forecast is out of range")
+    return numbers
 
 
 def squares(codec: Codec, pixels: Pixels, sides: Sequence[int]) -> Squares:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vqcodec import metrics
-from vqcodec.errors import TargetError
+from vqcodec.errors import ModelError, TargetError
 from vqcodec.fileformat.container import ChunkTag, pack, unpack
 from vqcodec.fileformat.image import Pixels, Prepared, assemble
 from vqcodec.fileformat.truncate import drop_chunks, room, truncate
@@ -38,6 +39,7 @@ _LEAST_SIDE = 8
 # straight line of scores.
 _NO_DIFFERENCE = tuple(len(FEATURES) * [0.0])
 _USUAL_SCORES = ((1, -20.0), (100, 85.0))
+_LEAST_DIVISOR = 1e-3  # of what a card may say that is divided by
 # Streams that are not longer than expected by this share of what no photograph's is are worth no
 # decode to see whether the picture is a photograph's.
 _SUSPICIOUS = 0.4
@@ -48,8 +50,9 @@ class Quantity(Goal):
     """What a target is given in: its name in the model card, what is expected of it, its value.
 
     It is one of the picture or of the stream. One pixel in `share` of an image makes a sample. What
-    is expected is made of numbers in the card, or else of `unknown`. What falls short of it by
-    `unlike` (a stream: is longer) is not a photograph's, where the card says nothing else.
+    is expected is made of numbers in the card, which have a `shape`, or else of `unknown`. What
+    falls short of it by `unlike` (a stream: is longer) is not a photograph's, where the card says
+    nothing else.
     """
 
     name: str
@@ -57,25 +60,29 @@ class Quantity(Goal):
     value: Callable[[Prepared, Encoded], float]
     of_picture: bool
     share: int
-    unknown: Sequence[object] = _NO_DIFFERENCE
+    unknown: ArrayLike = _NO_DIFFERENCE
+    shape: tuple[int, ...] = (len(FEATURES),)
     unlike: float = math.inf
 
     def forecast(self, codec: Codec, pixels: Pixels) -> Curve:
-        """Return what to expect of an image at qualities 1..100."""
+        """Return what to expect of an image at qualities 1..100; ModelError for a damaged card."""
         sides: Sequence[int] = pixels.shape[:2]
         if not self.of_picture:  # Padding is coded, and not seen.
             sides = [-(-side // SQUARE) * SQUARE for side in sides]
-        numbers = torch.tensor(from_card(codec, self.name, self.unknown)).double()
-        return np.asarray(self.expect(squares(codec, pixels, sides), numbers))
+        numbers = torch.from_numpy(from_card(codec, self.name, self.unknown, self.shape))
+        curve = np.asarray(self.expect(squares(codec, pixels, sides), numbers))
+        if not np.isfinite(curve).all():
+            raise ModelError(f"damaged model card: {self.name} of its forecast is out of range")
+        return curve
 
     def goal(self, codec: Codec) -> Goal:
         """Return the goal of a search with a model, whose card may say what requantising loses."""
-        numbers = from_card(codec, f"requantized_{self.name}", None)
-        return replace(self, loss=loss_of(*numbers)) if numbers else self
+        numbers = from_card(codec, f"requantized_{self.name}", (), (2,), (_LEAST_DIVISOR, 0.0))
+        return replace(self, loss=loss_of(*numbers.tolist())) if numbers.size else self
 
     def unlike_of(self, codec: Codec) -> float:
         """Return by how much a model's photographs do not fall short of what is expected."""
-        return float(from_card(codec, f"unlike_{self.name}", self.unlike))
+        return float(from_card(codec, f"unlike_{self.name}", self.unlike, least=_LEAST_DIVISOR))
 
     def measuring(self, codec: Codec, prepared: Prepared) -> Measure:
         """Return what encodes an image at a quality, then again with other weights 2^k."""
@@ -164,6 +171,7 @@ SSIMULACRA2 = Quantity(
     of_picture=True,
     share=6,
     unknown=_USUAL_SCORES,
+    shape=(-1, 2),
     # One quality more is about half a point: none is requantised.
     least=0.0,
     aim=0.3,

@@ -1,16 +1,21 @@
-"""The weights that ship with the package, and how they are found: by name, path or model id."""
+"""The weights at hand, and how they are found: by name, path or model id.
+
+They ship with this package, or are installed in others.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from vqcodec.errors import ModelError, UnknownModelError
+from vqcodec.weights.packages import MOVED, offered, package_of
 
 # What a picture can be made for: the least squared error, or to look like the original.
 TUNED = {"psnr": "photo-6-psnr", "ssim": "photo-6-ssim"}
@@ -35,7 +40,7 @@ class ModelInfo:
         """The name that `--model` takes."""
         return self.path.stem
 
-    @cached_property
+    @property
     def data(self) -> bytes:
         """The file's bytes; raises ModelError if it cannot be read or is absurdly large."""
         try:
@@ -55,16 +60,38 @@ class ModelInfo:
         """The model card; empty if there is none. Raises ModelError if it is damaged."""
         path = self.path.with_suffix(".json")
         try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as error:
+            card = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        except (OSError, RecursionError, ValueError) as error:
             raise ModelError(f"{path}: damaged model card: {error}") from error
+        if not isinstance(card, dict):
+            raise ModelError(f"{path}: damaged model card: no JSON object")
+        return card
 
 
 @lru_cache
-def available() -> tuple[ModelInfo, ...]:
+def shipped() -> tuple[ModelInfo, ...]:
     """Return the shipped models of the codec, the default first."""
     paths = sorted(_FOLDER.glob(f"*{SUFFIX}"), key=lambda path: (path.stem != DEFAULT, path.stem))
     return tuple(ModelInfo(path) for path in paths if not path.stem.startswith(_DENSITY_PREFIX))
+
+
+@lru_cache
+def installed() -> tuple[ModelInfo, ...]:
+    """Return the models of the codec that other packages alone have; any may be broken."""
+    own = {info.name for info in shipped()}
+    files = sorted(offered(SUFFIX).items())
+    return tuple(ModelInfo(path) for name, path in files if name not in own)
+
+
+def _each() -> Iterator[ModelInfo]:
+    """Yield the models of the codec; other packages are asked when none that ships was the one."""
+    yield from shipped()
+    yield from installed()
+
+
+def available() -> tuple[ModelInfo, ...]:
+    """Return the models of the codec, the default first and those in other packages last."""
+    return tuple(_each())
 
 
 def densities() -> tuple[ModelInfo, ...]:
@@ -94,12 +121,12 @@ def find(model: str | Path) -> ModelInfo:
     """Return the model of a name or path; raises ModelError if there is none."""
     if not isinstance(model, str | Path):
         raise TypeError(f"model is a name or a path, not {type(model).__name__}")
-    for info in available():
-        if info.name == str(model):
-            return info
     path = Path(model)
     if path.suffix == SUFFIX and path.is_file():
         return ModelInfo(path)
+    for info in _each():
+        if info.name == str(model):
+            return info
     names = ", ".join(info.name for info in available())
     raise ModelError(f"no model called {model!s}: give a path to a {SUFFIX} file or one of {names}")
 
@@ -117,11 +144,17 @@ def find_density(model: str | Path = DENSITY) -> ModelInfo:
 
 
 def find_id(model_id: bytes) -> ModelInfo:
-    """Return the shipped model with this id; raises UnknownModelError if there is none."""
-    for info in available():
+    """Return the model with this id; raises UnknownModelError if there is none."""
+    for info in shipped():
         if info.model_id == model_id:
             return info
+    for info in installed():
+        with suppress(ModelError):  # a broken package, which may be of any model
+            if info.model_id == model_id:
+                return info
+    name = MOVED.get(model_id.hex())
+    install = f"pip install {package_of(name)}, or " if name else ""
     raise UnknownModelError(
         f"coded with model {model_id.hex()}, which this version does not ship: "
-        "give its weights file with --model"
+        f"{install}give its weights file with --model"
     )
