@@ -34,18 +34,17 @@ stage() {  # its name, then its arguments: one that is done is not done again
     touch "$folder"/done
 }
 
-finish() {  # the name of a tune, and its distortion: codebooks, the weights file, its forecast
-    local name=$1
-    shift
-    [ -e "$out"/"$name"-start.pt ] || python -m train.codebooks "$out"/"$name"/checkpoint.pt \
-        "$out"/"$name"-start.pt --data "$free"/free-0.tar
-    stage "$name"-codebooks "$@" --init "$out"/"$name"-start.pt \
-        --steps 400 --lr 1e-4 --decay 0.9 --warmup 20
-    python -m train.export "$out"/"$name"-codebooks/checkpoint.pt "$out"/photo-6-"$name".safetensors
+finish() {  # a tune, and the errors that it tolerates: codebooks, the weights file, its forecast
+    local name=$1 tolerated=$2
+    python -m train.codebooks "$out"/"$name"/checkpoint.pt "$out"/"$name"-codebooks.pt \
+        --data "$free"/free-0.tar
+    python -m train.export "$out"/"$name"-codebooks.pt "$out"/photo-6-"$name".safetensors \
+        --tolerated-error "$tolerated"
     python -m train.forecast "$out"/photo-6-"$name".safetensors "$free"/free-0.tar
 }
 
 stage psnr --config "$here"/light.json --steps 22000 --decay 0.45 --warmup 100
-finish psnr
-stage ssim --init "$out"/psnr/checkpoint.pt "${mixture[@]}" --steps 15000 --decay 0.6 --warmup 100
-finish ssim "${mixture[@]}"
+finish psnr 2
+stage ssim --init "$out"/psnr/checkpoint.pt "${mixture[@]}" \
+    --steps 2600 --lr 7e-4 --decay 0.9 --warmup 100
+finish ssim 8
