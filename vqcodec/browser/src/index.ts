@@ -1,0 +1,3 @@
+/** A decoder of .vqc files. */
+
+export * from "./decode.js";
