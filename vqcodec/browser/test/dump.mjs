@@ -1,0 +1,39 @@
+/**
+ * What the decoder makes of files, for tests/test_browser.py: a line of JSON for each.
+ *
+ * node test/dump.mjs ENGINE WEIGHTS OUT FILE…: pixels go to OUT/NAME.rgba, a preview's to OUT/NAME.preview.
+ * `partial` after ENGINE and a colon takes what is there of files whose end is missing.
+ */
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+
+import { decode, indices, loadWeights, plain, VqcError } from "../dist/index.js";
+
+const [how, weightsFile, out, ...files] = process.argv.slice(2);
+const [engineName, partial] = how.split(":");
+const engine = engineName === "onnx" ? (await import("../dist/onnx.js")).onnx : plain;
+const weights = await loadWeights(readFileSync(weightsFile));
+const options = { weights, engine, partial: partial === "partial", maxPixels: 2 ** 27 };
+
+for (const file of files) {
+  const data = readFileSync(file);
+  const path = join(out, basename(file, ".vqc"));
+  const told = { file };
+  try {
+    told.indices = indices(data, options).map((level) => level.map((group) => Array.from(group)));
+    const preview = (picture) => {
+      told.preview = [picture.width, picture.height];
+      writeFileSync(`${path}.preview`, picture.data);
+    };
+    const { data: pixels, icc, exif, xmp, ...rest } = await decode(data, { ...options, preview });
+    writeFileSync(`${path}.rgba`, pixels);
+    const chunks = Object.entries({ icc, exif, xmp }).filter(([, bytes]) => bytes);
+    told.chunks = chunks.map(([name, bytes]) => [name, Buffer.from(bytes).toString("hex")]);
+    Object.assign(told, rest);
+  } catch (error) {
+    if (!(error instanceof VqcError)) throw error;
+    told.error = error.code;
+  }
+  console.log(JSON.stringify(told));
+}
