@@ -32,7 +32,7 @@ export interface DecodeOptions extends ReadOptions {
    * Called with a small picture, a pixel for each square of 8 x 8 as a rule, as soon as the coarse
    * levels are read; not if the file has opacity, since colours that it hides are not to be seen.
    */
-  preview?: (picture: Picture) => void;
+  preview?: (picture: Picture, whole: { width: number; height: number }) => void;
 }
 
 /**
@@ -51,7 +51,8 @@ export async function decode(
     const [width, height] = [file.width, file.height].map((side) =>
       Math.ceil(side / weights.config.strides.at(-1)!),
     );
-    options.preview?.(described(file, toPixels(planes, width, height, file.gray), width, height));
+    const pixels = toPixels(planes, width, height, file.gray);
+    options.preview?.(described(file, pixels, width, height), file);
   };
   try {
     const preview = options.preview && !hides ? shown : undefined;

@@ -1,6 +1,6 @@
 /** Chains in onnxruntime-web, on the processor. */
 
-import { InferenceSession, Tensor } from "onnxruntime-web";
+import { InferenceSession, Tensor } from "#onnxruntime";
 
 import type { Chain, Engine } from "./chain.js";
 import { modelOf } from "./graph.js";

@@ -5,18 +5,18 @@ import { type Planes, zeros } from "./planes.js";
 
 const POSITIONS = 2 ** 18;
 
-/** Return an engine whose chains are computed for at most some 2^18 positions at a time. */
-export function inStrips(engine: Engine): Engine {
+/** Return an engine whose chains are computed for so many positions at a time, or one row. */
+export function inStrips(engine: Engine, positions = POSITIONS): Engine {
   return {
     run: async (chain, planes) => {
       const margin = reach(chain);
       const { width, height } = planes;
       // A phase may hold no position.
       if (!(width * height)) return zeros(chain.at(-1)!.layer.outputs, height, width);
-      if (width * height <= POSITIONS) return engine.run(chain, planes);
+      if (width * height <= positions) return engine.run(chain, planes);
       // A map of each position on its own may take them for rows of one.
       const shaped = margin ? planes : { ...planes, height: width * height, width: 1 };
-      const result = await byRows(engine, chain, shaped, margin);
+      const result = await byRows(engine, chain, shaped, margin, positions);
       return { ...result, width, height };
     },
     release: () => engine.release(),
@@ -28,9 +28,10 @@ async function byRows(
   chain: Chain,
   planes: Planes,
   margin: number,
+  positions: number,
 ): Promise<Planes> {
   const { height, width } = planes;
-  const rows = Math.max(Math.floor(POSITIONS / width), 1);
+  const rows = Math.max(Math.floor(positions / width), 1);
   const result = zeros(chain.at(-1)!.layer.outputs, height, width);
   for (let row = 0; row < height; row += rows) {
     const end = Math.min(row + rows, height);

@@ -1,20 +1,27 @@
 /**
  * What the decoder makes of files, for tests/test_browser.py: a line of JSON for each.
  *
- * node test/dump.mjs ENGINE WEIGHTS OUT FILE…: pixels go to OUT/NAME.rgba, a preview's to OUT/NAME.preview.
- * `partial` after ENGINE and a colon takes what is there of files whose end is missing.
+ * node test/dump.mjs ENGINE whole|partial WEIGHTS OUT FILE…
+ *
+ * Pixels go to OUT/NAME.rgba, those of a preview to OUT/NAME.preview.
  */
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 
 import { decode, indices, loadWeights, plain, VqcError } from "../dist/index.js";
+import { onnx } from "../dist/onnx.js";
+import { inStrips } from "../dist/strips.js";
 
-const [how, weightsFile, out, ...files] = process.argv.slice(2);
-const [engineName, partial] = how.split(":");
-const engine = engineName === "onnx" ? (await import("../dist/onnx.js")).onnx : plain;
-const weights = await loadWeights(readFileSync(weightsFile));
-const options = { weights, engine, partial: partial === "partial", maxPixels: 2 ** 27 };
+const ENGINES = { plain, onnx, strips: () => inStrips(plain(), 64) };
+
+const [engineName, extent, weightsFile, out, ...files] = process.argv.slice(2);
+const options = {
+  weights: await loadWeights(readFileSync(weightsFile)),
+  engine: ENGINES[engineName],
+  partial: extent === "partial",
+  maxPixels: 2 ** 27,
+};
 
 for (const file of files) {
   const data = readFileSync(file);
