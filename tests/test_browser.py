@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +137,11 @@ def test_any_stream_is_read_alike(node: str, codec: Codec, tmp_path: Path, cut: 
         same_indices(answers[name]["indices"], expected)
 
 
+def test_the_ends_of_intervals_belong_where_exact_numbers_say(node: str) -> None:
+    done = subprocess.run([node, "test/intervals.mjs"], cwd=PACKAGE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 # the page, and the wheel
 
 
@@ -155,7 +161,7 @@ def test_the_page_shows_a_file(node: str, browser: Chromium) -> None:
     pixels = np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))), int)
     expected = np.array(Image.open(FOLDER / "chunks.png").convert("RGBA"), int)
     assert abs(pixels - expected).max() <= 1
-    browser.choose("input", ROOT / "samples" / "photo.png")
+    browser.drop(600, 110, ROOT / "samples" / "photo.png")
     while not (shown := browser.evaluate(status)).startswith("photo.png: "):
         assert time.monotonic() < deadline, shown
         time.sleep(0.1)

@@ -5,24 +5,38 @@ import type { Activation } from "./weights.js";
 
 const IR_VERSION = 8;
 const OPSET = 17;
-const FLOAT = 1; // as the type of elements
-const ATTRIBUTE_INTS = 7;
+const FLOAT = 1; // of the types of elements
+const INTS = 7; // of those of attributes
 
-type Field = [number: number, value: number | string | Uint8Array | Field[]];
+// The numbers of fields in onnx.proto.
+const MODEL = { irVersion: 1, graph: 7, opset: 8 };
+const OPERATORS = { domain: 1, version: 2 };
+const GRAPH = { node: 1, name: 2, constant: 5, input: 11, output: 12 };
+const NODE = { input: 1, output: 2, kind: 4, attribute: 5 };
+const ATTRIBUTE = { name: 1, ints: 8, type: 20 };
+const TENSOR = { size: 1, type: 2, name: 8, data: 9 };
+const VALUE = { name: 1, type: 2 };
+const TYPE = { tensor: 1 };
+const TENSOR_TYPE = { element: 1, shape: 2 };
+const SHAPE = { dimension: 1 };
+const DIMENSION = { size: 1, name: 2 };
 
-/** Return the bytes of a protobuf message. */
-function message(fields: Field[]): Uint8Array {
-  const parts: Uint8Array[] = [];
-  for (const [number, value] of fields) {
-    if (typeof value === "number") {
-      parts.push(varint(number << 3), varint(value));
-      continue;
-    }
-    let bytes: Uint8Array;
-    if (typeof value === "string") bytes = new TextEncoder().encode(value);
-    else bytes = value instanceof Uint8Array ? value : message(value);
-    parts.push(varint((number << 3) | 2), varint(bytes.length), bytes);
-  }
+/** A field of a protobuf message; one that is a message itself is given by its fields. */
+function field(number: number, value: number | string | Uint8Array | Uint8Array[]): Uint8Array {
+  if (typeof value === "number") return joined([varint(number << 3), varint(value)]);
+  let bytes: Uint8Array;
+  if (typeof value === "string") bytes = new TextEncoder().encode(value);
+  else bytes = value instanceof Uint8Array ? value : joined(value);
+  return joined([varint((number << 3) | 2), varint(bytes.length), bytes]);
+}
+
+function varint(value: number): Uint8Array {
+  const bytes = [];
+  for (; value > 127; value = Math.floor(value / 128)) bytes.push((value % 128) | 128);
+  return Uint8Array.of(...bytes, value);
+}
+
+function joined(parts: Uint8Array[]): Uint8Array {
   const result = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
   let offset = 0;
   for (const part of parts) {
@@ -32,23 +46,17 @@ function message(fields: Field[]): Uint8Array {
   return result;
 }
 
-function varint(value: number): Uint8Array {
-  const bytes = [];
-  for (; value > 127; value = Math.floor(value / 128)) bytes.push((value % 128) | 128);
-  return Uint8Array.of(...bytes, value);
-}
-
-/** Collects the nodes and constants of a graph; values go by names. */
+/** Collects nodes and constants; values go by names. */
 class Graph {
-  private readonly nodes: Field[] = [];
-  private readonly constants: Field[] = [];
+  private readonly parts: Uint8Array[] = [field(GRAPH.name, "chain")];
   private count = 0;
 
   constant(values: Float32Array, shape: number[]): string {
     const name = `c${this.count++}`;
     const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    const dimensions = shape.map((size): Field => [1, size]);
-    this.constants.push([5, [...dimensions, [2, FLOAT], [8, name], [9, bytes]]]);
+    const sizes = shape.map((size) => field(TENSOR.size, size));
+    const rest = [field(TENSOR.type, FLOAT), field(TENSOR.name, name), field(TENSOR.data, bytes)];
+    this.parts.push(field(GRAPH.constant, [...sizes, ...rest]));
     return name;
   }
 
@@ -56,31 +64,46 @@ class Graph {
     return this.constant(Float32Array.of(value), []);
   }
 
-  op(kind: string, inputs: string[], attributes: Record<string, number[]> = {}): string {
-    const output = `v${this.count++}`;
-    const given = Object.entries(attributes).map(([name, ints]): Field => {
-      const values = ints.map((value): Field => [8, value]);
-      return [5, [[1, name], ...values, [20, ATTRIBUTE_INTS]]];
+  op(
+    kind: string,
+    inputs: string[],
+    attributes: Record<string, number[]> = {},
+    output = `v${this.count++}`,
+  ): string {
+    const named = inputs.map((input) => field(NODE.input, input));
+    const given = Object.entries(attributes).map(([name, values]) => {
+      const ints = values.map((value) => field(ATTRIBUTE.ints, value));
+      const about = [field(ATTRIBUTE.name, name), field(ATTRIBUTE.type, INTS)];
+      return field(NODE.attribute, [...about, ...ints]);
     });
-    const named = inputs.map((input): Field => [1, input]);
-    this.nodes.push([1, [...named, [2, output], [4, kind], ...given]]);
+    const about = [field(NODE.output, output), field(NODE.kind, kind)];
+    this.parts.push(field(GRAPH.node, [...named, ...about, ...given]));
     return output;
   }
 
   /** The bytes of the model that gives a value as `y`. */
-  model(output: string, inputs: number, outputs: number): Uint8Array {
-    this.nodes.push([1, [[1, output], [2, "y"], [4, "Identity"]]]);
-    const ends: Field[] = [[11, planes("x", inputs)], [12, planes("y", outputs)]];
-    const graph: Field[] = [...this.nodes, [2, "chain"], ...this.constants, ...ends];
-    return message([[1, IR_VERSION], [7, graph], [8, [[1, ""], [2, OPSET]]]]);
+  model(value: string, inputs: number, outputs: number): Uint8Array {
+    this.op("Identity", [value], {}, "y");
+    const ends = [
+      field(GRAPH.input, planes("x", inputs)),
+      field(GRAPH.output, planes("y", outputs)),
+    ];
+    const opset = [field(OPERATORS.domain, ""), field(OPERATORS.version, OPSET)];
+    return joined([
+      field(MODEL.irVersion, IR_VERSION),
+      field(MODEL.graph, [...this.parts, ...ends]),
+      field(MODEL.opset, opset),
+    ]);
   }
 }
 
 /** The description of an input or output of so many channels. */
-function planes(name: string, channels: number): Field[] {
-  const sizes: Field[] = [1, channels].map((size) => [1, [[1, size]]]);
-  const sides: Field[] = ["height", "width"].map((side) => [1, [[2, side]]]);
-  return [[1, name], [2, [[1, [[1, FLOAT], [2, [...sizes, ...sides]]]]]]];
+function planes(name: string, channels: number): Uint8Array[] {
+  const sizes = [1, channels].map((size) => field(DIMENSION.size, size));
+  const sides = ["height", "width"].map((side) => field(DIMENSION.name, side));
+  const shape = [...sizes, ...sides].map((each) => field(SHAPE.dimension, each));
+  const tensor = [field(TENSOR_TYPE.element, FLOAT), field(TENSOR_TYPE.shape, shape)];
+  return [field(VALUE.name, name), field(VALUE.type, field(TYPE.tensor, tensor))];
 }
 
 /** Return the model of a chain. */

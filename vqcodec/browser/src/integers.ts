@@ -76,13 +76,13 @@ export function applied(
   const { weight, taps, inputs, outputs } = layer;
   const count = places?.length ?? height * width;
   const data = new Int8Array(count * outputs);
-  const start = layer.bias.map((bias, output) => bias + (offset?.[output] ?? 0) + ROUNDING);
+  const constant = layer.bias.map((bias, output) => bias + (offset?.[output] ?? 0) + ROUNDING);
   const sums = new Float64Array(outputs);
   for (let place = 0; place < count; place++) {
     const position = places ? places[place] : place;
     const row = Math.floor(position / width);
     const column = position - row * width;
-    sums.set(start);
+    sums.set(constant);
     for (let tap = 0; tap < taps; tap++) {
       const y = taps === 1 ? row : row + Math.floor(tap / 3) - 1;
       const x = taps === 1 ? column : column + (tap % 3) - 1;
@@ -91,9 +91,9 @@ export function applied(
       for (let input = 0; input < inputs; input++) {
         const activation = planes.data[from + input];
         if (activation === 0) continue;
-        const row = (tap * inputs + input) * outputs;
+        const start = (tap * inputs + input) * outputs;
         for (let output = 0; output < outputs; output++) {
-          sums[output] += activation * weight[row + output];
+          sums[output] += activation * weight[start + output];
         }
       }
     }

@@ -69,7 +69,7 @@ function readChunks(data: Uint8Array): { header: Uint8Array; packed: Uint8Array[
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   const packed = [];
   let header: Uint8Array | undefined;
-  for (let offset = SIGNATURE.length; offset + 12 <= data.length; ) {
+  for (let offset = SIGNATURE.length; offset + 12 <= data.length;) {
     const end = offset + 8 + view.getUint32(offset);
     if (end + 4 > data.length) break;
     const name = String.fromCharCode(...data.subarray(offset + 4, offset + 8));

@@ -3,7 +3,10 @@
 // Of every square of 2 x 2 positions, as 2 * row + column.
 const CELLS: Record<number, number[][]> = {
   1: [[0, 1, 2, 3]],
-  2: [[0, 3], [1, 2]],
+  2: [
+    [0, 3],
+    [1, 2],
+  ],
   3: [[0], [3], [1, 2]],
 };
 

@@ -38,12 +38,8 @@ export class Prior {
   ): Generator<LevelIndices, void> {
     const { config } = this.weights;
     const [height, width] = coarsestGrid(config, pixelRows, pixelColumns);
-    let features = withQuality(quality, {
-      data: new Int8Array(),
-      channels: 0,
-      height,
-      width,
-    });
+    const nothing = { data: new Int8Array(), channels: 0, height, width };
+    let features = withQuality(quality, nothing);
     let number = 0;
     for (const [grid, levels] of config.phases.entries()) {
       const read: LevelIndices[] = [];

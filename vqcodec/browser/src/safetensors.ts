@@ -2,13 +2,7 @@
 
 import { VqcError } from "./errors.js";
 
-export type Numbers =
-  | Float32Array
-  | Int8Array
-  | Uint8Array
-  | Int16Array
-  | Int32Array
-  | Uint32Array;
+export type Numbers = Float32Array | Int8Array | Uint8Array | Int16Array | Int32Array | Uint32Array;
 
 /** An array in row-major order. */
 export interface NumberArray {

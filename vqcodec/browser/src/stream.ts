@@ -13,7 +13,7 @@ const INVALID = -1;
 const WORDS_AFTER_A_CUT = 4;
 
 /** Reads symbols from 32-bit words, which four words of `ending` follow, then zeros without end. */
-class RangeDecoder {
+export class RangeDecoder {
   private next = 0;
   private range = 2 ** 40 - 1; // >> 24: its lower bits have no part in what is read
   private high: number;
@@ -53,7 +53,7 @@ class RangeDecoder {
     // Rounded, this may be one off; the offset within the interval tells.
     const quantile = Math.floor((this.high * BITS_24 + this.low) / this.range);
     let symbol = 0;
-    for (let end = cumulative.length - 1; end - symbol > 1; ) {
+    for (let end = cumulative.length - 1; end - symbol > 1;) {
       const middle = (symbol + end) >> 1;
       if (cumulative[middle] <= quantile) symbol = middle;
       else end = middle;
@@ -105,7 +105,9 @@ export class Symbols {
     const padded = new Uint8Array(4 * count);
     padded.set(stream.subarray(0, padded.length));
     const view = new DataView(padded.buffer);
-    const words = Uint32Array.from({ length: count }, (_, place) => view.getUint32(4 * place, true));
+    const words = Uint32Array.from({ length: count }, (_, place) =>
+      view.getUint32(4 * place, true),
+    );
     const endings = cut ? [0, 0xffffffff] : [0];
     this.decoders = endings.map((ending) => new RangeDecoder(words, ending));
   }

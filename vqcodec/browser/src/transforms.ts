@@ -10,9 +10,9 @@ const LIFTING: [parity: number, share: number][] = [
   [1, 0.8829110762],
   [0, 0.4435068522],
 ];
-const UNLIFTING: [parity: number, share: number][] = [...LIFTING].reverse().map(
-  ([parity, share]) => [parity, -share],
-);
+const UNLIFTING: [parity: number, share: number][] = [...LIFTING]
+  .reverse()
+  .map(([parity, share]) => [parity, -share]);
 
 /** Filter across the boundaries of blocks in place, along rows, then along columns. */
 export function filter(planes: Planes, boundary: ArrayLike<number>): void {
