@@ -55,7 +55,7 @@ def told(
     paths = [out / f"{name}.vqc" for name in files]
     for path, data in zip(paths, files.values(), strict=True):
         path.write_bytes(data)
-    command = [node, "test/dump.mjs", engine, extent, model, out, *paths]
+    command = [node, "test/dump.mjs", engine, extent, str(model), str(out), *map(str, paths)]
     done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     result = dict(zip(files, map(json.loads, done.stdout.splitlines()), strict=True))

@@ -40,6 +40,7 @@ function draw({ data, width, height }: Picture, whole: Size): void {
 worker.onmessage = ({ data: answer }: MessageEvent<Answer>) => {
   if (answer.number !== newest) return; // of a file that another has taken the place of
   const { name } = answer;
+  canvas.hidden = answer.kind === "error"; // what it shows is another file's
   if (answer.kind === "error") {
     status.textContent = `${name}: ${answer.message}`;
   } else if (answer.kind === "weights") {

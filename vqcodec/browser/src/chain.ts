@@ -28,6 +28,8 @@ export type Chain = readonly Step[];
 
 /** Computes chains; kept for one picture, then released. */
 export interface Engine {
+  /** How many positions of planes it is given at a time, but for a row of more. */
+  readonly positions: number;
   run(chain: Chain, planes: Planes): Promise<Planes>;
   release(): Promise<void>;
 }

@@ -14,14 +14,14 @@ import { inStrips } from "./strips.js";
 import { hexadecimal, type Weights } from "./weights.js";
 
 /** Above which pixels a file is refused unless it is told otherwise. */
-export const MAX_PIXELS = 2 ** 25;
+export const MAX_PIXELS = 2 ** 24;
 
 export interface ReadOptions {
   /** The weights, or several to choose from by a file's model id. */
   weights: Weights | readonly Weights[];
   /** Whether to take what is there of a file whose end is missing. */
   partial?: boolean;
-  /** How many pixels a file may have; 2^25 if it is not said. */
+  /** How many pixels a file may have; 2^24 if it is not said. */
   maxPixels?: number;
 }
 

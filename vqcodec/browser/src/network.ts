@@ -1,6 +1,6 @@
 /** Indices -> pixels, in floating point ("From indices to pixels" of docs/format.md). */
 
-import type { Chain, Engine } from "./chain.js";
+import { type Chain, type Engine, reach } from "./chain.js";
 import { Folding } from "./folding.js";
 import {
   add,
@@ -16,6 +16,7 @@ import {
 } from "./planes.js";
 import { positions } from "./positions.js";
 import type { LevelIndices } from "./prior.js";
+import { fillByRows, part } from "./strips.js";
 import { filter, lift, unlift } from "./transforms.js";
 import { coarsestGrid, type Weights } from "./weights.js";
 
@@ -109,9 +110,17 @@ export class Network {
 
   private async pictureBlock(name: string, x: Planes, t: Planes): Promise<Planes> {
     const { seen, change } = this.folding.pictureBlock(name);
-    const side = this.weights.config.strides[this.finest] / 2;
-    const behind = spread(await this.engine.run(seen, t), side);
-    return spread(await this.engine.run(change, stacked(gathered(x, 2), behind)), 2);
+    const side = this.weights.config.strides[this.finest];
+    const halved = side / 2;
+    const result = zeros(COLOURS, x.height, x.width);
+    const rows = Math.max(Math.floor(this.engine.positions / (t.width * halved ** 2)), 1);
+    const margin = Math.ceil(reach(change) / halved);
+    await fillByRows(result, rows, margin, side, async (from, end) => {
+      const behind = spread(await this.engine.run(seen, part(t, from, end)), halved);
+      const before = gathered(part(x, side * from, side * end), 2);
+      return spread(await this.engine.run(change, stacked(before, behind)), 2);
+    });
+    return result;
   }
 
   // a level

@@ -20,6 +20,7 @@ export function onnx(): Engine {
     kept = undefined;
   };
   return {
+    positions: 2 ** 18,
     run: async (chain, { data, channels, height, width }) => {
       if (kept?.chain !== chain) {
         await release();

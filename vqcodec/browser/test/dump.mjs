@@ -11,9 +11,8 @@ import { basename, join } from "node:path";
 
 import { decode, indices, loadWeights, plain, VqcError } from "../dist/index.js";
 import { onnx } from "../dist/onnx.js";
-import { inStrips } from "../dist/strips.js";
 
-const ENGINES = { plain, onnx, strips: () => inStrips(plain(), 64) };
+const ENGINES = { plain, onnx, strips: () => ({ ...plain(), positions: 64 }) };
 
 const [engineName, extent, weightsFile, out, ...files] = process.argv.slice(2);
 const options = {

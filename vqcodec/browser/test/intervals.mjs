@@ -43,7 +43,7 @@ function random(below) {
 /** Counts that sum to 2^24: many of 1, and a few large ones. */
 function counts(size) {
   const result = Array(size).fill(1);
-  for (let left = 2 ** 24 - size; left > 0; ) {
+  for (let left = 2 ** 24 - size; left > 0;) {
     const part = Math.min(left, 1 + random(2 ** (1 + random(24))));
     result[random(size)] += part;
     left -= part;
@@ -70,5 +70,8 @@ for (let round = 0; round < 40; round++) {
       same([...words, random(2 ** 32), random(2 ** 32)], tables.slice(0, 8));
     }
   }
-  same(Array.from({ length: 80 }, () => random(2 ** 32)), tables);
+  same(
+    Array.from({ length: 80 }, () => random(2 ** 32)),
+    tables,
+  );
 }
