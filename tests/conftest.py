@@ -180,6 +180,14 @@ def server(codec: Codec) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def node() -> str:
+    """The program node, the decoder for browsers being built; the test is skipped without them."""
+    from in_node import built
+
+    return built()
+
+
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     """A headless browser; the test is skipped where there is none."""
     program = shutil.which("chromium")

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from in_node import PACKAGE
 from PIL import Image
 
 import vqcodec
+from vqcodec import weights
 
 PAGE = (Path(__file__).parents[1] / "docs" / "recipes.md").read_text(encoding="utf-8")
 NEEDS = {
@@ -27,6 +29,7 @@ NEEDS = {
     "Hugging Face datasets": ["datasets"],
     "A DataLoader of PyTorch": [],
     "FFmpeg": [],
+    "Browsers and Node": [],
 }
 NOT_RUN = {"Spark"}
 
@@ -134,3 +137,14 @@ def test_ffmpeg() -> None:
     assert done.returncode == 0, done.stderr
     assert Image.open("small.png").width == 64
     assert vqcodec.info(Path("again.vqc").read_bytes()).width == 96
+
+
+def test_browsers_and_node(node: str) -> None:
+    Path("node_modules").mkdir()
+    Path("node_modules/vqcodec").symlink_to(PACKAGE)
+    shutil.copy(weights.find(weights.DEFAULT).path, "weights.safetensors")
+    Path("recipe.mjs").write_text(blocks("Browsers and Node", "js"), encoding="utf-8")
+    done = subprocess.run([node, "recipe.mjs"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pixels = np.fromfile("photo.rgba", np.uint8).reshape(*decoded().shape[:2], 4)
+    assert apart(pixels[..., :3], decoded()) <= 1

@@ -1,0 +1,176 @@
+"""The decoder for browsers, run in Node, and its page: they read what ours reads, as ours does."""
+
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from golden import FOLDER, stored_indices
+from hatchling.builders.wheel import WheelBuilder
+from in_node import PACKAGE, npm, same_indices, same_pixels, told
+from PIL import Image
+from test_format_page import CHUNKS
+from test_scales import path as other_weights  # noqa: F401  # a fixture: networks of other shapes
+
+from vqcodec import weights
+from vqcodec.codec.codec import Codec
+from vqcodec.errors import CorruptError
+from vqcodec.fileformat.container import ChunkTag, pack, unpack
+
+if TYPE_CHECKING:
+    from chromium import Chromium
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(path.stem for path in FOLDER.glob("*.vqc"))
+MODEL = weights.find(weights.DEFAULT).path
+
+
+# the golden files
+
+
+@pytest.fixture(scope="module")
+def golden(node: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    files = {name: (FOLDER / f"{name}.vqc").read_bytes() for name in NAMES}
+    return told(node, MODEL, tmp_path_factory.mktemp("golden"), files)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_indices_pixels_and_chunks(golden: dict[str, dict[str, Any]], name: str) -> None:
+    answer = golden[name]
+    assert "error" not in answer
+    same_indices(answer["indices"], stored_indices()[name])
+    same_pixels(answer, Image.open(FOLDER / f"{name}.png"))
+    file = unpack((FOLDER / f"{name}.vqc").read_bytes())
+    assert (answer["quality"], answer["cut"]) == (file.header.quality, file.header.cut)
+    named = {"icc": ChunkTag.ICC, "exif": ChunkTag.EXIF, "xmp": ChunkTag.XMP}
+    kept = {named[kind]: bytes.fromhex(data) for kind, data in answer["chunks"]}
+    assert kept == {tag: data for tag, data in file.chunks.items() if tag in named.values()}
+    if ChunkTag.ALPHA in file.chunks:
+        stored = np.array(Image.open(FOLDER / f"{name}.png").getchannel("A"))
+        np.testing.assert_array_equal(answer["pixels"][..., 3], stored)
+
+
+@pytest.mark.parametrize("engine", ["plain", "strips"])
+def test_any_engine_shows_the_same(node: str, tmp_path: Path, engine: str) -> None:
+    names = ("size-100x37", "gray-75", "cut-200")
+    files = {name: (FOLDER / f"{name}.vqc").read_bytes() for name in names}
+    for name, answer in told(node, MODEL, tmp_path, files, engine=engine).items():
+        same_pixels(answer, Image.open(FOLDER / f"{name}.png"))
+
+
+def test_a_preview_is_the_picture_that_the_coarse_levels_are(
+    golden: dict[str, dict[str, Any]], codec: Codec, node: str, tmp_path: Path
+) -> None:
+    data = (FOLDER / "size-64x64.vqc").read_bytes()
+    (answer,) = told(node, MODEL, tmp_path, {"a": data}).values()
+    width, height = answer["preview"]
+    preview = np.fromfile(tmp_path / "a.preview", np.uint8).reshape(height, width, 4)[..., :3]
+    scale = 2 * 64 // width
+    halved = preview.reshape(height // 2, 2, width // 2, 2, 3).mean((1, 3))
+    expected = np.array(codec.decode(data, scale=scale).convert("RGB"), float)
+    assert abs(halved - expected).max() <= 1.5
+    # Colours that opacity hides are not to be seen in a preview either.
+    assert not any("preview" in answer for answer in golden.values() if answer.get("alpha"))
+
+
+# networks and files of other kinds
+
+
+@pytest.mark.parametrize("size", [(170, 118), (1, 1)])
+@pytest.mark.slow
+def test_networks_of_other_shapes(
+    node: str,
+    other_weights: Path,  # noqa: F811
+    tmp_path: Path,
+    photo: Image.Image,
+    size: tuple[int, int],
+) -> None:
+    codec = Codec.load(other_weights, device="cpu")
+    data = codec.encode(photo.resize(size), quality=70)
+    parts = {"whole": data, "half": data[: max(16, len(data) // 2)]}
+    answers = told(node, other_weights, tmp_path, parts, extent="partial")
+    for name, part in parts.items():
+        same_pixels(answers[name], codec.decode(part, partial=True))
+    same_indices(answers["whole"]["indices"], codec.file_tokens(data).indices)
+
+
+def test_groups_of_codebooks(
+    node: str, tiny_codec: Codec, tiny_weights: Path, tmp_path: Path, photo: Image.Image
+) -> None:
+    data = tiny_codec.encode(photo, quality=90)
+    (answer,) = told(node, tiny_weights, tmp_path, {"a": data}).values()
+    same_indices(answer["indices"], tiny_codec.file_tokens(data).indices)
+    same_pixels(answer, tiny_codec.decode(data))
+
+
+def test_what_is_there_of_a_truncated_file(node: str, codec: Codec, tmp_path: Path) -> None:
+    whole = (FOLDER / "quality-80.vqc").read_bytes()
+    files = {str(size): whole[:size] for size in (14, 15, 40, 60, 150, len(whole) - 1)}
+    answers = told(node, MODEL, tmp_path, files, extent="partial")
+    for name, data in files.items():
+        assert answers[name]["cut"]
+        same_pixels(answers[name], codec.decode(data, partial=True))
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_any_stream_is_read_alike(node: str, codec: Codec, tmp_path: Path, cut: bool) -> None:
+    rng = np.random.default_rng(2)
+    header = replace(unpack(CHUNKS).header, width=1, height=1, cut=cut)
+    frame = replace(unpack(CHUNKS), header=header, chunks={})
+    streams = [rng.bytes(size) for size in (0, 1, 7, 8, 30, 300)]
+    streams += [b"\xff" * 8, b"\xff" * 41, b"\0" * 9 + b"\xff" * 40]
+    files = {str(n): pack(replace(frame, payload=stream)) for n, stream in enumerate(streams)}
+    answers = told(node, MODEL, tmp_path, files)
+    for name, data in files.items():
+        try:
+            expected = codec.file_tokens(data).indices
+        except CorruptError:
+            assert answers[name]["error"] == CorruptError.__name__
+            continue
+        same_indices(answers[name]["indices"], expected)
+
+
+def test_the_ends_of_intervals_belong_where_exact_numbers_say(node: str) -> None:
+    done = subprocess.run([node, "test/intervals.mjs"], cwd=PACKAGE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# the page, and the wheel
+
+
+@pytest.mark.slow
+def test_the_page_shows_a_file(node: str, browser: Chromium) -> None:
+    built = npm("run", "build")
+    assert built.returncode == 0, built.stdout + built.stderr
+    browser.open(PACKAGE / "dist" / "page" / "index.html")
+    status = "document.querySelector('[role=status]').textContent"
+    browser.choose("input", FOLDER / "chunks.vqc")
+    deadline = time.monotonic() + 300
+    while not (shown := browser.evaluate(status)).startswith("chunks.vqc: "):
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.1)
+    assert "quality 50" in shown
+    url = browser.evaluate("document.querySelector('canvas').toDataURL()")
+    pixels = np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))), int)
+    expected = np.array(Image.open(FOLDER / "chunks.png").convert("RGBA"), int)
+    assert abs(pixels - expected).max() <= 1
+    browser.drop(600, 110, ROOT / "samples" / "photo.png")
+    while not (shown := browser.evaluate(status)).startswith("photo.png: "):
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.1)
+    assert shown == "photo.png: not a .vqc file"
+    assert not [each for each in browser.complaints() if not each.startswith("requested blob:")]
+
+
+def test_the_wheel_has_nothing_of_it() -> None:
+    files = WheelBuilder(str(ROOT)).recurse_included_files()
+    paths = {Path(each.distribution_path) for each in files}
+    assert Path("vqcodec/__init__.py") in paths
+    assert not [path for path in paths if path.parts[:2] == ("vqcodec", "browser")]
