@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 TABLES: dict[str, tuple[str, Callable[[Sequence[tables.Row]], str]]] = {
     "kodak": ("kodak-summary.csv", rate_tables.bd_rate_table),
     "kodak-ladder": ("kodak-summary.csv", rate_tables.ladder_table),
+    "kodak-high": ("kodak-high-summary.csv", rate_tables.bd_rate_table),
     "kodak-qualities": ("kodak-curves.csv", tables.quality_table),
     "kodak-density": ("kodak-density.csv", tables.density_table),
     "mnist": ("mnist-nll.csv", tables.digits_table),

@@ -67,19 +67,19 @@ def is_published(name: str) -> bool:
 
 def quality_table(rows: Sequence[Row]) -> str:
     """Lay out what each quality of vqcodec gives, from a CSV of curves of `summary`."""
+    digits = {"bpp": 3, "psnr": 2, "ms_ssim": 4, "ssimulacra2": 1}
     body = [
         [
             row["setting"],
-            f"{float(row['bpp']):.3f}",
-            f"{float(row['psnr']):.2f}",
-            f"{float(row['ms_ssim']):.4f}" if row["ms_ssim"] else "–",
+            *(f"{float(row[of]):.{places}f}" if row.get(of) else "–" for of, places in digits.items()),
         ]
         for row in rows
         if row["codec"] == "vqcodec"
     ]
+    head = ["quality", "bits per pixel", "PSNR (dB)", "MS-SSIM", "SSIMULACRA2"]
     return "\n".join(
         [
-            markdown(["quality", "bits per pixel", "PSNR (dB)", "MS-SSIM"], body),
+            markdown(head, body),
             "",
             f"{about_images(rows[0])}, RGB, bytes of whole files; means over the images.",
         ]
