@@ -8,13 +8,13 @@
 set -euo pipefail
 kodak=$1 valid=$2 published=$3 out=$4
 results=benchmarks/results
-ours=1,10,15,20,25,30,35,40,45,50,60,70,80,90,100
+ours=1,10,15,20,25,30,40,50,60,70,80,90,100
 codecs=(-c vqcodec:$ours -c vqcodec-psnr:$ours -c jpeg -c webp
-    -c avif-speed4:3,9,16,24,32,40,48,56,64,71,78,84 -c jxl:0,7,14,22,30,40,50,60,70,77,83,88,92)
+    -c avif-speed4:3,12,22,32,42,52,62,71,78,84 -c jxl:0,14,30,50,70,83,88,92)
 anchors=(--anchor jpeg --anchor webp --anchor avif-speed4 --anchor jxl)
 
 python -m benchmarks.rd "$kodak" -o "$out"/kodak.csv --dataset Kodak "${codecs[@]}" \
-    --ssimulacra2 --haarpsi --vif --jobs 2
+    --ssimulacra2 --haarpsi --jobs 2
 python -m benchmarks.summary "$out"/kodak.csv --published "$published" \
     "${anchors[@]}" --anchor published/vtm18.0 --csv $results/kodak-summary.csv \
     --curves $results/kodak-curves.csv --plots $results/kodak

@@ -71,7 +71,10 @@ def quality_table(rows: Sequence[Row]) -> str:
     body = [
         [
             row["setting"],
-            *(f"{float(row[of]):.{places}f}" if row.get(of) else "–" for of, places in digits.items()),
+            *(
+                f"{float(row[of]):.{places}f}" if row.get(of) else "–"
+                for of, places in digits.items()
+            ),
         ]
         for row in rows
         if row["codec"] == "vqcodec"

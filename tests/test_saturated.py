@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 import vqcodec
-from vqcodec.codec.saturated import SHARE, pushed
+from vqcodec.codec.saturated import push_of, pushed
 
 FAR = 16  # pixels from what is drawn
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -58,11 +58,17 @@ def test_only_blocks_at_an_end_are_pushed() -> None:
     x[:, 1, 8:, 16:] = 0
     x[:, 2, :8, 8:16] = 1
     x[:, 2, 7, 15] = 254 / 255
-    push = SHARE * (255 / 50) / 12**0.5 / 255  # of the error of rounding where lmbda is 1
+    push = 1.6 * (255 / 50) / 12**0.5 / 255  # the steps being 255 / 50 where lmbda is 1
     expected = x.clone()
     expected[:, 0, :8, :8] += push
     expected[:, 1, 8:, 16:] -= push
     torch.testing.assert_close(pushed(x, 8, 1.0), expected)
+
+
+def test_coarse_steps_push_less_of_themselves() -> None:
+    shares = [push_of(lmbda) * lmbda**0.5 for lmbda in (1.0, 0.1, 0.003, 0.0003)]
+    assert shares[0] == pytest.approx(shares[1])
+    assert shares[1] > shares[2] > shares[3] > shares[0] / 3
 
 
 def test_a_picture_without_such_blocks_is_the_same_tensor() -> None:
