@@ -45,7 +45,7 @@ def test_never_over_and_nearly_all_used(codec: Codec, photo: Image.Image) -> Non
         # It looks as the quality says, whose whole file has about as many bytes.
         header = unpack(data).header
         whole = codec.encode(photo, quality=header.quality)
-        assert len(whole) <= 1.1 * max_bytes
+        assert len(whole) <= 1.12 * max_bytes
         assert psnr(photo, codec.decode(data)) > psnr(photo, codec.decode(whole)) - 0.5
 
 
@@ -75,7 +75,7 @@ def test_what_is_beside_the_picture_gives_way_only_where_it_must(
     assert len(scarce) > 0.95 * 3500
 
 
-@pytest.mark.parametrize("target", [27.2, 29.0, 32.5])
+@pytest.mark.parametrize("target", [28.2, 29.0, 32.5])
 def test_decibels_are_met_and_hardly_surpassed(
     codec: Codec, photo: Image.Image, target: float
 ) -> None:
