@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ class Encoded:
     indices: Indices
     picture: Pixels | None
     _requantize: Callable[[float], Encoded] | None = field(repr=False)
+    is_off: bool = False
+    """Whether the first picture was further off than rounding explains, as patterns mostly are."""
 
     @property
     def can_requantize(self) -> bool:
@@ -117,7 +119,7 @@ class ImageEncoder:
             if now >= least:
                 break
             found, least = again, now
-        return found
+        return replace(found, is_off=True)
 
     def fine_levels(
         self,

@@ -26,13 +26,14 @@ Tried = Sequence[tuple[float, float]]  # the k tried at a quality, 0 first, and 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A stream, its value, log bytes, dB or a score, and the k that it was made with."""
+    """A stream, its value, log bytes, dB or a score, the k that it was made with, and `is_off`."""
 
     quality: int
     value: float
     stream: bytes
     can_requantize: bool
     log2_weight: float = 0.0
+    is_off: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,6 +43,7 @@ _LEAST_DIVISOR = 1e-3  # of what a card may say that is divided by
 # Streams that are not longer than expected by this share of what no photograph's is are worth no
 # decode to see whether the picture is a photograph's.
 _SUSPICIOUS = 0.4
+_MUCH = 1.0  # dB: the least by which truncation makes a picture worth another look
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,9 @@ class Quantity(Goal):
                 encoded = None  # There is no memory for two of a large image.
                 encoded = codec.encode_pixels(pixels, quality, with_picture=self.of_picture)
             value = self.value(prepared, encoded)
-            return Attempt(quality, value, encoded.stream, encoded.can_requantize, k)
+            return Attempt(
+                quality, value, encoded.stream, encoded.can_requantize, k, encoded.is_off
+            )
 
         return measure
 
@@ -206,7 +209,10 @@ def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[by
         return truncate(data, max_bytes, needed=needed)[0]
 
     data = file(best)
-    if _may_be_better(codec, prepared, best, expected):
+    cut = best.is_off and len(best.stream) > space
+    if (cut and _loses_much(codec, prepared, best, data)) or _may_be_better(
+        codec, prepared, best, expected
+    ):
         scanned = scan(_plain(PSNR.measuring(codec, prepared)), math.inf, space)
         complete = [attempt for attempt in scanned if len(attempt.stream) <= space]
         better = max(complete, key=lambda attempt: attempt.value, default=None)
@@ -257,6 +263,13 @@ def _reach(
     else:
         best = max(attempts, key=lambda attempt: attempt.value)
     return codec.pack(prepared, best.quality, best.stream), best.value
+
+
+def _loses_much(codec: Codec, prepared: Prepared, found: Attempt, data: bytes) -> bool:
+    """Return whether a truncated file shows much less than the whole, as those of patterns do."""
+    whole = codec.pack(prepared, found.quality, found.stream)
+    lost = _psnr_of_file(codec, prepared, whole) - _psnr_of_file(codec, prepared, data)
+    return lost > _MUCH
 
 
 def _may_be_better(codec: Codec, prepared: Prepared, found: Attempt, log_bytes: Curve) -> bool:
