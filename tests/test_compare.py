@@ -213,8 +213,7 @@ def test_a_photo_becomes_a_page(codec: Codec, photo: Image.Image) -> None:
     sizes = [int(text.replace(",", "")) for text in labels]
     assert len(sizes) == 3
     assert max(sizes) <= budget
-    assert min(sizes[1:]) > 0.8 * budget
-    assert sizes[0] == len(codec.encode(photo, quality=100))  # its best is well below the budget
+    assert min(sizes) > 0.8 * budget
     _, data = embedded(page)[1]
     with Image.open(io.BytesIO(data)) as shown:
         quality = int(re.findall(r"vqcodec</th><td>(\d+)<", page)[0])

@@ -275,5 +275,6 @@ def test_codes_cost_what_the_real_file_takes() -> None:
             data = codec.encode(image, quality=quality)
             bits = codec.bits(codec.file_tokens(data))
             assert len(bits) == sum(map(len, codec.config.channels))
-            assert min(bits) > 0
+            assert min(bits) >= 0  # the finest channels are silent at low qualities
             assert sum(bits) == pytest.approx(8 * len(unpack(data).payload), rel=0.01)
+    assert min(bits) > 0

@@ -21,7 +21,7 @@ def commands() -> list[list[str]]:
 
 
 def test_page_has_commands() -> None:
-    assert len(commands()) == 7
+    assert len(commands()) == 6
 
 
 @pytest.mark.parametrize("words", commands(), ids=lambda words: f"{words[0]} {words[-1]}")

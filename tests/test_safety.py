@@ -93,7 +93,7 @@ def truncated(path: Path) -> None:
 def absurd_config(path: Path) -> None:
     shipped = weights.find(weights.DEFAULT)
     config, _ = read_arrays(shipped, CONFIG_KEY, "a vqcodec model")
-    huge = config.replace('"hidden": [[96,', '"hidden": [[1000000000,')
+    huge = config.replace('"hidden": [[48]', '"hidden": [[1000000000]')
     assert huge != config
     save_file(load_file(shipped.path), path, {CONFIG_KEY: huge})
 
