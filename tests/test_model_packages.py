@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -26,7 +25,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(scope="module")
 def site(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the package of the small network is installed into."""
-    if importlib.util.find_spec("pip") is None:
+    # Not by its spec, for which setuptools would replace distutils in this process.
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode:
         pytest.skip("an environment without pip")
     folder = tmp_path_factory.mktemp("package")
     made = CliRunner().invoke(main, [str(tiny_weights), str(folder / "project")])
