@@ -6,6 +6,8 @@ lies on it. Decoders know nothing of this.
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,7 +20,7 @@ def push_of(lmbda: float) -> float:
     Errors in flat areas stay under so much, as measured with photo-6: in fine steps under 1.6 times
     what rounding gives, in coarse ones under less of it.
     """
-    rounding = rounding_error(lmbda) ** 0.5
+    rounding = math.sqrt(rounding_error(lmbda))
     return min(1.6 * rounding, 24 + rounding / 2)
 
 
