@@ -45,7 +45,7 @@ def test_never_over_and_nearly_all_used(codec: Codec, photo: Image.Image) -> Non
         # It looks as the quality says, whose whole file has about as many bytes.
         header = unpack(data).header
         whole = codec.encode(photo, quality=header.quality)
-        assert len(whole) <= 1.12 * max_bytes
+        assert len(whole) <= 1.1 * max_bytes
         assert psnr(photo, codec.decode(data)) > psnr(photo, codec.decode(whole)) - 0.5
 
 
@@ -140,7 +140,7 @@ def test_a_size_takes_few_encodes(codec: Codec, photo: Image.Image, count: Count
 
 @pytest.mark.parametrize(
     ("target", "encodes", "requantizations"),
-    [(29.0, 2, 0), (30.0, 2, 0), (32.5, 1, 2), (34.0, 1, 1)],
+    [(29.0, 2, 3), (30.0, 3, 3), (32.5, 1, 2), (34.0, 1, 1)],
 )
 def test_decibels_take_few_encodes(
     codec: Codec,
@@ -161,13 +161,13 @@ def test_an_image_of_several_tiles_is_not_requantized(
     codec: Codec, photo: Image.Image, count: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = photo.crop((0, 0, 256, 64))
-    encode_to_psnr(codec, prepare(photo), 31.5)
+    encode_to_psnr(codec, prepare(photo), 36.0)
     assert count.requantizations > 0
     count.requantizations = 0
     monkeypatch.setattr("vqcodec.codec.tiles.ONE_TILE", 0)
     monkeypatch.setattr("vqcodec.codec.tiles.SIDE", 24)
-    data, _ = encode_to_psnr(codec, prepare(photo), 31.5)
-    assert psnr(photo, codec.decode(data)) >= 31.5
+    data, _ = encode_to_psnr(codec, prepare(photo), 36.0)
+    assert psnr(photo, codec.decode(data)) >= 36.0
     assert count.requantizations == 0
 
 
@@ -178,7 +178,7 @@ def test_a_model_whose_card_says_nothing(
     data, _ = encode_to_size(codec, prepare(photo), 1500)
     assert 0.95 * 1500 <= len(data) <= 1500
     data, _ = encode_to_psnr(codec, prepare(photo), 30)
-    assert 30 <= psnr(photo, codec.decode(data)) < 30.2
+    assert 30 <= psnr(photo, codec.decode(data)) < 30.3
 
 
 def test_a_forecast_is_shifted_by_what_a_sample_is_off() -> None:
@@ -194,18 +194,18 @@ def test_a_forecast_is_shifted_by_what_a_sample_is_off() -> None:
 
 
 def test_the_finest_level_alone_is_chosen_again(codec: Codec, photo: Image.Image) -> None:
-    plain = codec.encode_pixels(np.array(photo), 40, with_picture=True)
+    plain = codec.encode_pixels(np.array(photo), 60, with_picture=True)
     cheaper = plain.requantize(0.25)
     again = cheaper.requantize(1.0)
     assert plain.picture is not None
     assert cheaper.picture is not None
     assert again.picture is not None
-    assert again.stream == plain.stream == codec.encode_pixels(np.array(photo), 40).stream
+    assert again.stream == plain.stream == codec.encode_pixels(np.array(photo), 60).stream
     assert np.array_equal(again.picture, plain.picture)
     full, less = (psnr(photo, Image.fromarray(x)) for x in (plain.picture, cheaper.picture))
     assert full > less > full - 1
     assert len(cheaper.stream) < len(plain.stream)
-    data = codec.pack(prepare(photo), 40, cheaper.stream)
+    data = codec.pack(prepare(photo), 60, cheaper.stream)
     assert abs(np.array(codec.decode(data), int) - cheaper.picture).max() <= 1
     *fixed, chosen = codec.file_tokens(data).indices
     for level, expected in zip(fixed, plain.indices, strict=False):

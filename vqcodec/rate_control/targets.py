@@ -92,14 +92,22 @@ class Quantity(Goal):
 
         def measure(quality: int, k: float) -> Attempt:
             nonlocal encoded
+            changed = True
             if encoded and k:
+                before = encoded.stream
                 encoded = encoded.requantize(2**k)
+                changed = encoded.stream != before  # The finest level may hold nothing.
             else:
                 encoded = None  # There is no memory for two of a large image.
                 encoded = codec.encode_pixels(pixels, quality, with_picture=self.of_picture)
             value = self.value(prepared, encoded)
             return Attempt(
-                quality, value, encoded.stream, encoded.can_requantize, k, encoded.is_off
+                quality,
+                value,
+                encoded.stream,
+                encoded.can_requantize and changed,
+                k,
+                encoded.is_off,
             )
 
         return measure
@@ -149,8 +157,8 @@ SIZE = Quantity(
     # A longer stream is truncated: up to a tenth, that costs little against a lower quality
     # (benchmarks.truncation), which takes time to find.
     least=math.log(0.955),
-    aim=math.log(1.06),
-    most=math.log(1.12),
+    aim=math.log(1.04),
+    most=math.log(1.1),
     near=(math.log(0.92), math.log(1.2)),
     unlike=0.9,
 )
