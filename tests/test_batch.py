@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import threading
@@ -163,6 +164,14 @@ def test_a_bad_file_is_named_and_the_others_are_done(
     assert summary.startswith("3 files, 1 failed: 31 bytes in, 31 bytes out, 8.267 bpp, ")
 
 
+def read_line(screen: io.FileIO, start: bytes) -> bytes:
+    """Return what a terminal shows up to the end of a line; it may arrive piece by piece."""
+    shown = b""
+    while not re.search(re.escape(start) + rb".*\n", shown):
+        shown += screen.read(10_000) or b""
+    return shown
+
+
 @posix_only
 def test_progress_is_shown_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
@@ -181,10 +190,10 @@ def test_progress_is_shown_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     with open(reader, "rb", buffering=0) as screen, open(writer, "w") as terminal:
         monkeypatch.setattr("sys.stderr", terminal)
         assert run(make_plan("a.png", "b.png"), wait, workers=1)
-        shown = screen.read(10_000)
+        shown = read_line(screen, b"2 files: ")
         assert run(make_plan("a.png", "b.png", force=True), wait, workers=1, quiet=True)
         assert run(make_plan("a.png", force=True), wait, workers=1)
-        rest = screen.read(10_000)
+        rest = read_line(screen, b"1 file: ")
     assert re.search(rb"0%.* 0\.00/1\.00k ", shown)
     assert re.search(rb"90%.* 900/1\.00k .*B/s", shown)
     assert rest.startswith(b"1 file: ")
