@@ -76,6 +76,10 @@ skip_option = click.option(
 preserve_option = click.option(
     "--preserve", is_flag=True, help="Give the output the times of the input."
 )
+model_option = click.option(
+    "--model", type=NAME, metavar="NAME|PATH",
+    help="One of `vqcodec models`, or a .safetensors file."
+)  # fmt: skip
 device_option = click.option(
     "--device", type=Device(), metavar="auto|cpu|cuda|cuda:N|mps", default="auto",
     show_default=True, help="Where the network runs; auto takes a GPU of NVIDIA's if there is one.",
@@ -101,10 +105,7 @@ def work_options(command: _Command) -> _Command:
         ),
         quiet_option,
         force_option,
-        click.option(
-            "--model", type=NAME, metavar="NAME|PATH",
-            help="One of `vqcodec models`, or a .safetensors file."
-        ),
+        model_option,
         device_option,
     ):  # fmt: skip
         command = decorate(command)

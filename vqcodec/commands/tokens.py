@@ -12,7 +12,13 @@ from vqcodec import weights
 from vqcodec.commands.batch import Job
 from vqcodec.commands.files import IMAGE_SUFFIXES, VQC_SUFFIX, check_writable
 from vqcodec.commands.inputs import inputs_of, outcomes, without_alpha
-from vqcodec.commands.options import NAME, device_option, force_option, inputs_argument
+from vqcodec.commands.options import (
+    NAME,
+    device_option,
+    force_option,
+    inputs_argument,
+    model_option,
+)
 from vqcodec.commands.terminal import remark
 from vqcodec.fileformat.container import DEFAULT_QUALITY, MAGIC
 
@@ -35,10 +41,7 @@ if TYPE_CHECKING:
     "--tune", type=click.Choice(list(weights.TUNED)),
     help="Of images, as for encode.",
 )  # fmt: skip
-@click.option(
-    "--model", type=NAME, metavar="NAME|PATH",
-    help="One of `vqcodec models`, or a .safetensors file."
-)  # fmt: skip
+@model_option
 @device_option
 @force_option
 def tokens(

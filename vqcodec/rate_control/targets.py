@@ -275,8 +275,7 @@ def _reach(
 
 def _loses_much(codec: Codec, prepared: Prepared, found: Attempt, data: bytes) -> bool:
     """Return whether a truncated file shows much less than the whole, as those of patterns do."""
-    whole = codec.pack(prepared, found.quality, found.stream)
-    lost = _psnr_of_file(codec, prepared, whole) - _psnr_of_file(codec, prepared, data)
+    lost = _psnr_of_whole(codec, prepared, found) - _psnr_of_file(codec, prepared, data)
     return lost > _MUCH
 
 
@@ -285,8 +284,7 @@ def _may_be_better(codec: Codec, prepared: Prepared, found: Attempt, log_bytes: 
     if surplus(found, log_bytes) < _SUSPICIOUS * SIZE.unlike_of(codec):
         return False
     expected = _expected(codec, PSNR, log_bytes, PSNR.forecast(codec, prepared.pixels))
-    whole = codec.pack(prepared, found.quality, found.stream)
-    return expected.is_unlike(replace(found, value=_psnr_of_file(codec, prepared, whole)))
+    return expected.is_unlike(replace(found, value=_psnr_of_whole(codec, prepared, found)))
 
 
 def _expected(codec: Codec, quantity: Quantity, log_bytes: Curve, values: Curve) -> Expected:
@@ -296,6 +294,11 @@ def _expected(codec: Codec, quantity: Quantity, log_bytes: Curve, values: Curve)
 
 def _plain(measure: Measure) -> Callable[[int], Attempt]:
     return lambda quality: measure(quality, 0.0)
+
+
+def _psnr_of_whole(codec: Codec, prepared: Prepared, found: Attempt) -> float:
+    """Return the dB of the picture that the file of an attempt decodes to, all of its stream."""
+    return _psnr_of_file(codec, prepared, codec.pack(prepared, found.quality, found.stream))
 
 
 def _psnr_of_file(codec: Codec, prepared: Prepared, data: bytes) -> float:
