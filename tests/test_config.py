@@ -14,7 +14,7 @@ from test_vqvae import all_kinds
 from vqcodec.codec import tiles
 from vqcodec.model.config import KNOTS, QUALITIES, Config
 from vqcodec.model.layers import log_step_gain, quality_weights
-from vqcodec.model.reach import margin
+from vqcodec.model.reach import feature_reach, reach
 from vqcodec.model.vqvae import VQVAE
 
 RUNS = Path(__file__).parents[1] / "train" / "runs"
@@ -82,4 +82,4 @@ def test_configs_of_the_runs_are_networks(path: Path) -> None:
     config = Config.from_dict(json.loads(path.read_text(encoding="utf-8")))
     assert config.groups is None  # as training starts
     VQVAE(config)
-    assert margin(config, with_picture=False) < tiles.SIDE
+    assert feature_reach(config) + reach(config, config.scales[-1]) < tiles.SIDE

@@ -13,7 +13,7 @@ from vqcodec.codec import tiles
 from vqcodec.codec.tiles import split
 from vqcodec.model.closed_loop import Phase
 from vqcodec.model.config import Config
-from vqcodec.model.reach import margin, reach
+from vqcodec.model.reach import ENTERED, choice_reach, feature_reach, reach
 from vqcodec.model.vqvae import VQVAE
 
 SMALL = Config(
@@ -102,21 +102,19 @@ def test_what_follows_a_state_looks_as_far_as_is_said(network: VQVAE, on_picture
         assert max(seen) >= said - 1
 
 
-def test_features_and_the_way_into_the_finest_scale_are_in_the_margin(network: VQVAE) -> None:
+def test_features_and_the_way_into_the_finest_scale_look_as_far_as_is_said(
+    network: VQVAE,
+) -> None:
     config, weights = network.config, network.quality_weights(50)
-    stride, levels = config.strides[-1], config.scales[-1]
-    entered = margin(network.config, with_picture=True) - reach(network.config, levels)
-    side = stride * (2 * entered + 5)
+    stride, said = config.strides[-1], feature_reach(config)
+    side = stride * (2 * said + 5)
     x = torch.rand(1, 3, side, side).double()
     before, after = (network.fine_features(image, weights) for image in (x, moved(x, stride)))
-    assert distance(before, after) == entered
+    assert distance(before, after) == said
 
     means = torch.rand(1, 3, 9, 9).double()
     before, after = (network.enter(m, weights, 1) for m in (means, moved(means)))
-    assert distance(before, after) == 1
-    assert margin(network.config, with_picture=False) >= max(
-        1 + reach(network.config, levels), entered
-    )
+    assert distance(before, after) == ENTERED
 
 
 def decoded(network: VQVAE, means: Tensor) -> Tensor:
@@ -147,10 +145,8 @@ def test_a_tile_is_told_all_that_it_depends_on_and_with_less_it_is_not(
 ) -> None:
     """What is beyond its margin is nothing here, and nothing spreads to all that looks at it."""
     stride, levels = network.config.strides[-1], network.config.scales[-1]
-    said = margin(network.config, with_picture=True)
-    if side == "decoder":
-        said = 1 + reach(network.config, levels)
-        assert margin(network.config, with_picture=False) >= said
+    entered = ENTERED if side == "decoder" else feature_reach(network.config)
+    said = entered + reach(network.config, levels)
     height, width = 2 * said + 3, 3
     monkeypatch.setattr(tiles, "SIDE", said + 2)
     monkeypatch.setattr(tiles, "ONE_TILE", 0)
@@ -176,4 +172,4 @@ def test_a_network_may_look_farther_than_those_that_ship() -> None:
     sizes = {"channels": ((4,), (3,) * 13), "phases": ((1,), (2,) * 13)}
     far = VQVAE(dataclasses.replace(SMALL, **sizes, hidden=((4,), (4,) * 13)))  # type: ignore[arg-type]
     assert reach(far.config, far.config.scales[-1]) > 30
-    assert margin(far.config, with_picture=False) > 33
+    assert choice_reach(far.config, far.config.scales[-1]) > 25

@@ -13,7 +13,7 @@ from vqcodec import threads, weights
 from vqcodec.codec.decoder import Decoder, Synthesis
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.target import DEVICE, Target, check, encode_prepared
-from vqcodec.codec.tiles import Region, box
+from vqcodec.codec.tiles import Region, box, is_one_tile
 from vqcodec.codec.tokens import Shapes, Tokens, check_tokens, level_shapes
 from vqcodec.entropy.coder import Counter
 from vqcodec.errors import ModelError, UnknownModelError, warn
@@ -154,11 +154,13 @@ class Codec:
     ) -> Encoded:
         """Return what uint8 `[H, W, 3]` pixels are coded to; ValueError for a bad quality."""
         from vqcodec.codec.encoder import ImageEncoder
+        from vqcodec.codec.tiled_encoder import TiledEncoder
 
         threads.share_with_torch()
         model = self._network(), self._loaded.prior, self._loaded.tables
-        profiler = profiler or Profiler()
-        return ImageEncoder(*model, pixels, quality, with_picture, profiler).encode()
+        grid = self.config.grid(len(self.config.scales) - 1, *pixels.shape[:2])
+        encoder = ImageEncoder if is_one_tile(*grid) else TiledEncoder
+        return encoder(*model, pixels, quality, with_picture, profiler or Profiler()).encode()
 
     def pack(self, prepared: Prepared, quality: int, stream: bytes) -> bytes:
         """Return the file of a prepared image whose pixels were coded to `stream`."""

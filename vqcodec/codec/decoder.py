@@ -21,7 +21,7 @@ from vqcodec.fileformat import coarse_alpha
 from vqcodec.fileformat.container import ChunkTag, Container
 from vqcodec.fileformat.image import Pixels, assemble, decode_alpha, info_of
 from vqcodec.model.config import PLANES, Config
-from vqcodec.model.reach import margin, reach
+from vqcodec.model.reach import ENTERED, reach
 
 
 class Synthesis(Protocol):
@@ -132,7 +132,7 @@ class Decoder:
             stride = config.strides[-1]
             covered = covering(rows, stride), covering(columns, stride)
             size = config.grid(len(config.scales) - 1, tokens.height, tokens.width)
-            wide = margin(config, with_picture=False, on_picture=on_picture)
+            wide = ENTERED + reach(config, config.scales[-1], on_picture=on_picture)
             tiles = split(*size, *covered, wide)
             synthesis = self._synthesis(tokens.quality, on_picture, len(tiles))
             means = self._means(synthesis, tokens)

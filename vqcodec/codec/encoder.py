@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -15,16 +14,16 @@ from vqcodec.codec.pixels import place
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.saturated import pushed
 from vqcodec.codec.tensors import tile_of, to_pixels
-from vqcodec.codec.tiles import Tile, box, release_memory, split
+from vqcodec.codec.tiles import Tile, box, split
 from vqcodec.entropy import coder
 from vqcodec.entropy.layer import Grid
-from vqcodec.entropy.prior import Indices, PriorNetwork, Symbols
+from vqcodec.entropy.prior import Indices, PriorNetwork, PutPhase, Symbols
 from vqcodec.entropy.tables import Tables
 from vqcodec.fileformat.image import Pixels
 from vqcodec.model.closed_loop import Phase
 from vqcodec.model.config import PLANES, QUALITIES
 from vqcodec.model.prior import class_centres
-from vqcodec.model.reach import margin
+from vqcodec.model.reach import feature_reach
 from vqcodec.model.vqvae import VQVAE
 
 # Features that a state lacks are suspicious at so many times the squared error of rounding.
@@ -64,8 +63,7 @@ class Encoded:
 class ImageEncoder:
     """The encoder of one image: uint8 `[H, W, 3]` pixels, at a quality of 1..100.
 
-    The coarser grids are worked on as a whole, the finest tile by tile. Raises ValueError for a
-    quality out of range.
+    All grids are worked on as a whole. Raises ValueError for a quality out of range.
     """
 
     def __init__(
@@ -85,20 +83,14 @@ class ImageEncoder:
         self.stride = network.config.strides[-1]
         self.finest = len(network.config.scales) - 1
         self.grid = network.config.grid(self.finest, *pixels.shape[:2])
-        rows, columns = (slice(0, side) for side in self.grid)
-        reach = margin(network.config, with_picture=with_picture)
-        self.tiles = split(*self.grid, rows, columns, reach)
+        self.whole = Tile.whole(*self.grid)
         self.weights = network.quality_weights(quality)
         self.lmbda = float(network.config.lmbda(torch.tensor(quality)))
 
     @torch.inference_mode()
     def encode(self) -> Encoded:
-        """Return what the image is coded to."""
-        return self.in_tiles() if len(self.tiles) > 1 else self.whole()
-
-    def whole(self) -> Encoded:
-        """Code a small image as a whole: again, corrected, while that makes it much better."""
-        (tile,) = self.tiles
+        """Return what the image is coded to: again, corrected, while that makes it much better."""
+        tile = self.whole
         h, stream = self.analysed(tile, self.pixels), coder.Encoder(self.tables)
         coarse = self.coarse_levels(h[:, :PLANES], stream)
         found, t = self.fine_levels(tile, h, stream, *coarse)
@@ -135,7 +127,7 @@ class ImageEncoder:
         Return what the image is coded to, and the state after it.
         """
         stream = stream.copy()
-        search = _IndexSearch(self, self.entered(means), h, stream)
+        search = IndexSearch(self, self.entered(means), h, stream.put)
         *numbers, finest = self.prior.scales[-1]
         before = range(finest - len(numbers), finest)
         indices, known = self.prior.walk_levels(before, known, self.quality, search)
@@ -143,7 +135,7 @@ class ImageEncoder:
         @torch.inference_mode()
         def last_level(distortion_weight: float) -> tuple[Encoded, Tensor]:
             whole = stream.copy()
-            last = _IndexSearch(self, search.t, h, whole, distortion_weight)
+            last = IndexSearch(self, search.t, h, whole.put, distortion_weight)
             numbers = range(finest, finest + 1)
             chosen, _ = self.prior.walk_levels(numbers, known, self.quality, last)
             picture = self.picture(last.t, tile) if self.with_picture else None
@@ -158,38 +150,7 @@ class ImageEncoder:
         gain = (self.weights @ self.network.levels[-1].log_step_gain).exp()
         return bool((lacking * gain).square().mean(1).max() > OFF / 12)
 
-    def in_tiles(self) -> Encoded:
-        """Code a large image: choose the indices of tile by tile, then code every phase at once."""
-        means = self.weights.new_empty(1, PLANES, *self.grid)
-        for tile in self.tiles:
-            rows, columns = tile.inner
-            means[0, :, tile.rows, tile.columns] = self.analysed(tile, self.pixels)[
-                0, :PLANES, rows, columns
-            ]
-            release_memory()
-        indices, means, known = self.coarse_levels(means, None)
-        numbers = self.prior.scales[-1]
-        size = math.prod(self.grid)
-        fine = [level.room(size) for level in self.prior.levels[numbers.start :]]
-        picture = np.empty_like(self.pixels) if self.with_picture else None
-        for tile in self.tiles:
-            wide = tile.wide_rows, tile.wide_columns
-            t = self.entered(means[..., wide[0], wide[1]])
-            search = _IndexSearch(self, t, self.analysed(tile, self.pixels), None)
-            chosen, _ = self.prior.walk_levels(numbers, known[wide], self.quality, search)
-            if picture is not None:
-                self.show(search.t, tile, picture)
-            tile.paste(chosen, fine, self.grid)
-            release_memory()
-        stream = coder.Encoder(self.tables)
-        coarsest = self.network.config.grid(0, *self.pixels.shape[:2])
-        with self.profiler.stage("entropy"):
-            self.prior.replay(self.quality, *coarsest, indices + fine, stream.put)
-        return Encoded(stream.finish(), indices + fine, picture, None)
-
-    def coarse_levels(
-        self, means: Tensor, stream: coder.Encoder | None
-    ) -> tuple[Indices, Tensor, Grid]:
+    def coarse_levels(self, means: Tensor, stream: coder.Encoder) -> tuple[Indices, Tensor, Grid]:
         """Code the scales but the finest from `means` on its grid.
 
         Return their indices, the means that they hold, and what the prior knows.
@@ -204,7 +165,7 @@ class ImageEncoder:
                 means = self.network.means(t, scale)
                 t = self.network.enter(means, self.weights, scale)
                 known = self.prior.finer(scale, known, indices, self.quality)
-            search = _IndexSearch(self, t, h, stream)
+            search = IndexSearch(self, t, h, stream.put)
             numbers = self.prior.scales[scale]
             chosen, known = self.prior.walk_levels(numbers, known, self.quality, search)
             indices, t = indices + chosen, search.t
@@ -242,16 +203,16 @@ def coefficients(network: VQVAE, pixels: Pixels) -> Iterator[tuple[Tensor, int, 
     config = network.config
     grid = config.grid(len(config.scales) - 1, *pixels.shape[:2])
     down, across = (slice(0, side) for side in grid)
-    for tile in split(*grid, down, across, margin(config, with_picture=False)):
+    for tile in split(*grid, down, across, feature_reach(config)):
         rows, columns = tile.inner
         x = tile_of(pixels, tile, config.strides[-1], network.quality_weights(1))
         yield network.coefficients(x)[0, :, rows, columns], tile.rows.start, tile.columns.start
 
 
-class _IndexSearch:
+class IndexSearch:
     """Chooses the indices of a phase when the prior asks; `t` is the state after the last one.
 
-    They are put into `stream`, if there is one.
+    `put` is told them.
     """
 
     def __init__(
@@ -259,11 +220,11 @@ class _IndexSearch:
         encoder: ImageEncoder,
         t: Tensor,
         h: Tensor,
-        stream: coder.Encoder | None,
+        put: PutPhase,
         distortion_weight: float = 1.0,
     ) -> None:
         self.t = t
-        self._encoder, self._h, self._stream = encoder, h, stream
+        self._encoder, self._h, self._put = encoder, h, put
         self._distortion_weight = distortion_weight
 
     def __call__(self, number: int, index: int, classes: Symbols) -> Symbols:
@@ -277,9 +238,8 @@ class _IndexSearch:
             self.t = phase.decoded(codebooks.lookup(chosen, len(y)))
             typed = zip(chosen, self._encoder.prior.levels[number].index_types, strict=True)
             indices = [group.cpu().numpy().astype(kind) for group, kind in typed]
-        if self._stream is not None:
-            with self._encoder.profiler.stage("entropy"):
-                self._stream.put(number, classes, indices)
+        with self._encoder.profiler.stage("entropy"):
+            self._put(number, classes, indices)
         return indices
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from operator import index
 
 import numpy as np
 
-from vqcodec.entropy.prior import Indices, Symbols
+from vqcodec.entropy.prior import Symbols
 from vqcodec.errors import RegionError
 
 SIDE = 128  # positions
@@ -31,6 +31,12 @@ class Tile:
     columns: slice
     wide_rows: slice
     wide_columns: slice
+
+    @classmethod
+    def whole(cls, height: int, width: int) -> Tile:
+        """Return the tile that is a whole grid."""
+        rows, columns = slice(0, height), slice(0, width)
+        return cls(rows, columns, rows, columns)
 
     @property
     def inner(self) -> tuple[slice, slice]:
@@ -58,14 +64,13 @@ class Tile:
         grids = (group.reshape(-1, *size)[:, self.wide_rows, self.wide_columns] for group in level)
         return [grid.reshape(len(grid), -1) for grid in grids]
 
-    def paste(self, chosen: Indices, whole: Indices, size: tuple[int, int]) -> None:
-        """Write this tile's indices, which come with its margin, into those of the grid."""
+    def paste(self, level: Symbols, whole: Symbols, size: tuple[int, int]) -> None:
+        """Write what this tile, with its margin, has of a level into that of the grid."""
         wide = [span.stop - span.start for span in (self.wide_rows, self.wide_columns)]
         rows, columns = self.inner
-        for level, whole_level in zip(chosen, whole, strict=True):
-            for group, whole_group in zip(level, whole_level, strict=True):
-                inner = group.reshape(-1, *wide)[:, rows, columns]
-                whole_group.reshape(-1, *size)[:, self.rows, self.columns] = inner
+        for group, whole_group in zip(level, whole, strict=True):
+            inner = group.reshape(-1, *wide)[:, rows, columns]
+            whole_group.reshape(-1, *size)[:, self.rows, self.columns] = inner
 
 
 def split(height: int, width: int, rows: slice, columns: slice, margin: int) -> list[Tile]:
@@ -73,12 +78,18 @@ def split(height: int, width: int, rows: slice, columns: slice, margin: int) -> 
 
     One without it if the whole grid is asked for and small enough.
     """
-    whole = slice(0, height), slice(0, width)
-    if (rows, columns) == whole and height * width <= ONE_TILE:
-        return [Tile(rows, columns, rows, columns)]
+    whole = Tile.whole(height, width)
+    if (rows, columns) == (whole.rows, whole.columns) and is_one_tile(height, width):
+        return [whole]
     return [
-        Tile(*spans, *whole).narrowed(margin) for spans in product(_pieces(rows), _pieces(columns))
+        replace(whole, rows=down, columns=across).narrowed(margin)
+        for down, across in product(_pieces(rows), _pieces(columns))
     ]
+
+
+def is_one_tile(height: int, width: int) -> bool:
+    """Return whether a grid of `height` x `width` is small enough to be worked on as a whole."""
+    return height * width <= ONE_TILE
 
 
 def box(region: Region | None, width: int, height: int) -> tuple[slice, slice]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -78,6 +77,10 @@ class PriorLevel:
         """Return zeros for the indices of so many positions."""
         typed = zip(self.groups, self.index_types, strict=True)
         return [np.zeros((count, size), kind) for count, kind in typed]
+
+    def room_for_classes(self, size: int) -> Symbols:
+        """Return zeros for the classes of so many positions."""
+        return [np.zeros((count, size), np.uint8) for count in self.groups]
 
     @property
     def channels(self) -> int:
@@ -161,19 +164,28 @@ class PriorNetwork:
         self, quality: int, height: int, width: int, indices: Indices, put: PutPhase
     ) -> None:
         """Tell `put` the classes of every phase of `indices` that are known, in order."""
+        features = self.start(quality, height, width)
+        for scale, numbers in enumerate(self.scales):
+            if scale:
+                features = self.finer(scale, features, indices[: numbers.start], quality)
+            features = self.replay_levels(numbers, features, quality, indices, put)
+
+    def replay_levels(
+        self, numbers: range, features: Grid, quality: int, indices: Indices, put: PutPhase
+    ) -> Grid:
+        """Do the same for some levels of a grid; return the features then.
+
+        `features` are those before, `indices` those of all levels.
+        """
 
         def code(number: int, phase: int, classes: Symbols) -> Symbols:
-            phases, scale = len(self.levels[number].phases), self._scale_of(number)
-            finer = math.prod(self._strides[:scale])
-            positions = phase_positions(phases, phase, height * finer, width * finer)
+            phases = len(self.levels[number].phases)
+            positions = phase_positions(phases, phase, *features.shape[:2])
             chosen = [group[:, positions] for group in indices[number]]
             put(number, classes, chosen)
             return chosen
 
-        self.walk(quality, height, width, code)
-
-    def _scale_of(self, number: int) -> int:
-        return next(scale for scale, numbers in enumerate(self.scales) if number in numbers)
+        return self.walk_levels(numbers, features, quality, code)[1]
 
     def start(self, quality: int, height: int, width: int) -> Grid:
         """Return the features that the coarsest grid begins with."""

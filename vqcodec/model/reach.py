@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from vqcodec.model.config import OVERLAPS, Config
 
+ENTERED = 1  # how far the way from means into the state of the finest scale looks
+
 
 def reach(config: Config, levels: range, *, on_picture: bool = True) -> int:
     """Return how far what follows a state looks: some levels of the finest scale, synthesis.
@@ -16,31 +18,29 @@ def reach(config: Config, levels: range, *, on_picture: bool = True) -> int:
     """
     pixels = _overlap(config) + config.pixels_reached * on_picture
     synthesis = config.synthesis_blocks + _positions(config, pixels)
-    return _loop_reach(config, levels, on_picture=on_picture) + synthesis
+    return choice_reach(config, levels, on_picture=on_picture) + synthesis
 
 
-def margin(config: Config, *, with_picture: bool, on_picture: bool = True) -> int:
-    """Return how far beyond a part of the finest grid what is decoded of it looks.
+def choice_reach(config: Config, levels: range, *, on_picture: bool = True) -> int:
+    """Return how far from a position the choice of its indices in some levels looks.
 
-    Or the indices that an encoder chooses for it, and also their picture `with_picture`.
+    At features and at the state before them.
     """
-    overlap, levels = _overlap(config), config.scales[-1]
-    features = _positions(config, overlap)
-    for _ in config.pixel_hidden[2:]:
-        seen = _positions(config, overlap + config.pixels_reached) * config.strides[-1]
-        features = _positions(config, seen + overlap)
-    entered = max(features + config.analysis_blocks, 1)
-    chosen = entered + _loop_reach(config, levels, on_picture=on_picture)
-    decoded = reach(config, levels, on_picture=on_picture)
-    return max(chosen, 1 + decoded, (entered + decoded) * with_picture)
-
-
-def _loop_reach(config: Config, levels: range, *, on_picture: bool) -> int:
     overlap, first = _overlap(config), config.scales[-1].start
     phases = sum(config.phases[-1][number - first] for number in levels)
     sharpened = on_picture * sum(number in levels for number in config.sharpened)
     # The picture of a state, the block, and the way back into the state.
     return phases + sharpened * _positions(config, overlap + config.pixels_reached + overlap)
+
+
+def feature_reach(config: Config) -> int:
+    """Return how far the features of the finest scale look at the image."""
+    overlap = _overlap(config)
+    features = _positions(config, overlap)
+    for _ in config.pixel_hidden[2:]:
+        seen = _positions(config, overlap + config.pixels_reached) * config.strides[-1]
+        features = _positions(config, seen + overlap)
+    return features + config.analysis_blocks
 
 
 def _overlap(config: Config) -> int:

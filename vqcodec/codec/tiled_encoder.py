@@ -1,0 +1,206 @@
+"""Large images -> stream: features and indices tile by tile, several tiles at once.
+
+Analysis looks at every tile, the coarser grids are coded as a whole, the indices of the finest are
+chosen tile by tile, and then every phase is coded for all tiles, as if there were none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vqcodec import threads
+from vqcodec.codec.encoder import Encoded, ImageEncoder, IndexSearch
+from vqcodec.codec.profiler import Profiler
+from vqcodec.codec.tiles import Tile, release_memory, split
+from vqcodec.entropy import coder
+from vqcodec.entropy.layer import Grid
+from vqcodec.entropy.prior import Indices, PutPhase, Symbols
+from vqcodec.entropy.schedule import phase_positions
+from vqcodec.model.config import PLANES
+from vqcodec.model.reach import ENTERED, choice_reach, feature_reach, reach
+
+# Up to so many positions of the finest grid (33 megapixels) the features of the whole image and the
+# classes of its indices are kept; beyond, both are computed twice.
+KEPT = 2**19
+AT_ONCE = 2  # tiles: what bounds memory, however many processors there are
+
+EachTile = Callable[[Callable[[Tile], None]], None]
+
+
+class TiledEncoder(ImageEncoder):
+    """The encoder of one image that is too large to be worked on as a whole."""
+
+    @torch.inference_mode()
+    def encode(self) -> Encoded:
+        """Return what the image is coded to."""
+        stages = self.profiler
+        self.profiler = Profiler()  # tiles are timed together
+        with self._each_tile() as each_tile:
+            with stages.stage("analysis"):
+                means, features = self._analysed_whole(each_tile)
+            stream = coder.Encoder(self.tables)
+            indices, means, known = self.coarse_levels(means, stream)
+            levels = self.prior.levels[self.prior.scales[-1].start :]
+            size = math.prod(self.grid)
+            fine = [level.room(size) for level in levels]
+            keeps = features is not None
+            classes = [level.room_for_classes(size) for level in levels] if keeps else None
+            picture = np.empty_like(self.pixels) if self.with_picture else None
+
+            def choose(tile: Tile) -> None:
+                last, t = self._choose(tile, means, known, features, fine, classes)
+                if picture is not None:
+                    self.show(t, last, picture)
+
+            with stages.stage("quantize"):
+                each_tile(choose)
+        with stages.stage("entropy"):
+            numbers = self.prior.scales[-1]
+            if classes is None:
+                self.prior.replay_levels(numbers, known, self.quality, indices + fine, stream.put)
+            else:
+                self._put(stream, fine, classes)
+        return Encoded(stream.finish(), indices + fine, picture, None)
+
+    @contextmanager
+    def _each_tile(self) -> Iterator[EachTile]:
+        """Make a way to do something with every tile, with several at once on processors."""
+        margin = ENTERED + self._looked(0)
+        tiles = split(*self.grid, self.whole.rows, self.whole.columns, margin)
+        number = threads.number()
+        at_once = min(number, len(tiles), AT_ONCE) if self.weights.device.type == "cpu" else 1
+
+        def in_inference(work: Callable[[Tile], None], tile: Tile) -> None:
+            with torch.inference_mode():  # which is a thread's own
+                work(tile)
+            release_memory()
+
+        def one_by_one(work: Callable[[Tile], None]) -> None:
+            for tile in tiles:
+                in_inference(work, tile)
+
+        if at_once == 1:
+            yield one_by_one
+            return
+        own = torch.get_num_threads()
+        share = number // at_once
+        with ThreadPoolExecutor(at_once, initializer=threads.use, initargs=(share,)) as pool:
+
+            def together(work: Callable[[Tile], None]) -> None:
+                futures = [pool.submit(in_inference, work, tile) for tile in tiles]
+                try:
+                    for future in futures:
+                        future.result()
+                finally:
+                    for future in futures:
+                        future.cancel()
+
+            try:
+                yield together
+            finally:
+                torch.set_num_threads(own)  # threads to come would have as many as the pool's
+
+    def _looked(self, done: int) -> int:
+        """Return how far a tile looks when so many levels of the finest scale are done."""
+        config = self.network.config
+        levels = config.scales[-1][done:]
+        return (reach if self.with_picture else choice_reach)(config, levels)
+
+    def _analysed_whole(self, each_tile: EachTile) -> tuple[Tensor, Tensor | None]:
+        """Return the means of the features of the finest grid, and all of them if they are kept."""
+        keeps = math.prod(self.grid) <= KEPT
+        channels = self.network.config.state_channels(self.finest) if keeps else PLANES
+        features = self.weights.new_empty(1, *self.grid, channels).permute(0, 3, 1, 2)
+
+        def analyse(tile: Tile) -> None:
+            tile = self._widened(tile, 0)
+            rows, columns = tile.inner
+            found = self.analysed(tile, self.pixels)[:, :channels, rows, columns]
+            features[:, :, tile.rows, tile.columns] = found
+
+        each_tile(analyse)
+        return features[:, :PLANES].contiguous(), features if keeps else None
+
+    def _widened(self, tile: Tile, margin: int) -> Tile:
+        """Return the tile with a margin, and with what its features look at."""
+        whole = replace(self.whole, rows=tile.rows, columns=tile.columns)
+        return whole.narrowed(margin + feature_reach(self.network.config))
+
+    def _features(self, tile: Tile, whole: Tensor | None) -> Tensor:
+        """Return the features of a tile with its margin: from the whole, or analysed again."""
+        if whole is not None:
+            return whole[..., tile.wide_rows, tile.wide_columns]
+        wide = self._widened(tile, ENTERED + self._looked(0))
+        rows, columns = tile.within(wide)
+        return self.analysed(wide, self.pixels)[..., rows, columns]
+
+    def _choose(
+        self,
+        tile: Tile,
+        means: Tensor,
+        known: Grid,
+        features: Tensor | None,
+        fine: Indices,
+        classes: Indices | None,
+    ) -> tuple[Tile, Tensor]:
+        """Choose the indices of a tile; write them, and their classes, into those of the grid.
+
+        Return the tile with the margin that is left, and its state.
+        """
+        t = self.entered(means[..., tile.wide_rows, tile.wide_columns])
+        known, h = known[tile.wide_rows, tile.wide_columns], self._features(tile, features)
+        tile, known, t, h = self._narrowed(tile, 0, known, t, h)
+        for done, number in enumerate(self.prior.scales[-1]):
+            seen: list[Symbols] = []
+            search = IndexSearch(self, t, h, _collecting(seen))
+            levels = range(number, number + 1)
+            (chosen,), known = self.prior.walk_levels(levels, known, self.quality, search)
+            tile.paste(chosen, fine[done], self.grid)
+            if classes is not None:
+                tile.paste(_joined(seen, *known.shape[:2]), classes[done], self.grid)
+            tile, known, t, h = self._narrowed(tile, done + 1, known, search.t, h)
+        return tile, t
+
+    def _narrowed(
+        self, tile: Tile, done: int, known: Grid, t: Tensor, h: Tensor
+    ) -> tuple[Tile, Grid, Tensor, Tensor]:
+        """Return a tile with no more of its margin than the rest of the levels looks at."""
+        narrow = tile.narrowed(self._looked(done))
+        rows, columns = narrow.within(tile)
+        return narrow, known[rows, columns], t[..., rows, columns], h[..., rows, columns]
+
+    def _put(self, stream: coder.Encoder, fine: Indices, classes: Indices) -> None:
+        """Code the indices of the finest grid, whose classes are known."""
+        for done, number in enumerate(self.prior.scales[-1]):
+            phases = len(self.prior.levels[number].phases)
+            for phase in range(phases):
+                positions = phase_positions(phases, phase, *self.grid)
+                of_phase = ([g[:, positions] for g in x[done]] for x in (classes, fine))
+                stream.put(number, *of_phase)
+
+
+def _collecting(classes: list[Symbols]) -> PutPhase:
+    """Return what adds the classes of every phase to a list."""
+
+    def put(number: int, asked: Symbols, indices: Symbols) -> None:
+        classes.append(asked)
+
+    return put
+
+
+def _joined(phases: list[Symbols], height: int, width: int) -> Symbols:
+    """Return the classes of a level on a grid, of those of its phases."""
+    joined = [np.empty((len(group), height * width), group.dtype) for group in phases[0]]
+    for phase, groups in enumerate(phases):
+        positions = phase_positions(len(phases), phase, height, width)
+        for whole, group in zip(joined, groups, strict=True):
+            whole[:, positions] = group
+    return joined
