@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from vqcodec.entropy import prior as network
+from vqcodec.entropy import threads as strips
 from vqcodec.entropy.prior import CLASS_SHIFT, CLASSES, Indices, PriorNetwork, Symbols
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.entropy.threads import one_blas_thread
+from vqcodec.threads import use
 from vqcodec.weights import ModelInfo
 from vqcodec.weights.store import load
 
@@ -133,9 +135,12 @@ def test_strips_of_the_grid_give_what_the_whole_gives(
     prior: PriorNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = random_walk(prior, 3)
-    for strip in (1, 50, 700):
-        monkeypatch.setattr(network, "STRIP", strip)
-        for call, expected in zip(random_walk(prior, 3)[0], whole, strict=True):
+    monkeypatch.setattr(strips, "LEAST", 1)
+    for strip, threads in ((1, 1), (50, 1), (50, 3), (700, 2)):
+        monkeypatch.setattr(strips, "STRIP", strip)
+        with ThreadPoolExecutor(1, initializer=use, initargs=(threads,)) as pool:
+            calls, _ = pool.submit(random_walk, prior, 3).result()
+        for call, expected in zip(calls, whole, strict=True):
             np.testing.assert_array_equal(flat(call.classes), flat(expected.classes))
 
 

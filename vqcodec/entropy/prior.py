@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from vqcodec.entropy.layer import ACTIVATION_MAX, Activations, Grid, Layer
 from vqcodec.entropy.schedule import phase_positions
-from vqcodec.entropy.threads import one_blas_thread
+from vqcodec.entropy.threads import in_strips, one_blas_thread
 from vqcodec.errors import ModelError
 
 CLASSES = 64
 CLASS_SHIFT = 1  # a class spans two activation values
-STRIP = 16384  # positions that are worked on at a time: what bounds the memory of float32
 
 # Indices or classes of a phase or a level: [codebooks, N], one array a group of codebooks. They are
 # uint8, indices uint16 where a codebook has more than 256 codewords.
@@ -235,13 +234,14 @@ class PriorNetwork:
 def _entered(level: PriorLevel, features: Grid, seen: int) -> Grid:
     """Return the state of a level's first phase, and `seen` zeros for what it looks like."""
     height, width = features.shape[:2]
-    step = max(1, STRIP // width)
     update = level.phases[0].update
     entered = update.bias.shape[0]
     known = np.zeros((height, width, entered + seen), np.uint8)
-    for top in range(0, height, step):
-        rows = slice(top, min(top + step, height))
+
+    def enter(rows: slice) -> None:
         known[rows, :, :entered] = update.rows(features, rows)
+
+    in_strips(enter, height, width)
     return known
 
 
@@ -251,23 +251,14 @@ def _walk_level(
     """Return the indices of a level, and enter what they look like into what is `known`."""
     height, width = known.shape[:2]
     size, entered = height * width, level.phases[0].update.bias.shape[0]
-    columns = known.reshape(size, -1)
     bounds = np.cumsum(level.groups)
     indices: Symbols = []
     for phase, prior in enumerate(level.phases):
         positions = phase_positions(len(level.phases), phase, height, width)
-        strips = [slice(start, start + STRIP) for start in range(0, len(positions), STRIP)]
-        classes = np.empty((bounds[-1], len(positions)), np.uint8)
-        for strip in strips:
-            if phase == 0:
-                state = columns[positions[strip], :entered].astype(np.float32)
-            else:
-                state = prior.update.at(known, positions[strip])
-            classes[:, strip] = prior.classes(state, quality)
+        classes = _classes(prior, known, positions, quality, first=phase == 0)
         chosen = code(number, phase, np.split(classes, bounds[:-1]))
-        for strip in strips if known.shape[-1] > entered else ():
-            symbols = [group[:, strip] for group in chosen]
-            columns[positions[strip], entered:] = _look_up(level.magnitudes, symbols)
+        if known.shape[-1] > entered:
+            _enter(known.reshape(size, -1)[:, entered:], positions, level.magnitudes, chosen)
         if len(level.phases) == 1:
             indices = chosen
         else:
@@ -275,6 +266,35 @@ def _walk_level(
             for whole, group in zip(indices, chosen, strict=True):
                 whole[:, positions] = group
     return indices
+
+
+def _classes(
+    prior: PriorPhase, known: Grid, positions: NDArray[np.int64], quality: int, *, first: bool
+) -> NDArray[np.uint8]:
+    """Return the classes of a phase, `[codebooks, N]`; the state of the first one is known."""
+    classes = np.empty((len(prior.slope), len(positions)), np.uint8)
+    columns, entered = known.reshape(-1, known.shape[-1]), prior.hidden.weight.shape[1]
+
+    def classify(strip: slice) -> None:
+        if first:
+            state = columns[positions[strip], :entered].astype(np.float32)
+        else:
+            state = prior.update.at(known, positions[strip])
+        classes[:, strip] = prior.classes(state, quality)
+
+    in_strips(classify, len(positions))
+    return classes
+
+
+def _enter(
+    columns: Grid, positions: NDArray[np.int64], tables: Sequence[NDArray[Any]], chosen: Symbols
+) -> None:
+    """Write what indices look like into the columns at their positions."""
+
+    def enter(strip: slice) -> None:
+        columns[positions[strip]] = _look_up(tables, [group[:, strip] for group in chosen])
+
+    in_strips(enter, len(positions))
 
 
 def _look_up(tables: Sequence[NDArray[Any]], indices: Symbols) -> Grid:

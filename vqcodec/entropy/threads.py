@@ -1,17 +1,23 @@
-"""Keeps NumPy's matrix products on the calling thread while they alternate with PyTorch's.
+"""The threads of NumPy's part: strips of a grid at once, each with its products on its own thread.
 
-Each library has a pool of threads of its own, and those that wait for work spin for a while: with
-as many threads as cores, every change of hands would cost milliseconds.
+PyTorch has a pool of threads, and so has BLAS; those that wait for work spin for a while: with as
+many threads as cores, every change of hands would cost milliseconds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 
 from threadpoolctl import ThreadpoolController
 
+from vqcodec import threads
 from vqcodec.forks import ForkSafeLock, in_child
+
+STRIP = 16384  # positions that are worked on at a time: what bounds the memory of float32
+LEAST = 1024  # fewer are not worth a thread
 
 
 class OneBlasThread:
@@ -50,3 +56,20 @@ def _libraries() -> ThreadpoolController:
 
 
 one_blas_thread = OneBlasThread()
+
+
+def in_strips(work: Callable[[slice], None], rows: int, width: int = 1) -> None:
+    """Do `work` for all of so many rows, of `width` positions each, in strips of rows.
+
+    As many at once as the calling thread may use, see `vqcodec.threads`.
+    """
+    at_once = max(1, min(threads.number(), rows * width // LEAST))
+    size = max(1, min(STRIP // width, -(-rows // at_once)))
+    strips = [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+    if at_once == 1:
+        for strip in strips:
+            work(strip)
+        return
+    with ThreadPoolExecutor(at_once) as pool:
+        for _ in pool.map(work, strips):
+            pass
