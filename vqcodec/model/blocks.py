@@ -13,10 +13,9 @@ from vqcodec.model.layers import (
     QualityTable,
     as_grid,
     columns_of,
-    folded,
-    folds,
     log_step_gain,
     module_list,
+    scaled_conv,
 )
 
 SPREAD = 16  # channels that a block on the picture sees of the state
@@ -52,14 +51,11 @@ class Block(nn.Module):
         """Return the columns that the block adds to `x`, those at `positions` `[N]` or all."""
         gain: Tensor = self.log_gain(quality_weights).exp()
         seen = self.mix.in_channels
-        if folds(self.activation, quality_weights):
-            scale, shift = self.scale(quality_weights), self.shift(quality_weights)
-            grid = folded(self.mix, x[:, :seen], gain[:, :seen], scale, shift)
-            weight, bias = self.out.weight / gain.T, self.out.bias / gain[0]
-            return functional.linear(columns_of(grid, positions), weight, bias)
-        hidden = columns_of(self.mix(x[:, :seen] * gain[:, :seen, None, None]), positions)
-        scale, shift = (table.on_columns(quality_weights) for table in (self.scale, self.shift))
-        hidden = self.activation(hidden, scale, shift, 2)
+        scale, shift = self.scale(quality_weights), self.shift(quality_weights)
+        mixed = scaled_conv(self.mix, x[:, :seen], gain[:, :seen], 1 + scale, shift)
+        hidden = columns_of(self.activation(mixed), positions)
+        if len(gain) == 1:
+            return functional.linear(hidden, self.out.weight / gain.T, self.out.bias / gain[0])
         change: Tensor = self.out(hidden) / gain[:, None]
         return change
 
@@ -107,36 +103,25 @@ class PictureBlock(nn.Module):
         return torch.cat(strips, 2)
 
     def _change(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
-        if folds(self.activation, quality_weights):
-            return self._folded_change(x, t, quality_weights)
-        gain = self.log_gain.on_grid(quality_weights).exp()
-        state = functional.pixel_shuffle(self.spread(t * gain), self.stride // 2)
-        picture = functional.pixel_unshuffle(x * gain, 2).to(state.dtype)
-        hidden = torch.cat([picture, state], 1).contiguous(memory_format=torch.channels_last)
-        hidden = self._activated(0, self.enter(hidden), quality_weights)
-        for number, mix in enumerate(self.mix, 1):
-            hidden = hidden + self._activated(number, mix(hidden), quality_weights)
-        change: Tensor = functional.pixel_shuffle(self.out(hidden) / gain, 2)
-        return change
-
-    def _folded_change(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
-        """Do the same at one quality, where gains cost nothing on the picture."""
-        gain = self.log_gain(quality_weights).exp()
-        spread = functional.conv2d(t, self.spread.weight * gain, self.spread.bias)
+        gain: Tensor = self.log_gain(quality_weights).exp()
+        spread = scaled_conv(self.spread, t, gain.expand(-1, t.shape[1]))
         state = functional.pixel_shuffle(spread, self.stride // 2)
         picture = functional.pixel_unshuffle(x, 2).to(state.dtype)
-        hidden = torch.cat([picture, state], 1).contiguous(memory_format=torch.channels_last)
-        gains = torch.cat([gain.expand(1, picture.shape[1]), gain.new_ones(1, state.shape[1])], 1)
-        for number, conv in enumerate((self.enter, *self.mix)):
-            scale, shift = self.scale[number](quality_weights), self.shift[number](quality_weights)
-            if number:
-                hidden = hidden + folded(conv, hidden, None, scale, shift)
-            else:
-                hidden = folded(conv, hidden, gains, scale, shift)
-        weight, bias = self.out.weight / gain, self.out.bias / gain[0]
-        return functional.pixel_shuffle(functional.conv2d(hidden, weight, bias, padding=1), 2)
+        known = torch.cat([picture, state], 1).contiguous(memory_format=torch.channels_last)
+        gains = [gain.expand(-1, picture.shape[1]), gain.new_ones(len(gain), state.shape[1])]
+        hidden = self._activated(0, self.enter, known, quality_weights, torch.cat(gains, 1))
+        for number, mix in enumerate(self.mix, 1):
+            hidden = hidden + self._activated(number, mix, hidden, quality_weights)
+        after = (1 / gain).expand(-1, picture.shape[1])
+        return functional.pixel_shuffle(scaled_conv(self.out, hidden, after=after), 2)
 
-    def _activated(self, number: int, hidden: Tensor, quality_weights: Tensor) -> Tensor:
-        tables = self.scale[number], self.shift[number]
-        scale, shift = (table.on_grid(quality_weights) for table in tables)
-        return self.activation(hidden, scale, shift, 1)
+    def _activated(
+        self,
+        number: int,
+        conv: Conv2d,
+        x: Tensor,
+        quality_weights: Tensor,
+        gain: Tensor | None = None,
+    ) -> Tensor:
+        scale, shift = (table[number](quality_weights) for table in (self.scale, self.shift))
+        return self.activation(scaled_conv(conv, x, gain, 1 + scale, shift))

@@ -17,8 +17,7 @@ from torch.nn import functional
 from vqcodec.model.config import KNOTS, QUALITIES
 
 M = TypeVar("M")
-# Of hidden values, with scale and shift, channels along the last argument.
-Activation = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+Activation = Callable[[Tensor], Tensor]
 
 
 def module_list(modules: Iterable[M]) -> Sequence[M]:
@@ -70,42 +69,39 @@ def log_step_gain(lmbda_min: float, lmbda_max: float) -> Tensor:
     return math.log(12.5) + 0.5 * log_lmbda
 
 
-def rooted(hidden: Tensor, scale: Tensor, shift: Tensor, dim: int) -> Tensor:
-    """Return an activation that grows like the square root of a large input; `dim` is channels'."""
-    hidden = torch.addcmul(shift, hidden, 1 + scale)
-    power = hidden.square().mean(dim=dim, keepdim=True)
+def rooted(hidden: Tensor) -> Tensor:
+    """Return an activation `[B, C, H, W]` that grows like the square root of a large input."""
+    power = hidden.square().mean(dim=1, keepdim=True)
     # pow takes three times as long as two roots.
     return functional.leaky_relu_(hidden * (1 + power / 4).rsqrt().sqrt(), 0.1)
 
 
-def rectified(hidden: Tensor, scale: Tensor, shift: Tensor, dim: int) -> Tensor:
-    """Return a ReLU, which fuses with the convolution before it; of any `dim`."""
-    dtype = hidden.dtype
-    return functional.relu_(torch.addcmul(shift.to(dtype), hidden, 1 + scale.to(dtype)))
+ACTIVATIONS: dict[str, Activation] = {"rooted": rooted, "relu": functional.relu_}
 
 
-ACTIVATIONS: dict[str, Activation] = {"rooted": rooted, "relu": rectified}
+def scaled_conv(
+    conv: Conv2d,
+    x: Tensor,
+    before: Tensor | None = None,
+    after: Tensor | None = None,
+    shift: Tensor | None = None,
+) -> Tensor:
+    """Return `conv(x * before) * after + shift`, all of which are `[B, channels]`.
 
-
-def folds(activation: Activation, quality_weights: Tensor) -> bool:
-    """Whether scale and shift can be part of a convolution's weights: one quality, and a ReLU.
-
-    Where there are gradients the tables themselves take part.
+    At one quality they become part of the convolution's weights, which costs nothing on a wide map.
     """
-    return activation is rectified and len(quality_weights) == 1 and not torch.is_grad_enabled()
-
-
-def folded(conv: Conv2d, x: Tensor, gain: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return the ReLU of a convolution of `x` times `gain`, scaled and shifted.
-
-    All of them, `[1, channels]`, become part of its weights.
-    """
-    factor = 1 + scale[0]
-    weight = conv.weight * factor[:, None, None, None]
-    if gain is not None:
-        weight = weight * gain[:, :, None, None]
-    bias = conv.bias * factor + shift[0]
-    return functional.relu_(functional.conv2d(x, weight, bias, padding=weight.shape[2] // 2))
+    if len(x) == 1:
+        weight, bias = conv.weight, conv.bias
+        if before is not None:
+            weight = weight * before[0, :, None, None]
+        if after is not None:
+            weight, bias = weight * after[0, :, None, None, None], bias * after[0]
+        if shift is not None:
+            bias = bias + shift[0]
+        return functional.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
+    y: Tensor = conv(x if before is None else x * before[:, :, None, None])
+    y = y if after is None else y * after.to(y.dtype)[:, :, None, None]
+    return y if shift is None else y + shift.to(y.dtype)[:, :, None, None]
 
 
 def columns_of(x: Tensor, positions: Tensor | None = None) -> Tensor:
