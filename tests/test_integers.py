@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from pictures import SAMPLE
+from PIL import Image
 from torch import Tensor
 
 from train import integers
 from train.checkpoint import load_model
 from train.export import export
 from train.integers import class_offsets, with_integers
+from vqcodec.codec.codec import Codec
 from vqcodec.model.config import Config
 from vqcodec.model.quantizer import Codebooks, IntegerQuantizer
 from vqcodec.model.vqvae import VQVAE
-from vqcodec.weights import ModelInfo
+from vqcodec.weights import ModelInfo, find
 from vqcodec.weights.store import load
 
 
@@ -46,6 +50,16 @@ def test_codewords_become_integers_and_nothing_else_changes(
     (bits, mse), (bits_before, mse_before) = bits_and_mse(model, x), bits_and_mse(tiny_model, x)
     assert (bits < 1.05 * bits_before).all()
     torch.testing.assert_close(mse, mse_before, rtol=0.05, atol=0)
+
+
+def test_channels_that_share_their_codewords_keep_classes_of_their_own() -> None:
+    shipped = find("photo-6-psnr")
+    model, codec = with_integers(load(shipped), 1, 1), Codec.load(shipped.path, device="cpu")
+    image = Image.open(SAMPLE).convert("RGB").crop((0, 0, 192, 192))
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+    coded = sum(codec.bits(codec.tokenize(image, quality=60)))
+    assert model.config.shared_codebooks
+    assert float(bits_and_mse(model, x)[0]) == pytest.approx(coded, rel=0.05)
 
 
 def test_added_blocks_begin_as_the_identity(tiny_weights: Path, x: Tensor) -> None:

@@ -48,7 +48,9 @@ def with_integers(shipped: Weights, analysis_blocks: int, synthesis_blocks: int)
     for target, layer in zip(result.prior.upsample, shipped.prior.upsample, strict=True):
         _copy_layer(target, layer)
     for number, level in enumerate(network.levels):
-        offsets = [class_offsets(codebooks) for codebooks in level.codebooks.groups]
+        groups = zip(level.codebooks.groups, shipped.prior.levels[number].groups, strict=True)
+        # Codebooks that share their codewords have them once.
+        offsets = [class_offsets(codebooks).expand(count, -1) for codebooks, count in groups]
         phases = shipped.prior.levels[number].phases
         for phase, prior in zip(phases, result.prior.levels[number], strict=True):
             _copy_layer(prior.update, phase.update)
