@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from pictures import SAMPLE, psnr
 from PIL import Image
 
 import vqcodec
 import vqcodec.VqcImagePlugin  # for Image.open
-from vqcodec.codec import decoder, tiles
+from vqcodec.codec import decoder, tiled_encoder, tiles
 from vqcodec.codec.codec import Codec
 from vqcodec.codec.tiles import box, split
 from vqcodec.commands.main import cli
@@ -85,8 +86,35 @@ def test_tiles_worked_on_at_once_give_the_same(
     pictures = []
     for threads in (1, 3):
         with ThreadPoolExecutor(1, initializer=use, initargs=(threads,)) as pool:
+            assert pool.submit(tiny_codec.encode, sample, quality=70).result() == file
             pictures.append(pool.submit(tiny_codec.decode, file).result())
     assert pictures[0].tobytes() == pictures[1].tobytes()
+
+
+def test_a_very_large_image_whose_features_are_not_kept_gives_the_same_bytes(
+    tiny_codec: Codec, sample: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tiny_codec.encode(sample, quality=70)
+    monkeypatch.setattr(tiles, "SIDE", 22)
+    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+    monkeypatch.setattr(tiled_encoder, "KEPT", 0)
+    assert tiny_codec.encode(sample, quality=70) == file
+
+
+def test_an_error_in_a_tile_is_that_of_the_encoder(
+    tiny_codec: Codec, sample: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiles, "SIDE", 22)
+    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+    before = torch.get_num_threads()
+
+    def fail(*_: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(tiled_encoder.TiledEncoder, "analysed", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        tiny_codec.encode(sample, quality=70)
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])

@@ -35,7 +35,7 @@ class QualityTable(nn.Module):
     """A vector per channel that varies piecewise linearly with quality.
 
     `forward` maps the hat-function weights `[B, KNOTS]` of :func:`quality_weights` to
-    `[B, channels]`, `on_grid` to `[B, channels, 1, 1]` and `on_columns` to `[B, 1, channels]`.
+    `[B, channels]` and `on_columns` to `[B, 1, channels]`.
     """
 
     def __init__(self, init: Tensor) -> None:
@@ -44,9 +44,6 @@ class QualityTable(nn.Module):
 
     def forward(self, quality_weights: Tensor) -> Tensor:
         return quality_weights @ self.table
-
-    def on_grid(self, quality_weights: Tensor) -> Tensor:
-        return (quality_weights @ self.table)[:, :, None, None]
 
     def on_columns(self, quality_weights: Tensor) -> Tensor:
         return (quality_weights @ self.table)[:, None]
