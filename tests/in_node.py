@@ -50,13 +50,15 @@ def told(
     files: Mapping[str, bytes],
     *,
     engine: str = "onnx",
+    tile: int = 1024,
     extent: str = "whole",
 ) -> dict[str, dict[str, Any]]:
     """What the decoder tells of files; pixels are `pixels`, uint8 `[H, W, 4]`."""
     paths = [out / f"{name}.vqc" for name in files]
     for path, data in zip(paths, files.values(), strict=True):
         path.write_bytes(data)
-    command = [node, "test/dump.mjs", engine, extent, str(model), str(out), *map(str, paths)]
+    options = [engine, str(tile), extent, str(model), str(out)]
+    command = [node, "test/dump.mjs", *options, *map(str, paths)]
     done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     result = dict(zip(files, map(json.loads, done.stdout.splitlines()), strict=True))

@@ -1,8 +1,11 @@
 /** Bundles the page into dist/page: index.html and page.js, which has all that it needs in it. */
 
-import { copyFile, mkdir, readdir } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile } from "node:fs/promises";
+import { gzipSync } from "node:zlib";
 
 import { build } from "esbuild";
+
+import { forDecoding, modelId } from "./weights.mjs";
 
 const here = (path) => new URL(path, import.meta.url).pathname;
 const weights = here("../../weights");
@@ -13,7 +16,6 @@ const common = {
   target: "es2022",
   logLevel: "warning",
   logOverride: { "empty-import-meta": "silent" }, // the module knows no address here, and needs none
-  loader: { ".wasm": "binary", ".safetensors": "binary" },
 };
 
 /** A module whose text is made here. */
@@ -25,14 +27,33 @@ const made = (name, contents, options) => ({
   },
 });
 
+/** Files of a kind that are embedded as bytes, packed. */
+const packed = (filter, prepared = (data) => data) => ({
+  name: String(filter),
+  setup({ onLoad }) {
+    onLoad({ filter }, async ({ path }) => {
+      const contents = gzipSync(prepared(await readFile(path)), { level: 9 });
+      return { contents, loader: "binary" };
+    });
+  },
+});
+
 const files = (await readdir(weights)).filter((file) => /^photo-.*\.safetensors$/.test(file));
+const ids = await Promise.all(
+  files.map(async (file) => modelId(await readFile(`${weights}/${file}`))),
+);
 const imports = files.map((file, n) => `import w${n} from "./${file}";`).join("\n");
-const list = `${imports}\nexport default [${files.map((_, n) => `w${n}`)}];`;
+const list = ids.map((id, n) => `{ modelId: "${id}", gzipped: w${n} }`).join(", ");
+const shipped = `${imports}\nexport default [${list}];`;
 
 const worker = await build({
   ...common,
   entryPoints: [here("worker.ts")],
-  plugins: [made("shipped-weights", list, { resolveDir: weights })],
+  plugins: [
+    made("shipped-weights", shipped, { resolveDir: weights }),
+    packed(/\.safetensors$/, forDecoding),
+    packed(/\.wasm$/),
+  ],
   write: false,
 });
 await mkdir(here("../dist/page"), { recursive: true });

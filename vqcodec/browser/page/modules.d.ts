@@ -6,11 +6,11 @@ declare module "worker-source" {
 }
 
 declare module "shipped-weights" {
-  const files: Uint8Array[];
+  const files: { modelId: string; gzipped: Uint8Array<ArrayBuffer> }[];
   export default files;
 }
 
 declare module "*.wasm" {
-  const bytes: Uint8Array<ArrayBuffer>;
-  export default bytes;
+  const gzipped: Uint8Array<ArrayBuffer>;
+  export default gzipped;
 }

@@ -26,15 +26,8 @@ export interface Step {
 
 export type Chain = readonly Step[];
 
-/** Computes chains; kept for one picture, then released. */
+/** Computes chains, and keeps what it made of each of them; kept for one picture, then released. */
 export interface Engine {
-  /** How many positions of planes it is given at a time, but for a row of more. */
-  readonly positions: number;
   run(chain: Chain, planes: Planes): Promise<Planes>;
   release(): Promise<void>;
-}
-
-/** How many rows and columns away a chain looks. */
-export function reach(chain: Chain): number {
-  return chain.filter(({ layer }) => layer.side === 3).length;
 }

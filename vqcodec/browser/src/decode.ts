@@ -4,24 +4,25 @@ import type { Engine } from "./chain.js";
 import { type Container, parse, Tag } from "./container.js";
 import { VqcError } from "./errors.js";
 import { Network } from "./network.js";
-import { type Picture, toPixels } from "./picture.js";
+import { type About, type Picture, type PictureTile, type Size, toPixels } from "./picture.js";
 import { plain } from "./plain.js";
-import type { Planes } from "./planes.js";
+import { cropped, type Planes } from "./planes.js";
 import { readGrayPng } from "./png.js";
 import { type LevelIndices, Prior } from "./prior.js";
 import { Symbols } from "./stream.js";
-import { inStrips } from "./strips.js";
+import { split } from "./tiles.js";
 import { hexadecimal, type Weights } from "./weights.js";
 
 /** Above which pixels a file is refused unless it is told otherwise. */
-export const MAX_PIXELS = 2 ** 24;
+export const MAX_PIXELS = 2 ** 27;
+const TILE_SIDE = 1024;
 
 export interface ReadOptions {
   /** The weights, or several to choose from by a file's model id. */
   weights: Weights | readonly Weights[];
   /** Whether to take what is there of a file whose end is missing. */
   partial?: boolean;
-  /** How many pixels a file may have; 2^24 if it is not said. */
+  /** How many pixels a file may have; 2^27 if it is not said. */
   maxPixels?: number;
 }
 
@@ -32,7 +33,9 @@ export interface DecodeOptions extends ReadOptions {
    * Called with a small picture, a pixel for each square of 8 x 8 as a rule, as soon as the coarse
    * levels are read; not if the file has opacity, since colours that it hides are not to be seen.
    */
-  preview?: (picture: Picture, whole: { width: number; height: number }) => void;
+  preview?: (picture: Picture, whole: Size) => void;
+  /** How many pixels a tile has to a side at most; 1024 if it is not said. */
+  tileSide?: number;
 }
 
 /**
@@ -44,27 +47,51 @@ export async function decode(
   data: ArrayBuffer | Uint8Array,
   options: DecodeOptions,
 ): Promise<Picture> {
+  let pixels = new Uint8ClampedArray();
+  const about = await decodeTiles(data, options, (tile, { width, height }) => {
+    if (tile.width === width && tile.height === height) {
+      pixels = tile.data;
+      return;
+    }
+    if (!pixels.length) pixels = new Uint8ClampedArray(4 * width * height);
+    for (let row = 0; row < tile.height; row++) {
+      const line = tile.data.subarray(4 * row * tile.width, 4 * (row + 1) * tile.width);
+      pixels.set(line, 4 * ((tile.top + row) * width + tile.left));
+    }
+  });
+  return { ...about, data: pixels };
+}
+
+/**
+ * Decode a file tile by tile, which `show` is called with as soon as they are there.
+ *
+ * The picture is nowhere as a whole. Throws a VqcError as `decode` does.
+ */
+export async function decodeTiles(
+  data: ArrayBuffer | Uint8Array,
+  options: DecodeOptions,
+  show: (tile: PictureTile, whole: Size) => void,
+): Promise<About> {
   const { file, weights } = open(data, options);
-  const engine = inStrips((options.engine ?? plain)());
+  const { width, height } = file;
+  const engine = (options.engine ?? plain)();
   const hides = file.chunks.has(Tag.ALPHA) || file.chunks.has(Tag.COARSE_ALPHA);
-  const shown = (planes: Planes) => {
-    const [width, height] = [file.width, file.height].map((side) =>
-      Math.ceil(side / weights.config.strides.at(-1)!),
-    );
-    const pixels = toPixels(planes, width, height, file.gray);
-    options.preview?.(described(file, pixels, width, height), file);
+  const preview = (planes: Planes) => {
+    const pixels = toPixels(planes, planes.width, planes.height, file.gray);
+    const small = { width: planes.width, height: planes.height };
+    options.preview?.({ ...about(file, small), data: pixels }, { width, height });
   };
   try {
-    const preview = options.preview && !hides ? shown : undefined;
-    const pixels = await pixelsOf(file, weights, engine, preview);
-    if (hides) {
-      const opacity = await readOpacity(file, weights, engine);
-      for (let place = 0; place < opacity.length; place++) pixels[4 * place + 3] = opacity[place];
-    }
-    return described(file, pixels, file.width, file.height);
+    const opacity = hides ? await readOpacity(file, weights, engine, options) : undefined;
+    const previewed = options.preview && !hides ? preview : undefined;
+    await eachTile(file, weights, engine, options, previewed, (tile) => {
+      if (opacity) setOpacity(tile, opacity, width);
+      show(tile, { width, height });
+    });
   } finally {
     await engine.release();
   }
+  return about(file, { width, height });
 }
 
 /**
@@ -93,16 +120,39 @@ function levels(file: Container, weights: Weights): Generator<LevelIndices, void
   return new Prior(weights).levels(symbols, file.quality, file.height, file.width);
 }
 
-async function pixelsOf(
+/** Make the opaque tiles of a picture, one after the other. */
+async function eachTile(
   file: Container,
   weights: Weights,
   engine: Engine,
-  preview?: (planes: Planes) => void,
-): Promise<Uint8ClampedArray<ArrayBuffer>> {
+  { tileSide = TILE_SIDE }: DecodeOptions,
+  preview: ((planes: Planes) => void) | undefined,
+  show: (tile: PictureTile) => void,
+): Promise<void> {
   const network = new Network(weights, file.quality, engine);
   const { width, height } = file;
-  const planes = await network.picture(levels(file, weights), height, width, preview);
-  return toPixels(planes, width, height, file.gray);
+  const stride = weights.config.strides.at(-1)!;
+  const read = levels(file, weights);
+  const means = await network.means(read, height, width);
+  if (preview) {
+    const [rows, columns] = [height, width].map((side) => ({
+      start: 0,
+      end: Math.ceil(side / stride),
+    }));
+    preview(await network.pictureOfMeans(cropped(means, rows, columns)));
+  }
+  const fine = [...read];
+  const side = Math.max(Math.floor(tileSide / stride), 1);
+  for (const tile of split(means.height, means.width, side)) {
+    const [top, left] = [stride * tile.rows.start, stride * tile.columns.start];
+    // The last square of a grid may reach beyond the picture, and whole positions too.
+    const rows = Math.min(stride * tile.rows.end, height) - top;
+    const columns = Math.min(stride * tile.columns.end, width) - left;
+    if (rows <= 0 || columns <= 0) continue;
+    const planes = await network.tile(means, fine, tile);
+    const data = toPixels(planes, columns, rows, file.gray);
+    show({ left, top, width: columns, height: rows, data });
+  }
 }
 
 /** Opacity, a value a pixel. */
@@ -110,31 +160,46 @@ async function readOpacity(
   file: Container,
   weights: Weights,
   engine: Engine,
-): Promise<Uint8ClampedArray | Uint8Array> {
+  options: DecodeOptions,
+): Promise<Uint8Array> {
   const { width, height, chunks } = file;
   const png = chunks.get(Tag.ALPHA);
   const coarse = chunks.get(Tag.COARSE_ALPHA);
   if (png && coarse) throw new VqcError("CorruptError", "opacity twice");
+  const opacity = new Uint8Array(width * height);
   if (coarse) {
     const quality = coarse[0]; // undefined if there is none
     if (!(quality >= 1 && quality <= 100)) {
       throw new VqcError("CorruptError", "coarse opacity without a quality");
     }
     const own = { ...file, gray: true, cut: false, quality, stream: coarse.subarray(1) };
-    const pixels = await pixelsOf(own, weights, engine);
-    return pixels.filter((_, place) => place % 4 === 0);
+    await eachTile(own, weights, engine, options, undefined, (tile) => {
+      eachPixel(tile, width, (pixel, at) => (opacity[pixel] = tile.data[at]));
+    });
+    return opacity;
   }
-  if (!png?.length) return new Uint8Array(width * height).fill(255);
+  if (!png?.length) return opacity.fill(255);
   return readGrayPng(png, width, height);
 }
 
-function described(
-  { chunks, gray, quality, cut }: Container,
-  data: Uint8ClampedArray<ArrayBuffer>,
+function setOpacity(tile: PictureTile, opacity: Uint8Array, width: number): void {
+  eachPixel(tile, width, (pixel, at) => (tile.data[at + 3] = opacity[pixel]));
+}
+
+/** Visit the pixels of a tile: their places in a picture of such a width, and in the tile's data. */
+function eachPixel(
+  tile: PictureTile,
   width: number,
-  height: number,
-): Picture {
+  visit: (pixel: number, at: number) => void,
+): void {
+  for (let row = 0, at = 0; row < tile.height; row++) {
+    const line = (tile.top + row) * width + tile.left;
+    for (let column = 0; column < tile.width; column++, at += 4) visit(line + column, at);
+  }
+}
+
+function about({ chunks, gray, quality, cut }: Container, size: Size): About {
   const alpha = chunks.has(Tag.ALPHA) || chunks.has(Tag.COARSE_ALPHA);
   const [icc, exif, xmp] = [Tag.ICC, Tag.EXIF, Tag.XMP].map((tag) => chunks.get(tag));
-  return { width, height, data, gray, alpha, quality, cut, icc, exif, xmp };
+  return { ...size, gray, alpha, quality, cut, icc, exif, xmp };
 }

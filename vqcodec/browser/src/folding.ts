@@ -7,9 +7,15 @@ import type { Weights } from "./weights.js";
 const KNOTS = 9;
 const PICTURE_PLANES = 12; // of the picture at half its resolution, which blocks on it see first
 
-/** Makes the chains of a network at a quality. */
+interface PictureChains {
+  seen: Chain;
+  change: Chain;
+}
+
+/** Makes the chains of a network at a quality, each once: engines keep what they make of one. */
 export class Folding {
   private readonly hats: number[];
+  private readonly made = new Map<string, unknown>();
 
   constructor(
     private readonly weights: Weights,
@@ -34,26 +40,41 @@ export class Folding {
 
   /** A linear map without a bias, `[outputs, inputs]`. */
   map(name: string): Chain {
-    const { shape, data } = this.array(name);
-    const [outputs, inputs] = shape;
-    const bias = new Float32Array(outputs);
-    return [{ layer: { weight: Float32Array.from(data), bias, inputs, outputs, side: 1 } }];
+    return this.once(name, () => {
+      const { shape, data } = this.array(name);
+      const [outputs, inputs] = shape;
+      const bias = new Float32Array(outputs);
+      return [{ layer: { weight: Float32Array.from(data), bias, inputs, outputs, side: 1 } }];
+    });
   }
 
   linear(name: string): Chain {
-    return [{ layer: this.layer(name) }];
+    return this.once(name, () => [{ layer: this.layer(name) }]);
   }
 
   /** A block; what comes of it is what it adds to a state. */
   branch(name: string): Chain {
+    return this.once(name, () => this.madeBranch(name));
+  }
+
+  /** What a block on the picture sees of a state, and what it makes of that and the picture. */
+  pictureBlock(name: string): PictureChains {
+    return this.once(name, () => this.madePictureBlock(name));
+  }
+
+  private once<Made>(name: string, make: () => Made): Made {
+    if (!this.made.has(name)) this.made.set(name, make());
+    return this.made.get(name) as Made;
+  }
+
+  private madeBranch(name: string): Chain {
     const gain = this.table(`${name}.log_gain.table`).map(Math.exp);
     const mix = scaled(this.layer(`${name}.mix`), (input) => gain[input]);
     const out = scaled(this.layer(`${name}.out`), undefined, (output) => 1 / gain[output]);
     return [this.activated(mix, `${name}.scale`, `${name}.shift`), { layer: out }];
   }
 
-  /** What a block on the picture sees of a state, and what it makes of that and the picture. */
-  pictureBlock(name: string): { seen: Chain; change: Chain } {
+  private madePictureBlock(name: string): PictureChains {
     const [gain] = this.table(`${name}.log_gain.table`).map(Math.exp);
     const seen = [{ layer: scaled(this.layer(`${name}.spread`), () => gain) }];
     const enter = scaled(this.layer(`${name}.enter`), (input) =>

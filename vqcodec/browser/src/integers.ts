@@ -7,6 +7,7 @@
 
 const ROUNDING = 256;
 const DIVISOR = 512;
+const ABREAST = 8; // outputs that are summed at once, each in a register
 
 export interface BytePlanes {
   data: Int8Array; // [height, width, channels]
@@ -16,11 +17,27 @@ export interface BytePlanes {
 }
 
 export interface IntegerLayer {
-  weight: Float64Array; // [taps, inputs, outputs]
-  bias: Float64Array;
+  weight: Float64Array; // [taps, inputs, outputs and as many zeros as make it a multiple of ABREAST]
+  bias: Float64Array; // likewise
   taps: number;
   inputs: number;
   outputs: number;
+}
+
+/** A layer of weights `[taps, inputs, outputs]`. */
+export function integerLayer(
+  weight: ArrayLike<number>,
+  bias: ArrayLike<number>,
+  [taps, inputs, outputs]: number[],
+): IntegerLayer {
+  const width = ABREAST * Math.ceil(outputs / ABREAST);
+  const padded = new Float64Array(taps * inputs * width);
+  for (let place = 0; place < weight.length; place++) {
+    padded[Math.floor(place / outputs) * width + (place % outputs)] = weight[place];
+  }
+  const paddedBias = new Float64Array(width);
+  paddedBias.set(bias);
+  return { weight: padded, bias: paddedBias, taps, inputs, outputs };
 }
 
 /** Planes from channel `at` on among so many, of which the others are 0. */
@@ -77,12 +94,16 @@ export function applied(
   const count = places?.length ?? height * width;
   const data = new Int8Array(count * outputs);
   const constant = layer.bias.map((bias, output) => bias + (offset?.[output] ?? 0) + ROUNDING);
-  const sums = new Float64Array(outputs);
+  const wide = constant.length;
+  // What a position sees that is not 0, and where the weights of each begin.
+  const seen = new Float64Array(taps * inputs);
+  const starts = new Int32Array(taps * inputs);
+  const sums = new Float64Array(ABREAST);
   for (let place = 0; place < count; place++) {
     const position = places ? places[place] : place;
     const row = Math.floor(position / width);
     const column = position - row * width;
-    sums.set(constant);
+    let found = 0;
     for (let tap = 0; tap < taps; tap++) {
       const y = taps === 1 ? row : row + Math.floor(tap / 3) - 1;
       const x = taps === 1 ? column : column + (tap % 3) - 1;
@@ -91,20 +112,61 @@ export function applied(
       for (let input = 0; input < inputs; input++) {
         const activation = planes.data[from + input];
         if (activation === 0) continue;
-        const start = (tap * inputs + input) * outputs;
-        for (let output = 0; output < outputs; output++) {
-          sums[output] += activation * weight[start + output];
-        }
+        seen[found] = activation;
+        starts[found++] = (tap * inputs + input) * wide;
       }
     }
-    for (let output = 0; output < outputs; output++) {
-      const value = Math.floor(sums[output] / DIVISOR);
-      data[place * outputs + output] = Math.min(Math.max(value, 0), 127);
+    for (let output = 0; output < wide; output += ABREAST) {
+      sumAbreast(sums, seen, starts, found, weight, output);
+      const end = Math.min(ABREAST, outputs - output);
+      for (let each = 0; each < end; each++) {
+        const value = Math.floor((sums[each] + constant[output + each]) / DIVISOR);
+        data[place * outputs + output + each] = Math.min(Math.max(value, 0), 127);
+      }
     }
   }
   return places
     ? { data, channels: outputs, height: 1, width: count }
     : { data, channels: outputs, height, width };
+}
+
+/** Sum the products of what is seen for as many outputs as go abreast, into `sums`. */
+function sumAbreast(
+  sums: Float64Array,
+  seen: Float64Array,
+  starts: Int32Array,
+  count: number,
+  weight: Float64Array,
+  output: number,
+): void {
+  let a = 0;
+  let b = 0;
+  let c = 0;
+  let d = 0;
+  let e = 0;
+  let f = 0;
+  let g = 0;
+  let h = 0;
+  for (let each = 0; each < count; each++) {
+    const value = seen[each];
+    const at = starts[each] + output;
+    a += value * weight[at];
+    b += value * weight[at + 1];
+    c += value * weight[at + 2];
+    d += value * weight[at + 3];
+    e += value * weight[at + 4];
+    f += value * weight[at + 5];
+    g += value * weight[at + 6];
+    h += value * weight[at + 7];
+  }
+  sums[0] = a;
+  sums[1] = b;
+  sums[2] = c;
+  sums[3] = d;
+  sums[4] = e;
+  sums[5] = f;
+  sums[6] = g;
+  sums[7] = h;
 }
 
 /** Turn channel `side^2 c + side i + j` into channel c at row i, column j of a position. */

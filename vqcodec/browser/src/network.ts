@@ -1,10 +1,11 @@
 /** Indices -> pixels, in floating point ("From indices to pixels" of docs/format.md). */
 
-import { type Chain, type Engine, reach } from "./chain.js";
+import type { Chain, Engine } from "./chain.js";
 import { Folding } from "./folding.js";
 import {
   add,
   addAt,
+  cropped,
   extended,
   first,
   gathered,
@@ -16,7 +17,8 @@ import {
 } from "./planes.js";
 import { positions } from "./positions.js";
 import type { LevelIndices } from "./prior.js";
-import { fillByRows, part } from "./strips.js";
+import { reach } from "./reach.js";
+import { cut, narrowed, type Span, type Tile, within } from "./tiles.js";
 import { filter, lift, unlift } from "./transforms.js";
 import { coarsestGrid, type Weights } from "./weights.js";
 
@@ -36,46 +38,72 @@ export class Network {
     this.finest = weights.config.strides.length - 1;
   }
 
-  /**
-   * Return the picture's planes R, G, B, around 0, on whole squares of the coarsest grid.
-   *
-   * `preview` is shown such planes of a small picture, a pixel a position of the finest grid, as
-   * soon as the levels above that grid are read.
-   */
-  async picture(
+  /** Return the means on the finest grid that the levels above it hold, which are taken. */
+  async means(
     levels: Iterator<LevelIndices>,
     pixelRows: number,
     pixelColumns: number,
-    preview?: (planes: Planes) => void,
   ): Promise<Planes> {
     const { config } = this.weights;
-    const sharpened = config.pictureAfter.filter((level) => level < config.phases.at(-1)!.length);
     const [height, width] = coarsestGrid(config, pixelRows, pixelColumns);
     let t = zeros(COLOURS * config.strides[0] ** 2, height, width);
     let number = 0;
-    for (const [grid, numbers] of config.phases.entries()) {
-      if (grid) {
-        const means = await this.synthesis(grid - 1, t);
-        if (grid === this.finest) preview?.(await this.pictureOfMeans(means));
-        t = extended(means, COLOURS * config.strides[grid] ** 2);
-        await this.addBranch(`expand.${grid - 1}`, t);
-      }
-      for (const [level, phases] of numbers.entries()) {
+    for (let grid = 0; grid < this.finest; grid++) {
+      if (grid) t = await this.entered(grid, await this.synthesis(grid - 1, t));
+      for (const phases of config.phases[grid]) {
         await this.addLevel(`levels.${number++}`, phases, t, levels.next().value as LevelIndices);
-        const block = sharpened.indexOf(level);
-        if (grid === this.finest && block >= 0) await this.sharpen(`sharpen.${block}`, t);
       }
     }
-    for (let block = 0; block < config.synthesisBlocks; block++) {
+    return this.synthesis(this.finest - 1, t);
+  }
+
+  /**
+   * Return the planes R, G, B of a tile of the picture, around 0.
+   *
+   * From the means on the finest grid and the indices of its levels, both of the whole grid.
+   */
+  async tile(means: Planes, levels: readonly LevelIndices[], tile: Tile): Promise<Planes> {
+    const { phases, pictureAfter, strides, synthesisBlocks } = this.weights.config;
+    const numbers = phases.at(-1)!;
+    const first = phases.flat().length - numbers.length;
+    const sharpened = pictureAfter.filter((level) => level < numbers.length);
+    // The margin narrows as less and less is to come that looks at what is around.
+    let wide = narrowed(tile, reach(this.weights, 0) + 1);
+    let t = await this.entered(this.finest, cropped(means, wide.wideRows, wide.wideColumns));
+    const narrow = (margin: number) => {
+      const next = narrowed(wide, margin);
+      const rows = within(next.wideRows, wide.wideRows);
+      t = cropped(t, rows, within(next.wideColumns, wide.wideColumns));
+      wide = next;
+    };
+    for (const [level, count] of numbers.entries()) {
+      narrow(reach(this.weights, level));
+      const indices = cut(levels[level], wide, means.height, means.width);
+      await this.addLevel(`levels.${first + level}`, count, t, indices);
+      const block = sharpened.indexOf(level);
+      if (block >= 0) await this.sharpen(`sharpen.${block}`, t);
+    }
+    narrow(reach(this.weights, numbers.length));
+    for (let block = 0; block < synthesisBlocks; block++) {
       await this.addBranch(`decoder.${block}`, t);
     }
     const x = await this.synthesis(this.finest, t);
     add(x, await this.pictureBlock("finish", x, t));
-    return x;
+    const stride = strides[this.finest];
+    const pixels = ({ start, end }: Span) => ({ start: stride * start, end: stride * end });
+    const rows = within(wide.rows, wide.wideRows);
+    return cropped(x, pixels(rows), pixels(within(wide.columns, wide.wideColumns)));
   }
 
-  /** The colours that means on the finest grid stand for, a pixel a position. */
-  private async pictureOfMeans(means: Planes): Promise<Planes> {
+  /** Return the state before the first level of a grid but the coarsest. */
+  private async entered(grid: number, means: Planes): Promise<Planes> {
+    const t = extended(means, COLOURS * this.weights.config.strides[grid] ** 2);
+    await this.addBranch(`expand.${grid - 1}`, t);
+    return t;
+  }
+
+  /** The planes R, G, B that means on the finest grid stand for, a pixel a position. */
+  async pictureOfMeans(means: Planes): Promise<Planes> {
     // A block on its own has the colour that the transform makes of its means.
     const side = this.weights.config.strides[this.finest];
     const weight = new Float32Array(COLOURS ** 2);
@@ -111,16 +139,8 @@ export class Network {
   private async pictureBlock(name: string, x: Planes, t: Planes): Promise<Planes> {
     const { seen, change } = this.folding.pictureBlock(name);
     const side = this.weights.config.strides[this.finest];
-    const halved = side / 2;
-    const result = zeros(COLOURS, x.height, x.width);
-    const rows = Math.max(Math.floor(this.engine.positions / (t.width * halved ** 2)), 1);
-    const margin = Math.ceil(reach(change) / halved);
-    await fillByRows(result, rows, margin, side, async (from, end) => {
-      const behind = spread(await this.engine.run(seen, part(t, from, end)), halved);
-      const before = gathered(part(x, side * from, side * end), 2);
-      return spread(await this.engine.run(change, stacked(before, behind)), 2);
-    });
-    return result;
+    const behind = spread(await this.engine.run(seen, t), side / 2);
+    return spread(await this.engine.run(change, stacked(gathered(x, 2), behind)), 2);
   }
 
   // a level
@@ -134,9 +154,11 @@ export class Network {
     const { height, width } = t;
     for (let phase = 0; phase < phases; phase++) {
       const coded = positions(phases, phase, height, width);
-      const z = this.codewords(`${name}.quantizer.groups`, indices, coded, height * width);
-      await this.divideByGain(name, z, picked(t, coded));
-      addAt(t, coded, await this.engine.run(this.folding.map(`${name}.unproject`), z));
+      if (coded.length) {
+        const z = this.codewords(`${name}.quantizer.groups`, indices, coded, height * width);
+        await this.divideByGain(name, z, picked(t, coded));
+        addAt(t, coded, await this.engine.run(this.folding.map(`${name}.unproject`), z));
+      }
       const change = await this.branch(`${name}.refine.${phase}`, t);
       if (phase + 1 < phases) {
         const next = positions(phases, phase + 1, height, width);
@@ -175,12 +197,15 @@ export class Network {
     return z;
   }
 
-  /** Divide codewords in place by the gain that follows the state where they belong. */
+  /** Divide codewords by the gain that follows the state where they belong; both change. */
   private async divideByGain(name: string, z: Planes, t: Planes): Promise<void> {
     const limit = this.weights.config.gainRange;
     const theory = Math.exp(this.folding.table(`${name}.log_step_gain`)[0]);
-    const activity = { ...t, data: t.data.map((value) => Math.log1p(Math.abs(theory * value))) };
-    const adapted = await this.engine.run(this.folding.linear(`${name}.adapt`), activity);
+    const { data } = t;
+    for (let place = 0; place < data.length; place++) {
+      data[place] = Math.log(1 + Math.abs(theory * data[place]));
+    }
+    const adapted = await this.engine.run(this.folding.linear(`${name}.adapt`), t);
     const typical = this.folding.table(`${name}.log_gain.table`);
     const area = z.width;
     for (let place = 0; place < z.data.length; place++) {

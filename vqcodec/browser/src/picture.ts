@@ -4,12 +4,13 @@ import type { Planes } from "./planes.js";
 
 const OPAQUE = 255;
 
-/** A decoded picture, which may be taken for an ImageData: sRGB unless there is a profile. */
-export interface Picture {
+export interface Size {
   width: number;
   height: number;
-  /** R, G, B and opacity of pixel after pixel; of a gray picture R, G and B are equal. */
-  data: Uint8ClampedArray<ArrayBuffer>;
+}
+
+/** What is known of a picture beside its pixels. */
+export interface About extends Size {
   gray: boolean;
   /** Whether the file says how opaque its pixels are. */
   alpha: boolean;
@@ -19,6 +20,19 @@ export interface Picture {
   icc?: Uint8Array;
   exif?: Uint8Array;
   xmp?: Uint8Array;
+}
+
+/** A decoded picture, which may be taken for an ImageData: sRGB unless there is a profile. */
+export interface Picture extends About {
+  /** R, G, B and opacity of pixel after pixel; of a gray picture R, G and B are equal. */
+  data: Uint8ClampedArray<ArrayBuffer>;
+}
+
+/** A part of a picture, with pixels as there. */
+export interface PictureTile extends Size {
+  left: number;
+  top: number;
+  data: Uint8ClampedArray<ArrayBuffer>;
 }
 
 /** Return the first columns and rows of planes R, G, B as opaque pixels. */

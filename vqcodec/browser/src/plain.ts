@@ -7,7 +7,6 @@ import type { Activation } from "./weights.js";
 /** Return an engine that needs nothing. */
 export function plain(): Engine {
   return {
-    positions: 2 ** 18,
     run: async (chain, planes) => computed(chain, planes),
     release: async () => {},
   };

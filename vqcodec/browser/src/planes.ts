@@ -1,5 +1,7 @@
 /** Planes of floats, channel by channel, and how they move between grids. */
 
+import type { Span } from "./tiles.js";
+
 export interface Planes {
   data: Float32Array; // [channels, height, width]
   channels: number;
@@ -21,6 +23,22 @@ export function first(planes: Planes, channels: number): Planes {
 export function extended(planes: Planes, channels: number): Planes {
   const result = zeros(channels, planes.height, planes.width);
   result.data.set(planes.data);
+  return result;
+}
+
+/** Some rows and columns of planes; all of them are the planes themselves. */
+export function cropped(planes: Planes, rows: Span, columns: Span): Planes {
+  const { data, channels, height, width } = planes;
+  const [down, across] = [rows, columns].map(({ start, end }) => end - start);
+  if (down === height && across === width) return planes;
+  const result = zeros(channels, down, across);
+  let to = 0;
+  for (let channel = 0; channel < channels; channel++) {
+    for (let row = rows.start; row < rows.end; row++, to += across) {
+      const line = (channel * height + row) * width;
+      result.data.set(data.subarray(line + columns.start, line + columns.end), to);
+    }
+  }
   return result;
 }
 

@@ -5,12 +5,13 @@ import {
   applied,
   type BytePlanes,
   type IntegerLayer,
+  integerLayer,
   lookUp,
   picked,
   spread,
 } from "./integers.js";
 import { positions } from "./positions.js";
-import { cumulativeFrequencies, type Symbols } from "./stream.js";
+import { type Frequencies, frequenciesOf, type Symbols } from "./stream.js";
 import { coarsestGrid, type Weights } from "./weights.js";
 
 const CLASSES = 64;
@@ -21,7 +22,7 @@ export type LevelIndices = Uint16Array[];
 /** Reads indices with the integers of a weights file. */
 export class Prior {
   private readonly layers = new Map<string, IntegerLayer>();
-  private readonly rows = new Map<string, Uint32Array>();
+  private readonly rows = new Map<string, Frequencies>();
 
   constructor(private readonly weights: Weights) {}
 
@@ -183,23 +184,21 @@ export class Prior {
     let layer = this.layers.get(name);
     if (!layer) {
       const { shape, data } = this.weights.array(`${name}.weight`);
-      const bias = Float64Array.from(this.weights.numbers(`${name}.bias`));
-      const [taps, inputs, outputs] = shape;
-      layer = { weight: Float64Array.from(data), bias, taps, inputs, outputs };
+      layer = integerLayer(data, this.weights.numbers(`${name}.bias`), shape);
       this.layers.set(name, layer);
     }
     return layer;
   }
 
-  private row(name: string, row: number, size: number): Uint32Array {
+  private row(name: string, row: number, size: number): Frequencies {
     const key = `${name} ${row}`;
-    let cumulative = this.rows.get(key);
-    if (!cumulative) {
+    let frequencies = this.rows.get(key);
+    if (!frequencies) {
       const counts = this.weights.numbers(name).subarray(row * size, (row + 1) * size);
-      cumulative = cumulativeFrequencies(counts);
-      this.rows.set(key, cumulative);
+      frequencies = frequenciesOf(counts);
+      this.rows.set(key, frequencies);
     }
-    return cumulative;
+    return frequencies;
   }
 }
 

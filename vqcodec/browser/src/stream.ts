@@ -9,8 +9,17 @@ import { VqcError } from "./errors.js";
 
 const BITS_24 = 2 ** 24;
 const BITS_20 = 2 ** 20;
+const PART_BITS = 14; // of 24: how wide a part of all frequencies is
 const INVALID = -1;
 const WORDS_AFTER_A_CUT = 4;
+
+/** How the symbols of a table share 2^24. */
+export interface Frequencies {
+  /** Where the interval of each symbol begins, and 2^24. */
+  cumulative: Uint32Array;
+  /** The symbol whose interval holds the beginning of each part, and the last symbol. */
+  starts: Uint16Array;
+}
 
 /** Reads symbols from 32-bit words, which four words of `ending` follow, then zeros without end. */
 export class RangeDecoder {
@@ -47,13 +56,15 @@ export class RangeDecoder {
     this.productLow = bottom - carry * BITS_24;
   }
 
-  /** Return a symbol, or INVALID; `cumulative` runs from 0 to 2^24. */
-  symbol(cumulative: Uint32Array): number {
+  /** Return a symbol, or INVALID. */
+  symbol({ cumulative, starts }: Frequencies): number {
     if (this.high >= this.range) return INVALID;
     // Rounded, this may be one off; the offset within the interval tells.
-    const quantile = Math.floor((this.high * BITS_24 + this.low) / this.range);
-    let symbol = 0;
-    for (let end = cumulative.length - 1; end - symbol > 1;) {
+    const quotient = Math.floor((this.high * BITS_24 + this.low) / this.range);
+    const quantile = Math.min(quotient, BITS_24 - 1);
+    const part = quantile >> PART_BITS;
+    let symbol = starts[part];
+    for (let end = starts[part + 1] + 1; end - symbol > 1;) {
       const middle = (symbol + end) >> 1;
       if (cumulative[middle] <= quantile) symbol = middle;
       else end = middle;
@@ -113,13 +124,13 @@ export class Symbols {
   }
 
   /** Return the next `count` symbols, which share a table. Throws a VqcError if there are none. */
-  read(cumulative: Uint32Array, count: number): Uint16Array {
+  read(frequencies: Frequencies, count: number): Uint16Array {
     const symbols = new Uint16Array(count);
     if (this.over) return symbols;
     const [decoder, other] = this.decoders;
     if (other === undefined) {
       for (let place = 0; place < count; place++) {
-        const symbol = decoder.symbol(cumulative);
+        const symbol = decoder.symbol(frequencies);
         if (symbol === INVALID) throw new VqcError("CorruptError", "the stream is invalid");
         symbols[place] = symbol;
       }
@@ -127,8 +138,8 @@ export class Symbols {
     }
     let differs = count;
     for (let place = 0; place < count; place++) {
-      const symbol = decoder.symbol(cumulative);
-      const second = other.symbol(cumulative);
+      const symbol = decoder.symbol(frequencies);
+      const second = other.symbol(frequencies);
       if (symbol === INVALID || second === INVALID) {
         this.over = true;
         return symbols.fill(0);
@@ -141,8 +152,8 @@ export class Symbols {
   }
 }
 
-/** Return the cumulative frequencies, one more than the counts, which sum to 2^24. */
-export function cumulativeFrequencies(counts: ArrayLike<number>): Uint32Array {
+/** Return the frequencies of as many symbols as there are counts, which sum to 2^24. */
+export function frequenciesOf(counts: ArrayLike<number>): Frequencies {
   const size = counts.length;
   const cumulative = new Uint32Array(size + 1);
   let before = 0;
@@ -151,5 +162,10 @@ export function cumulativeFrequencies(counts: ArrayLike<number>): Uint32Array {
     before += counts[symbol];
   }
   cumulative[size] = BITS_24;
-  return cumulative;
+  const starts = new Uint16Array((BITS_24 >> PART_BITS) + 1);
+  for (let part = 0, symbol = 0; part < starts.length; part++) {
+    while (symbol + 1 < size && cumulative[symbol + 1] <= part << PART_BITS) symbol++;
+    starts[part] = symbol;
+  }
+  return { cumulative, starts };
 }

@@ -59,9 +59,18 @@ export class Weights {
  */
 export async function loadWeights(data: ArrayBuffer | Uint8Array): Promise<Weights> {
   const bytes = new Uint8Array(data as ArrayBuffer);
-  const { metadata, arrays } = readSafetensors(bytes);
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return new Weights(hexadecimal(digest.subarray(0, 4)), readConfig(metadata), arrays);
+  return readWeights(bytes, hexadecimal(digest.subarray(0, 4)));
+}
+
+/**
+ * Read what decoding takes of the weights file that `.vqc` files name by a model id.
+ *
+ * Throws a VqcError (ModelError).
+ */
+export function readWeights(data: Uint8Array, modelId: string): Weights {
+  const { metadata, arrays } = readSafetensors(data);
+  return new Weights(modelId, readConfig(metadata), arrays);
 }
 
 export function hexadecimal(bytes: Uint8Array): string {

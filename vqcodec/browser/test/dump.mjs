@@ -1,7 +1,7 @@
 /**
  * What the decoder makes of files, for tests/test_browser.py: a line of JSON for each.
  *
- * node test/dump.mjs ENGINE whole|partial WEIGHTS OUT FILE…
+ * node test/dump.mjs plain|onnx TILE whole|partial WEIGHTS OUT FILE…
  *
  * Pixels go to OUT/NAME.rgba, those of a preview to OUT/NAME.preview.
  */
@@ -12,14 +12,12 @@ import { basename, join } from "node:path";
 import { decode, indices, loadWeights, plain, VqcError } from "../dist/index.js";
 import { onnx } from "../dist/onnx.js";
 
-const ENGINES = { plain, onnx, strips: () => ({ ...plain(), positions: 64 }) };
-
-const [engineName, extent, weightsFile, out, ...files] = process.argv.slice(2);
+const [engine, tileSide, extent, weightsFile, out, ...files] = process.argv.slice(2);
 const options = {
   weights: await loadWeights(readFileSync(weightsFile)),
-  engine: ENGINES[engineName],
+  engine: { plain, onnx }[engine],
+  tileSide: Number(tileSide),
   partial: extent === "partial",
-  maxPixels: 2 ** 27,
 };
 
 for (const file of files) {
