@@ -17,9 +17,9 @@ from PIL import Image
 import vqcodec
 
 if TYPE_CHECKING:
-    from chromium import Chromium
     from torch import Tensor
 
+    from benchmarks.chromium import Chromium
     from vqcodec.codec.codec import Codec
     from vqcodec.commands.serve import Server
     from vqcodec.model.vqvae import VQVAE
@@ -193,7 +193,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     program = shutil.which("chromium")
     if program is None or sys.platform == "win32":
         pytest.skip("no program called chromium (a package of Debian) to show pages in")
-    from chromium import Chromium
+    from benchmarks.chromium import Chromium
 
     chromium = Chromium(program, tmp_path_factory.mktemp("chromium"))
     yield chromium

@@ -6,8 +6,12 @@ import base64
 import io
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +19,7 @@ import pytest
 from golden import FOLDER, stored_indices
 from hatchling.builders.wheel import WheelBuilder
 from in_node import PACKAGE, npm, same_indices, same_pixels, told
+from numpy.typing import NDArray
 from PIL import Image
 from test_format_page import CHUNKS
 from test_scales import path as other_weights  # noqa: F401  # a fixture: networks of other shapes
@@ -25,7 +30,7 @@ from vqcodec.errors import CorruptError
 from vqcodec.fileformat.container import ChunkTag, pack, unpack
 
 if TYPE_CHECKING:
-    from chromium import Chromium
+    from benchmarks.chromium import Chromium
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in FOLDER.glob("*.vqc"))
@@ -57,12 +62,27 @@ def test_indices_pixels_and_chunks(golden: dict[str, dict[str, Any]], name: str)
         np.testing.assert_array_equal(answer["pixels"][..., 3], stored)
 
 
-@pytest.mark.parametrize("engine", ["plain", "strips"])
-def test_any_engine_shows_the_same(node: str, tmp_path: Path, engine: str) -> None:
-    names = ("size-100x37", "gray-75", "cut-200")
+@pytest.mark.parametrize(("engine", "tile"), [("plain", 1024), ("onnx", 32)])
+def test_any_engine_shows_the_same(node: str, tmp_path: Path, engine: str, tile: int) -> None:
+    names = ("size-100x37", "gray-75", "cut-200", "alpha-coarse")
     files = {name: (FOLDER / f"{name}.vqc").read_bytes() for name in names}
-    for name, answer in told(node, MODEL, tmp_path, files, engine=engine).items():
+    for name, answer in told(node, MODEL, tmp_path, files, engine=engine, tile=tile).items():
         same_pixels(answer, Image.open(FOLDER / f"{name}.png"))
+
+
+@pytest.mark.parametrize("size", [(384, 64), (60, 330)])
+def test_tiles_come_out_as_the_whole_does(
+    node: str, codec: Codec, tmp_path: Path, photo: Image.Image, size: tuple[int, int]
+) -> None:
+    files = {"a": codec.encode(photo.resize(size), quality=70)}
+    # Engines that sum in the same order wherever a position is give the very same pixels.
+    whole, tiled = (
+        told(node, MODEL, tmp_path, files, engine="plain", tile=tile)["a"]["pixels"]
+        for tile in (1024, 64)
+    )
+    np.testing.assert_array_equal(tiled, whole)
+    same = codec.decode(files["a"])
+    assert abs(whole[..., :3] - np.array(same, int)).max() <= 1
 
 
 def test_a_preview_is_the_picture_that_the_coarse_levels_are(
@@ -145,28 +165,95 @@ def test_the_ends_of_intervals_belong_where_exact_numbers_say(node: str) -> None
 # the page, and the wheel
 
 
-@pytest.mark.slow
-def test_the_page_shows_a_file(node: str, browser: Chromium) -> None:
+@pytest.fixture(scope="module")
+def page(node: str) -> Path:
+    """The folder of the page, as `npm run build` makes it."""
     built = npm("run", "build")
     assert built.returncode == 0, built.stdout + built.stderr
-    browser.open(PACKAGE / "dist" / "page" / "index.html")
-    status = "document.querySelector('[role=status]').textContent"
-    browser.choose("input", FOLDER / "chunks.vqc")
+    return PACKAGE / "dist" / "page"
+
+
+@pytest.fixture(params=["file", "server"])
+def address(request: pytest.FixtureRequest, page: Path) -> Iterator[Path | str]:
+    """Where the page is: a file, or what a server of files has."""
+    if request.param == "file":
+        yield page / "index.html"
+        return
+    handler = partial(SimpleHTTPRequestHandler, directory=str(page))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def said(browser: Chromium, start: str) -> str:
+    """What the page says at last of a file; previews are not the last."""
     deadline = time.monotonic() + 300
-    while not (shown := browser.evaluate(status)).startswith("chunks.vqc: "):
+    while True:
+        shown = str(browser.evaluate("document.querySelector('[role=status]').textContent"))
+        if shown.startswith(start) and "preview" not in shown:
+            return shown
         assert time.monotonic() < deadline, shown
         time.sleep(0.1)
-    assert "quality 50" in shown
+
+
+def canvas(browser: Chromium) -> NDArray[np.int64]:
     url = browser.evaluate("document.querySelector('canvas').toDataURL()")
-    pixels = np.array(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))), int)
+    image = Image.open(io.BytesIO(base64.b64decode(url.split(",")[1])))
+    return np.array(image.convert("RGBA"), np.int64)
+
+
+def test_the_page_is_small(page: Path) -> None:
+    files = [path for path in page.rglob("*") if path.is_file()]
+    assert {path.name for path in files} == {"index.html", "page.js"}
+    assert sum(path.stat().st_size for path in files) <= 12_000_000
+
+
+@pytest.mark.slow
+def test_the_page_shows_a_file(browser: Chromium, address: Path | str, tmp_path: Path) -> None:
+    browser.open(address)
+    browser.choose("input", FOLDER / "chunks.vqc")
+    assert "quality 50" in said(browser, "chunks.vqc: ")
     expected = np.array(Image.open(FOLDER / "chunks.png").convert("RGBA"), int)
-    assert abs(pixels - expected).max() <= 1
+    assert abs(canvas(browser) - expected).max() <= 1
     browser.drop(600, 110, ROOT / "samples" / "photo.png")
-    while not (shown := browser.evaluate(status)).startswith("photo.png: "):
-        assert time.monotonic() < deadline, shown
-        time.sleep(0.1)
-    assert shown == "photo.png: not a .vqc file"
-    assert not [each for each in browser.complaints() if not each.startswith("requested blob:")]
+    assert said(browser, "photo.png: ") == "photo.png: not a .vqc file"
+    own = ("requested blob:", f"requested {address}")
+    assert not [each for each in browser.complaints() if not each.startswith(own)]
+
+
+@pytest.mark.slow
+def test_the_page_shows_every_model_that_ships(
+    browser: Chromium, page: Path, tmp_path: Path, photo: Image.Image
+) -> None:
+    browser.open(page / "index.html")
+    for tune, name in weights.TUNED.items():
+        codec = Codec.load(name)
+        data = codec.encode(photo.resize((90, 70)), quality=60)
+        file = tmp_path / f"{tune}.vqc"
+        file.write_bytes(data)
+        browser.choose("input", file)
+        assert said(browser, file.name).endswith("quality 60")
+        expected = np.array(codec.decode(data).convert("RGBA"), int)
+        assert abs(canvas(browser) - expected).max() <= 1
+
+
+@pytest.mark.slow
+def test_the_page_shows_large_files_by_tiles(
+    browser: Chromium, page: Path, codec: Codec, tmp_path: Path
+) -> None:
+    # Long and narrow: the fewest pixels that are more than one tile.
+    gray = np.add.outer(np.arange(25700) // 120 % 256, np.arange(8)).astype(np.uint8)
+    data = codec.encode(Image.fromarray(gray), quality=30)
+    file = tmp_path / "long.vqc"
+    file.write_bytes(data)
+    browser.open(page / "index.html")
+    browser.choose("input", file)
+    assert said(browser, "long.vqc: ") == "long.vqc: 8×25700, quality 30"
+    expected = np.array(codec.decode(data).convert("RGBA"), int)
+    assert abs(canvas(browser) - expected).max() <= 1
 
 
 def test_the_wheel_has_nothing_of_it() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from vqcodec.commands.page import Picture, Table, folded, heading, listing, page, slider, table
 
 if TYPE_CHECKING:
-    from chromium import Chromium
+    from benchmarks.chromium import Chromium
 
 NASTY = "<b>&\"'</script>"
 VOID = {"img", "input", "link", "meta"}

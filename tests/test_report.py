@@ -22,7 +22,7 @@ from benchmarks import plots, rate_tables, report, summary, tables
 from benchmarks.curves import curve
 
 if TYPE_CHECKING:
-    from chromium import Chromium
+    from benchmarks.chromium import Chromium
 
 SVG = "{http://www.w3.org/2000/svg}"
 

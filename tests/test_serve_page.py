@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from chromium import Chromium
-
+    from benchmarks.chromium import Chromium
     from vqcodec.commands.serve import Server
 
 SETTLED = """new Promise(done => {

@@ -2,8 +2,8 @@
 
 import workerSource from "worker-source";
 
-import type { Picture } from "../src/index.js";
-import type { Answer, Request, Size } from "./protocol.js";
+import type { About, Picture, PictureTile, Size } from "../src/index.js";
+import type { Answer, Request } from "./protocol.js";
 
 // Of its text: a page that is a file itself may not load a worker from another.
 const source = new Blob([workerSource], { type: "text/javascript" });
@@ -11,7 +11,9 @@ const worker = new Worker(URL.createObjectURL(source));
 const input = document.querySelector("input")!;
 const canvas = document.querySelector("canvas")!;
 const status = document.querySelector("[role=status]")!;
+const context = canvas.getContext("2d")!;
 let newest = 0;
+let drawn = 0; // the request that the canvas shows
 
 async function open(files: Iterable<File>): Promise<void> {
   // Weights first: a picture dropped beside them may need them.
@@ -28,31 +30,49 @@ function isWeights(file: File): boolean {
   return file.name.endsWith(".safetensors");
 }
 
-/** Draw a picture as large as the whole that it is, or is a preview of. */
-function draw({ data, width, height }: Picture, whole: Size): void {
+/** Make the canvas as large as the picture of a request, and empty, unless it is that already. */
+function prepare(request: number, { width, height }: Size): void {
+  if (drawn === request) return;
+  drawn = request;
   canvas.width = width;
   canvas.height = height;
-  canvas.style.width = `${whole.width}px`;
-  canvas.style.aspectRatio = `${whole.width} / ${whole.height}`;
-  canvas.getContext("2d")!.putImageData(new ImageData(data, width, height), 0, 0);
+}
+
+function drawPreview({ data, width, height }: Picture, whole: Size): void {
+  const small = new OffscreenCanvas(width, height);
+  small.getContext("2d")!.putImageData(new ImageData(data, width, height), 0, 0);
+  // The last of its pixels may stand for squares that reach beyond the picture.
+  const side = Math.round(Math.max(whole.width / width, whole.height / height));
+  context.drawImage(small, 0, 0, side * width, side * height);
+}
+
+function drawTile({ data, left, top, width, height }: PictureTile): void {
+  context.putImageData(new ImageData(data, width, height), left, top);
+}
+
+function described({ width, height, quality, cut }: About): string {
+  return `${width}×${height}, quality ${quality}${cut ? ", its end is missing" : ""}`;
 }
 
 worker.onmessage = ({ data: answer }: MessageEvent<Answer>) => {
   if (answer.number !== newest) return; // of a file that another has taken the place of
-  const { name } = answer;
-  canvas.hidden = answer.kind === "error"; // what it shows is another file's
-  if (answer.kind === "error") {
+  const { name, number, kind } = answer;
+  canvas.hidden = kind === "error" || kind === "weights"; // what it shows is another file's
+  if (kind === "error") {
     status.textContent = `${name}: ${answer.message}`;
-  } else if (answer.kind === "weights") {
+  } else if (kind === "weights") {
     status.textContent = `${name}: pictures of the model ${answer.modelId} can be shown now.`;
+  } else if (kind === "done") {
+    status.textContent = `${name}: ${described(answer.about)}`;
   } else {
-    const { picture } = answer;
-    draw(picture, answer.whole);
-    const { width, height } = answer.whole;
-    const missing = picture.cut ? ", its end is missing" : "";
-    const preview = answer.kind === "preview" ? " – a preview, the whole is being decoded …" : "";
-    const size = `${width}×${height}, quality ${picture.quality}`;
-    status.textContent = `${name}: ${size}${missing}${preview}`;
+    prepare(number, answer.whole);
+    if (kind === "tile") {
+      drawTile(answer.tile);
+    } else {
+      drawPreview(answer.picture, answer.whole);
+      const about = described({ ...answer.picture, ...answer.whole });
+      status.textContent = `${name}: ${about} – a preview, the whole is being decoded …`;
+    }
   }
 };
 

@@ -1,6 +1,6 @@
 /** What the page and its worker tell each other. */
 
-import type { Picture } from "../src/index.js";
+import type { About, Picture, PictureTile, Size } from "../src/index.js";
 
 export interface Request {
   number: number;
@@ -8,14 +8,11 @@ export interface Request {
   data: ArrayBuffer;
 }
 
-export interface Size {
-  width: number;
-  height: number;
-}
-
-/** `whole` is the size of the whole picture, of which a preview has fewer pixels. */
+/** `whole` is the size of the whole picture, which a preview or a tile is of. */
 export type Answer = { number: number; name: string } & (
-  | { kind: "preview" | "picture"; picture: Picture; whole: Size }
+  | { kind: "preview"; picture: Picture; whole: Size }
+  | { kind: "tile"; tile: PictureTile; whole: Size }
+  | { kind: "done"; about: About }
   | { kind: "weights"; modelId: string }
   | { kind: "error"; message: string }
 );

@@ -4,38 +4,66 @@ import { env } from "#onnxruntime";
 import runtime from "onnxruntime-web/ort-wasm-simd-threaded.wasm";
 import shipped from "shipped-weights";
 
-import { decode, loadWeights, type Picture, VqcError, type Weights } from "../src/index.js";
+import {
+  decodeTiles,
+  loadWeights,
+  type Picture,
+  readWeights,
+  type Size,
+  VqcError,
+  type Weights,
+} from "../src/index.js";
 import { onnx } from "../src/onnx.js";
-import type { Answer, Request, Size } from "./protocol.js";
+import type { Answer, Request } from "./protocol.js";
 
-env.wasm.wasmBinary = runtime;
 env.wasm.numThreads = 1; // more take headers that no file has
 
-const known: Promise<Weights[]> = Promise.all(shipped.map(loadWeights));
+const ready: Promise<Weights[]> = prepared();
 let queue: Promise<void> = Promise.resolve();
 
+async function prepared(): Promise<Weights[]> {
+  env.wasm.wasmBinary = await unpacked(runtime);
+  const read = shipped.map(async ({ modelId, gzipped }) =>
+    readWeights(new Uint8Array(await unpacked(gzipped)), modelId),
+  );
+  return Promise.all(read);
+}
+
+function unpacked(gzipped: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
+  const stream = new Blob([gzipped]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(stream).arrayBuffer();
+}
+
 function tell(answer: Answer): void {
-  const transfer = "picture" in answer ? [answer.picture.data.buffer] : [];
+  const transfer: Transferable[] = [];
+  if (answer.kind === "preview") transfer.push(answer.picture.data.buffer);
+  if (answer.kind === "tile") transfer.push(answer.tile.data.buffer);
   self.postMessage(answer, { transfer });
 }
 
 async function answered({ number, name, data }: Request): Promise<void> {
-  const weights = await known;
+  const weights = await ready;
+  const own = { number, name };
   try {
     if (name.endsWith(".safetensors")) {
-      const own = await loadWeights(data);
-      weights.push(own);
-      tell({ number, name, kind: "weights", modelId: own.modelId });
+      const added = await loadWeights(data);
+      weights.push(added);
+      tell({ ...own, kind: "weights", modelId: added.modelId });
       return;
     }
-    const preview = (picture: Picture, { width, height }: Size) =>
-      tell({ number, name, kind: "preview", picture, whole: { width, height } });
-    const picture = await decode(data, { weights, engine: onnx, partial: true, preview });
-    const { width, height } = picture;
-    tell({ number, name, kind: "picture", picture, whole: { width, height } });
+    const options = {
+      weights,
+      engine: onnx,
+      partial: true,
+      preview: (picture: Picture, whole: Size) => tell({ ...own, kind: "preview", picture, whole }),
+    };
+    const about = await decodeTiles(data, options, (tile, whole) =>
+      tell({ ...own, kind: "tile", tile, whole }),
+    );
+    tell({ ...own, kind: "done", about });
   } catch (error) {
     const message = error instanceof VqcError ? error.message : String(error);
-    tell({ number, name, kind: "error", message });
+    tell({ ...own, kind: "error", message });
   }
 }
 
