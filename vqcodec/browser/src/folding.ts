@@ -113,11 +113,18 @@ function scaled(
   ofInput: (input: number) => number = () => 1,
   ofOutput: (output: number) => number = () => 1,
 ): Layer {
-  const { inputs, side } = layer;
+  const { inputs, outputs, side } = layer;
   const taps = side * side;
-  const weight = layer.weight.map((value, place) => {
-    const input = Math.floor(place / taps) % inputs;
-    return value * ofInput(input) * ofOutput(Math.floor(place / (taps * inputs)));
-  });
-  return { ...layer, weight, bias: layer.bias.map((value, output) => value * ofOutput(output)) };
+  const weight = new Float32Array(layer.weight.length);
+  const bias = new Float32Array(outputs);
+  const factors = Float64Array.from({ length: inputs }, (_, input) => ofInput(input));
+  for (let output = 0, place = 0; output < outputs; output++) {
+    const factor = ofOutput(output);
+    bias[output] = layer.bias[output] * factor;
+    for (let input = 0; input < inputs; input++) {
+      const both = factors[input] * factor;
+      for (let tap = 0; tap < taps; tap++, place++) weight[place] = layer.weight[place] * both;
+    }
+  }
+  return { ...layer, weight, bias };
 }

@@ -60,15 +60,22 @@ function filterLines(
   lines: Axis,
   samples: Axis,
 ): void {
-  const before = new Float64Array(BLOCK);
+  const m = Float64Array.from(boundary);
+  const { step } = samples;
   for (let start = OVERLAP; start < samples.count - BLOCK; start += BLOCK) {
     for (let line = 0; line < lines.count; line++) {
-      const from = line * lines.step + start * samples.step;
-      for (let k = 0; k < BLOCK; k++) before[k] = data[from + k * samples.step];
-      for (let k = 0; k < BLOCK; k++) {
-        let sum = 0;
-        for (let j = 0; j < BLOCK; j++) sum += boundary[BLOCK * k + j] * before[j];
-        data[from + k * samples.step] = sum;
+      const from = line * lines.step + start * step;
+      const a = data[from];
+      const b = data[from + step];
+      const c = data[from + 2 * step];
+      const d = data[from + 3 * step];
+      const e = data[from + 4 * step];
+      const f = data[from + 5 * step];
+      const g = data[from + 6 * step];
+      const h = data[from + 7 * step];
+      for (let k = 0, to = from; k < BLOCK ** 2; k += BLOCK, to += step) {
+        const near = m[k] * a + m[k + 1] * b + m[k + 2] * c + m[k + 3] * d;
+        data[to] = near + m[k + 4] * e + m[k + 5] * f + m[k + 6] * g + m[k + 7] * h;
       }
     }
   }
