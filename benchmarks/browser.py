@@ -100,7 +100,10 @@ def table(seconds: Seconds) -> str:
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 def main(photo: Path, quality: int, rounds: int) -> None:
     """Print a Markdown table of the times for PHOTO."""
-    image = Image.open(photo).convert("RGB")
+    try:
+        image = Image.open(photo).convert("RGB")
+    except OSError as error:
+        raise click.ClickException(str(error)) from error
     data = vqcodec.encode(image, quality=quality)
     npm = shutil.which("npm")
     if npm is None or not (PACKAGE / "node_modules").is_dir():

@@ -13,7 +13,7 @@ from curves import save_rows
 from extras import need
 from PIL import Image
 
-from benchmarks import codecs, rd, speed, tables
+from benchmarks import browser, codecs, rd, speed, tables
 from benchmarks.images import find_images
 from benchmarks.measurements import read_measurements
 
@@ -252,6 +252,15 @@ def test_speed_times_every_round_but_the_first(photos: Path) -> None:
         ("encode", "jpeg"): 3,
         ("decode", "jpeg"): 3,
     }
+
+
+def test_browser_times_each_round_and_tells_the_first_apart(node: str) -> None:
+    file = Path(__file__).parent / "golden" / "size-64x64.vqc"
+    seconds = browser.in_node(file, threads=1, rounds=3)
+    assert {what: len(values) for what, values in seconds.items()} == {"decode": 3, "entropy": 3}
+    assert min(map(min, seconds.values())) > 0
+    (line,) = browser.table({"decode": [9, 1, 2, 6]}).splitlines()[2:]
+    assert line == "| decode | 9.00 | 2.00 | 1.00 to 6.00 |"
 
 
 def test_speed_times_the_start_of_the_command_line() -> None:

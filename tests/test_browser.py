@@ -100,6 +100,17 @@ def test_a_preview_is_the_picture_that_the_coarse_levels_are(
     assert not any("preview" in answer for answer in golden.values() if answer.get("alpha"))
 
 
+def test_a_preview_takes_the_first_bytes_alone(
+    node: str, codec: Codec, tmp_path: Path, photo: Image.Image
+) -> None:
+    data = codec.encode(photo, quality=80)
+    parts = {"whole": data, "front": data[: len(data) // 4]}
+    answers = told(node, MODEL, tmp_path, parts, extent="partial")
+    whole, front = (np.fromfile(tmp_path / f"{name}.preview", np.uint8) for name in parts)
+    np.testing.assert_array_equal(front, whole)
+    assert (answers["whole"]["pixels"] != answers["front"]["pixels"]).any()
+
+
 # networks and files of other kinds
 
 

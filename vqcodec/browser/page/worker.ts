@@ -26,7 +26,20 @@ async function prepared(): Promise<Weights[]> {
   const read = shipped.map(async ({ modelId, gzipped }) =>
     readWeights(new Uint8Array(await unpacked(gzipped)), modelId),
   );
-  return Promise.all(read);
+  const weights = await Promise.all(read);
+  await compiled();
+  return weights;
+}
+
+/** Have the runtime compiled by the time that a file comes. */
+async function compiled(): Promise<void> {
+  const [weight, bias] = [new Float32Array(1), new Float32Array(1)];
+  const engine = onnx();
+  await engine.run(
+    [{ layer: { weight, bias, inputs: 1, outputs: 1, side: 1 } }],
+    { data: new Float32Array(1), channels: 1, height: 1, width: 1 },
+  );
+  await engine.release();
 }
 
 function unpacked(gzipped: Uint8Array<ArrayBuffer>): Promise<ArrayBuffer> {
