@@ -41,9 +41,7 @@ function prepare(request: number, { width, height }: Size): void {
 function drawPreview({ data, width, height }: Picture, whole: Size): void {
   const small = new OffscreenCanvas(width, height);
   small.getContext("2d")!.putImageData(new ImageData(data, width, height), 0, 0);
-  // The last of its pixels may stand for squares that reach beyond the picture.
-  const side = Math.round(Math.max(whole.width / width, whole.height / height));
-  context.drawImage(small, 0, 0, side * width, side * height);
+  context.drawImage(small, 0, 0, whole.width, whole.height);
 }
 
 function drawTile({ data, left, top, width, height }: PictureTile): void {
@@ -57,7 +55,7 @@ function described({ width, height, quality, cut }: About): string {
 worker.onmessage = ({ data: answer }: MessageEvent<Answer>) => {
   if (answer.number !== newest) return; // of a file that another has taken the place of
   const { name, number, kind } = answer;
-  canvas.hidden = kind === "error" || kind === "weights"; // what it shows is another file's
+  canvas.hidden = kind === "error"; // what it shows is another file's
   if (kind === "error") {
     status.textContent = `${name}: ${answer.message}`;
   } else if (kind === "weights") {
