@@ -231,6 +231,8 @@ def test_the_page_shows_a_file(browser: Chromium, address: Path | str, tmp_path:
     assert abs(canvas(browser) - expected).max() <= 1
     browser.drop(600, 110, ROOT / "samples" / "photo.png")
     assert said(browser, "photo.png: ") == "photo.png: not a .vqc file"
+    browser.drop(600, 110, tmp_path)  # a folder
+    assert "could not be" in said(browser, f"{tmp_path.name}: ")
     own = ("requested blob:", f"requested {address}")
     assert not [each for each in browser.complaints() if not each.startswith(own)]
 

@@ -19,10 +19,14 @@ async function open(files: Iterable<File>): Promise<void> {
   // Weights first: a picture dropped beside them may need them.
   const sorted = [...files].sort((a, b) => Number(isWeights(b)) - Number(isWeights(a)));
   for (const file of sorted) {
-    const data = await file.arrayBuffer();
-    const request: Request = { number: ++newest, name: file.name, data };
+    const number = ++newest;
     status.textContent = `Reading ${file.name} …`;
-    worker.postMessage(request, [data]);
+    try {
+      const data = await file.arrayBuffer();
+      worker.postMessage({ number, name: file.name, data } satisfies Request, [data]);
+    } catch (error) {
+      status.textContent = `${file.name}: ${(error as Error).message}`; // a folder, for one
+    }
   }
 }
 

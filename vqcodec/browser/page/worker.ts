@@ -55,9 +55,9 @@ function tell(answer: Answer): void {
 }
 
 async function answered({ number, name, data }: Request): Promise<void> {
-  const weights = await ready;
   const own = { number, name };
   try {
+    const weights = await ready;
     if (name.endsWith(".safetensors")) {
       const added = await loadWeights(data);
       weights.push(added);
