@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 
-// "Without an encoder" of docs/format.md, but for `analysis` and `values` of the finest grid.
+// "Without an encoder" of docs/format.md, but for small ones of `analysis` and `values`.
 const ENCODERS = [
   /^network\.(encoder|enhance)\./,
   /^network\.levels\.\d+\.project$/,

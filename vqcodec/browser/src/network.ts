@@ -67,7 +67,8 @@ export class Network {
     const numbers = phases.at(-1)!;
     const first = phases.flat().length - numbers.length;
     const sharpened = pictureAfter.filter((level) => level < numbers.length);
-    // The margin narrows as less and less is to come that looks at what is around.
+    // The way from means into a state looks one position away. Then the margin narrows, as less and
+    // less is to come that looks at what is around.
     let wide = narrowed(tile, reach(this.weights, 0) + 1);
     let t = await this.entered(this.finest, cropped(means, wide.wideRows, wide.wideColumns));
     const narrow = (margin: number) => {
