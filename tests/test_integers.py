@@ -14,8 +14,8 @@ from torch import Tensor
 
 from train import integers
 from train.checkpoint import load_model
-from train.export import export
-from train.integers import class_offsets, with_integers
+from train.export import export, model_card
+from train.integers import class_offsets, runs_of, with_integers
 from vqcodec.codec.codec import Codec
 from vqcodec.model.config import Config
 from vqcodec.model.quantizer import Codebooks, IntegerQuantizer
@@ -87,6 +87,15 @@ def test_the_script_writes_a_checkpoint_to_start_from(tiny_weights: Path, tmp_pa
     model, state = load_model(out, lambda sizes: VQVAE(Config.from_dict(sizes)))
     assert model.config.synthesis_blocks == 4
     assert state["step"] == 0
+
+
+def test_a_card_counts_the_runs_before_the_weights_that_a_run_began_with() -> None:
+    card = {"stages": ["first", "second"], "steps": 300, "hours": 0.5, "gigapixels": 0.25}
+    config = {"stages": runs_of(card), "command": "third", "settings": {}}
+    state = {"config": config, "step": 100, "seconds": 360}
+    counted = model_card(state | {"pixels": 50_000_000}, "tiny")
+    assert counted["stages"] == ["first", "second", "third"]
+    assert (counted["steps"], counted["hours"], counted["gigapixels"]) == (400, 0.6, 0.3)
 
 
 def test_it_can_be_turned_into_codebooks_again(

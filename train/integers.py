@@ -8,7 +8,9 @@ and its class get classes of their own; blocks can be added, which begin as the 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -94,6 +96,18 @@ def _split_classes(prior: PriorPhase, head: Layer, slope: Tensor, offsets: list[
     prior.slope.copy_(slope[codebook] * QUALITIES * ACTIVATION_UNIT / 2**SHIFT)
 
 
+def runs_of(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the runs behind a model as its card tells them, as `train.checkpoint.stages` does.
+
+    What they took is known of all together, and is that of the last.
+    """
+    runs: list[dict[str, Any]] = [{"command": command} for command in card.get("stages", ())]
+    if runs and {"steps", "hours", "gigapixels"} <= set(card):
+        seconds, pixels = 3600 * card["hours"], int(1e9 * card["gigapixels"])
+        runs[-1] |= {"step": card["steps"], "seconds": seconds, "pixels": pixels}
+    return runs
+
+
 @click.command(cls=Script)
 @click.argument("weights")
 @click.argument("out", type=FILE)
@@ -104,7 +118,8 @@ def main(weights: str, out: Path, analysis_blocks: int, synthesis_blocks: int) -
     shipped = load(find(weights))
     model = with_integers(shipped, analysis_blocks, synthesis_blocks)
     state = model.state_dict()
-    config = {"model": dataclasses.asdict(model.config), "settings": {}}
+    runs = runs_of(shipped.info.card)
+    config = {"model": dataclasses.asdict(model.config), "settings": {}, "stages": runs}
     save_checkpoint(out, {"model": state, "ema": state, "step": 0, "config": config})
 
 
