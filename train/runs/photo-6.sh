@@ -34,17 +34,19 @@ stage() {  # its name, then its arguments: one that is done is not done again
     touch "$folder"/done
 }
 
-finish() {  # a tune, and the errors that it tolerates: codebooks, the weights file, its forecast
-    local name=$1 tolerated=$2
-    python -m train.codebooks "$out"/"$name"/checkpoint.pt "$out"/"$name"-codebooks.pt \
+finish() {  # a stage, the tune it ends, the errors it tolerates: codebooks, weights file, forecast
+    local stage=$1 tune=$2 tolerated=$3
+    python -m train.codebooks "$out"/"$stage"/checkpoint.pt "$out"/"$stage"-codebooks.pt \
         --data "$free"/free-0.tar
-    python -m train.export "$out"/"$name"-codebooks.pt "$out"/photo-6-"$name".safetensors \
+    python -m train.export "$out"/"$stage"-codebooks.pt "$out"/photo-6-"$tune".safetensors \
         --tolerated-error "$tolerated"
-    python -m train.forecast "$out"/photo-6-"$name".safetensors "$free"/free-0.tar
+    python -m train.forecast "$out"/photo-6-"$tune".safetensors "$free"/free-0.tar
 }
 
 stage psnr --config "$here"/light.json --steps 22000 --decay 0.45 --warmup 100
-finish psnr 2
+finish psnr psnr 2
 stage ssim --init "$out"/psnr/checkpoint.pt "${mixture[@]}" \
     --steps 2600 --lr 7e-4 --decay 0.9 --warmup 100
-finish ssim 8
+stage ssim-again --init "$out"/ssim/checkpoint.pt "${mixture[@]}" \
+    --steps 3800 --lr 6e-4 --decay 0.95 --warmup 100 --seed 82
+finish ssim-again ssim 8
