@@ -21,6 +21,7 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[tables.Row]], str]]] = {
     "kodak-qualities": ("kodak-curves.csv", tables.quality_table),
     "kodak-density": ("kodak-density.csv", tables.density_table),
     "mnist": ("mnist-nll.csv", tables.digits_table),
+    "mnist-semi": ("mnist-semi.csv", tables.semi_table),
     "photos": ("photos-summary.csv", rate_tables.bd_rate_table),
     "preview": ("preview.csv", tables.preview_table),
     "speed": ("speed.csv", time_tables.speed_table),

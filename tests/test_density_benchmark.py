@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks import density, tables
 from train.nll import FIELDS as NLL_FIELDS
+from train.semi import FIELDS as SEMI_FIELDS
 
 
 @pytest.fixture
@@ -84,5 +85,26 @@ def test_digits_stand_beside_the_paper() -> None:
         "| 1, k = 5 | 87.00 ± 0.21 | 100 | 85.54 |",
         "| 1, k = 7 | 86.00 ± 0.21 | 100 | – |",
         "| 2, k = 50, DReG gradient | 84.10 ± 0.20 | 100, after 40 at k = 5 | 82.90 |",
+    ]
+    assert "10000 test images" in lines[-1]
+
+
+def test_errors_with_few_labels_are_means_over_the_draws() -> None:
+    common = {"images": "10000", "passes": "40", "vae_passes": "300"}
+    rows = [
+        dict(zip(SEMI_FIELDS, map(str, found), strict=False)) | common
+        for found in (
+            ("m2", 1000, 0, 2.5),
+            ("m2", 100, 0, 3.0),
+            ("m2", 100, 1, 4.0),
+            ("m2", 100, 2, 5.0),
+            ("m1", 10, 0, 40.0),
+        )
+    ]
+    lines = tables.semi_table(rows).splitlines()
+    assert lines[2:5] == [
+        "| M1, kernel logistic regression | 10 | 40.00 | 1 | – |",
+        "| M1+M2 | 100 | 4.00 ± 1.00 | 3 | 3.33 ± 0.14 |",
+        "| M1+M2 | 1000 | 2.50 | 1 | 2.40 ± 0.02 |",
     ]
     assert "10000 test images" in lines[-1]

@@ -1,10 +1,11 @@
-"""Binary digits for training: MNIST as an .npz file, made black and white anew at every pass."""
+"""Digits for training: MNIST as an .npz file, images made black and white anew at every pass."""
 
 from __future__ import annotations
 
 import zipfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from train.errors import DataError
 
 Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
 
 _BINARISED_SEED = 1
 
@@ -23,18 +25,49 @@ def load_digits(path: Path, part: str) -> Pixels:
 
     Raises DataError if the file or the array is missing or of another kind.
     """
+    images = _load(path, f"x_{part}")
+    if images.dtype != np.uint8 or images.ndim != 3 or not images.size:
+        raise DataError(f"x_{part} in {path} is {images.dtype} {images.shape}, not uint8 [N, H, W]")
+    return images
+
+
+def load_labels(path: Path, part: str, count: int) -> Labels:
+    """Return the classes of `count` images, y_`part` in an .npz, whole numbers from 0, int64 `[N]`.
+
+    Raises DataError if the file or the array is missing or of another kind.
+    """
+    labels = _load(path, f"y_{part}")
+    if labels.dtype.kind not in "iu" or labels.shape != (count,) or labels.min() < 0:
+        raise DataError(f"y_{part} in {path} is not the classes of {count} images")
+    return labels.astype(np.int64)
+
+
+def balanced(labels: Labels, count: int, draw: int) -> Labels:
+    """Return the indices of `count` images, as many of each class, drawn with the seed `draw`.
+
+    Raises DataError if the classes do not divide the count or one has too few images.
+    """
+    classes = int(labels.max()) + 1
+    each, rest = divmod(count, classes)
+    if rest:
+        raise DataError(f"{count} labels are not as many of each of {classes} classes")
+    if np.bincount(labels).min() < each:
+        raise DataError(f"a class has fewer than {each} images")
+    rng = np.random.default_rng(draw)
+    chosen = [rng.choice(np.flatnonzero(labels == y), each, replace=False) for y in range(classes)]
+    return np.concatenate(chosen)
+
+
+def _load(path: Path, name: str) -> NDArray[Any]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            images = arrays[f"x_{part}"]
+            return np.asarray(arrays[name])
     except FileNotFoundError:
         raise DataError(f"no such file: {path}") from None
     except KeyError:
-        raise DataError(f"{path} has no array x_{part}") from None
+        raise DataError(f"{path} has no array {name}") from None
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {path} as .npz: {error}") from error
-    if images.dtype != np.uint8 or images.ndim != 3 or not images.size:
-        raise DataError(f"x_{part} in {path} is {images.dtype} {images.shape}, not uint8 [N, H, W]")
-    return np.asarray(images)
 
 
 def binarised(images: Pixels, rng: np.random.Generator) -> Tensor:

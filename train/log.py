@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,15 @@ class CsvLog:
                 )
             writer = csv.DictWriter(file, self._columns)
             writer.writerow({k: v if isinstance(v, int) else f"{v:.8g}" for k, v in row.items()})
+
+
+def append_row(path: Path, fields: Sequence[str], row: Mapping[str, object]) -> None:
+    """Append a row to a CSV file of results, which starts with a line of the `fields`."""
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fields, lineterminator="\n")
+        if not stream.tell():
+            writer.writeheader()
+        writer.writerow(row)
 
 
 class TensorBoardLog:

@@ -6,7 +6,6 @@ binarised in one fixed way.
 
 from __future__ import annotations
 
-import csv
 import time
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from tqdm import tqdm
 from train.checkpoint import load_model
 from train.digits import binarised_for_testing, load_digits
 from train.iwae import passes
+from train.log import append_row
 from train.options import COUNT, FILE, NATURAL, Script, option
 from vqcodec.density.bounds import Terms, streamed_bound
 from vqcodec.density.dense import DenseConfig, DenseVAE
@@ -46,14 +46,6 @@ def negative_bounds(model: DenseVAE, images: Tensor, k: int, seed: int) -> Tenso
 def _log_w(model: DenseVAE, x: Tensor, k: int) -> Tensor:
     terms: Terms = model(x, k)
     return terms.log_w
-
-
-def _append(path: Path, row: dict[str, object]) -> None:
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
-        if not stream.tell():
-            writer.writeheader()
-        writer.writerow(row)
 
 
 @click.command(cls=Script)
@@ -93,7 +85,7 @@ def main(
             "standard_error": f"{error:.4f}",
             "seconds": round(state["seconds"]),
         }
-        _append(table, row)
+        append_row(table, FIELDS, row)
 
 
 if __name__ == "__main__":

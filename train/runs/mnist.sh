@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The six networks of the IWAE paper. Usage: train/runs/mnist.sh MNIST.npz OUT
+# The six networks of the IWAE paper, then M1 and M1+M2 of Kingma et al. 2014 on the latents of the
+# first. Usage: train/runs/mnist.sh MNIST.npz OUT
 # Those of a depth share their first passes, with k = 5; docs/density.md says why, and what else
 # differs from the paper. For the malloc settings see photo-6.sh.
 set -euo pipefail
@@ -21,3 +22,13 @@ network() {  # layers, then passes with k = 5, and those after them with k = 50 
 
 network 1 300 36 120
 network 2 220 26 100
+
+vae=(--vae "$out"/1-5/checkpoint.pt --csv benchmarks/results/mnist-semi.csv)
+for labels in 100 1000; do
+    for draw in 0 1 2 3 4; do
+        known=(--labels $labels --draw $draw)
+        python -m train.semi m1 "$data" "${vae[@]}" "${known[@]}"
+        python -m train.semi m2 "$data" "${vae[@]}" "${known[@]}" --alpha 1 --passes 100 \
+            --out "$out"/m2-$labels-$draw
+    done
+done

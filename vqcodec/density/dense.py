@@ -87,6 +87,11 @@ class DenseVAE(nn.Module):
         mean = mean_image.clamp(_LEAST_MEAN, 1 - _LEAST_MEAN)
         self.logits.bias.copy_(torch.logit(mean))
 
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation of q(z_1 | x), float32 `[B, d]`, of 0 and 1."""
+        mean, log_std = self.encoder[0](x.flatten(1).float())
+        return mean, log_std
+
     def forward(
         self, x: Tensor, k: int, *, score: bool = True, noise: Sequence[Tensor] | None = None
     ) -> Terms:
@@ -113,10 +118,10 @@ class DenseVAE(nn.Module):
             if score:
                 log_q = -0.5 * draw.square().sum(-1) - log_std.sum(-1) - _constant(z)
             elif level == 0:
-                log_q = _log_normal(z, mean.detach(), log_std.detach())
+                log_q = log_normal(z, mean.detach(), log_std.detach())
             else:
                 resting = {name: p.detach() for name, p in encoder.named_parameters()}
-                log_q = _log_normal(z, *functional_call(encoder, resting, (latents[-1],)))
+                log_q = log_normal(z, *functional_call(encoder, resting, (latents[-1],)))
             densities.append(log_q)
             latents.append(z)
             draws.append(draw)
@@ -129,7 +134,7 @@ class DenseVAE(nn.Module):
         top = latents[-1]
         log_p = [-0.5 * top.square().sum(-1) - _constant(top)]
         for prior, z, above in zip(self.prior, latents[:-1], latents[1:], strict=True):
-            log_p.insert(1, _log_normal(z, *prior(above)))
+            log_p.insert(1, log_normal(z, *prior(above)))
         return tuple(q - p for q, p in zip(reversed(densities), log_p, strict=True))
 
     def _reconstruction(self, x: Tensor, z: Tensor) -> Tensor:
@@ -140,8 +145,8 @@ def _body(inputs: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
 
 
-def _log_normal(z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """Return log N(z; mean, std), summed over the last dimension."""
+def log_normal(z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """Return log N(z; mean, exp(log_std)), summed over the last dimension."""
     squares = ((z - mean) * torch.exp(-log_std)).square().sum(-1)
     return -0.5 * squares - log_std.sum(-1) - _constant(z)
 
