@@ -135,7 +135,6 @@ def test_strips_of_the_grid_give_what_the_whole_gives(
     prior: PriorNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, _ = random_walk(prior, 3)
-    monkeypatch.setattr(strips, "LEAST", 1)
     for strip, threads in ((1, 1), (50, 1), (50, 3), (700, 2)):
         monkeypatch.setattr(strips, "STRIP", strip)
         with ThreadPoolExecutor(1, initializer=use, initargs=(threads,)) as pool:
