@@ -17,6 +17,9 @@ from vqcodec.entropy.prior import CLASSES, Symbols, index_type
 from vqcodec.entropy.tables import FrequencyTables, Numbers, Tables
 from vqcodec.errors import CorruptError
 
+# Symbols that are sorted at a time, in eight bytes each.
+PIECE = 2**22
+
 
 class Encoder:
     """Collects symbols; `finish` returns the stream."""
@@ -124,11 +127,19 @@ class Decoder:
         return np.asarray(symbols, np.int32)
 
 
-def _runs(classes: Numbers) -> Iterator[tuple[int, int, NDArray[np.intp]]]:
+def _runs(classes: Numbers) -> Iterator[tuple[int, int, NDArray[np.uint32]]]:
     """Yield table, class and places of the symbols that are coded at once."""
     for table, row in enumerate(classes):
-        order = np.argsort(row, kind="stable")
-        counts = np.bincount(row, minlength=CLASSES)
-        stops = np.cumsum(counts)
-        for class_ in np.flatnonzero(counts):
-            yield table, int(class_), order[stops[class_] - counts[class_] : stops[class_]]
+        pieces = [row[start : start + PIECE] for start in range(0, len(row), PIECE)]
+        counts = [np.bincount(piece, minlength=CLASSES) for piece in pieces]
+        total = np.array(counts, np.int64).reshape(-1, CLASSES).sum(0)
+        stops = np.cumsum(total)
+        order, ends = np.empty(len(row), np.uint32), stops - total
+        for number, (piece, count) in enumerate(zip(pieces, counts, strict=True)):
+            places = number * PIECE + np.argsort(piece, kind="stable")
+            parts = np.split(places, np.cumsum(count)[:-1])
+            for class_ in np.flatnonzero(count):
+                order[ends[class_] : ends[class_] + count[class_]] = parts[class_]
+            ends += count
+        for class_ in np.flatnonzero(total):
+            yield table, int(class_), order[stops[class_] - total[class_] : stops[class_]]
