@@ -33,6 +33,12 @@ def file(codec: Codec, sample: Image.Image) -> bytes:
     return codec.encode(sample, quality=70)
 
 
+def make_tiles_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on the sample is many tiles."""
+    monkeypatch.setattr(tiles, "SIDE", 22)
+    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+
+
 def test_tiles_cover_what_is_asked_for_once() -> None:
     for height, width in ((1, 1), (200, 300), (192, 192), (600, 80)):
         for rows, columns in (
@@ -64,8 +70,7 @@ def test_tiles_change_neither_indices_nor_bytes_nor_pixels(
     codec: Codec, sample: Image.Image, file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     indices, decoded = codec.tokenize(sample, quality=70).indices, np.array(codec.decode(file), int)
-    monkeypatch.setattr(tiles, "SIDE", 22)
-    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+    make_tiles_small(monkeypatch)
     tiled = codec.tokenize(sample, quality=70).indices
     for level, other in zip(indices, tiled, strict=True):
         for groups in zip(level, other, strict=True):
@@ -81,8 +86,7 @@ def test_tiles_worked_on_at_once_give_the_same(
     tiny_codec: Codec, sample: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tiny_codec.encode(sample, quality=70)
-    monkeypatch.setattr(tiles, "SIDE", 22)
-    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+    make_tiles_small(monkeypatch)
     pictures = []
     for threads in (1, 3):
         with ThreadPoolExecutor(1, initializer=use, initargs=(threads,)) as pool:
@@ -95,8 +99,7 @@ def test_a_very_large_image_whose_features_are_not_kept_gives_the_same_bytes(
     tiny_codec: Codec, sample: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tiny_codec.encode(sample, quality=70)
-    monkeypatch.setattr(tiles, "SIDE", 22)
-    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+    make_tiles_small(monkeypatch)
     monkeypatch.setattr(tiled_encoder, "KEPT", 0)
     assert tiny_codec.encode(sample, quality=70) == file
 
@@ -104,8 +107,7 @@ def test_a_very_large_image_whose_features_are_not_kept_gives_the_same_bytes(
 def test_an_error_in_a_tile_is_that_of_the_encoder(
     tiny_codec: Codec, sample: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiles, "SIDE", 22)
-    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+    make_tiles_small(monkeypatch)
     before = torch.get_num_threads()
 
     def fail(*_: object) -> None:
@@ -122,8 +124,7 @@ def test_tiles_change_no_scale(
     codec: Codec, file: bytes, monkeypatch: pytest.MonkeyPatch, scale: int
 ) -> None:
     whole = np.array(codec.decode(file, scale=scale), int)
-    monkeypatch.setattr(tiles, "SIDE", 22)
-    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+    make_tiles_small(monkeypatch)
     assert abs(np.array(codec.decode(file, scale=scale), int) - whole).max() <= 1
 
 
@@ -131,8 +132,7 @@ def test_without_what_is_in_reach_tiles_would_show(
     codec: Codec, sample: Image.Image, file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # How far that is, is tested in test_reach.py: what is farthest has next to no weight here.
-    monkeypatch.setattr(tiles, "SIDE", 22)
-    monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
+    make_tiles_small(monkeypatch)
     decoded = np.array(codec.decode(file), int)
     monkeypatch.setattr(decoder, "reach", lambda config, levels, on_picture: 0)
     assert abs(np.array(codec.decode(file), int) - decoded).max() > 1
