@@ -180,11 +180,10 @@ class TiledEncoder(ImageEncoder):
     def _put(self, stream: coder.Encoder, fine: Indices, classes: Indices) -> None:
         """Code the indices of the finest grid, whose classes are known."""
         for done, number in enumerate(self.prior.scales[-1]):
-            phases = len(self.prior.levels[number].phases)
-            for phase in range(phases):
-                positions = phase_positions(phases, phase, *self.grid)
-                of_phase = ([g[:, positions] for g in x[done]] for x in (classes, fine))
-                stream.put(number, *of_phase)
+            level = self.prior.levels[number]
+            for phase in range(len(level.phases)):
+                known = (level.of_phase(x[done], phase, *self.grid) for x in (classes, fine))
+                stream.put(number, *known)
 
 
 def _collecting(classes: list[Symbols]) -> PutPhase:

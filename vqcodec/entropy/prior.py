@@ -81,6 +81,11 @@ class PriorLevel:
         """Return zeros for the classes of so many positions."""
         return [np.zeros((count, size), np.uint8) for count in self.groups]
 
+    def of_phase(self, symbols: Symbols, phase: int, height: int, width: int) -> Symbols:
+        """Return what `symbols` of the whole level on a grid have at the positions of a phase."""
+        positions = phase_positions(len(self.phases), phase, height, width)
+        return [group[:, positions] for group in symbols]
+
     @property
     def channels(self) -> int:
         """The number of values at a position."""
@@ -178,9 +183,7 @@ class PriorNetwork:
         """
 
         def code(number: int, phase: int, classes: Symbols) -> Symbols:
-            phases = len(self.levels[number].phases)
-            positions = phase_positions(phases, phase, *features.shape[:2])
-            chosen = [group[:, positions] for group in indices[number]]
+            chosen = self.levels[number].of_phase(indices[number], phase, *features.shape[:2])
             put(number, classes, chosen)
             return chosen
 
