@@ -45,15 +45,24 @@ class Graph:
         bias: Array | None = None,
         *,
         plus: str | None = None,
-        padded: bool = True,
+        stride: int = 1,
     ) -> str:
-        """Add a convolution, `weight` `[out, in, k, k]` or `[out, in]`, and `plus` a value."""
+        """Add a convolution, `weight` `[out, in, k, k]` or `[out, in]`, and `plus` a value.
+
+        It is padded with zeros unless it has a stride.
+        """
         if weight.ndim == 2:
             weight = weight[:, :, None, None]
         constants = [self.constant(array) for array in (weight, bias) if array is not None]
         side = weight.shape[2]
-        padding = [side // 2 if padded else 0] * 4
-        y = self.op("Conv", x, *constants, kernel_shape=[side, side], pads=padding)
+        y = self.op(
+            "Conv",
+            x,
+            *constants,
+            kernel_shape=[side, side],
+            strides=[stride, stride],
+            pads=[side // 2 if stride == 1 else 0] * 4,
+        )
         return y if plus is None else self.op("Add", y, plus)
 
     def concat(self, *parts: str, axis: int) -> str:

@@ -7,11 +7,9 @@ filter here changes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vqcodec.model.config import LIFTING, PLANES
 from vqcodec.runtime.graph import Array, Graph
@@ -28,18 +26,14 @@ def synthesis(
     ratio = stride // side
     # DepthToSpace wants the place within the smaller block first.
     order = np.arange(stride**2).reshape(ratio, side, ratio, side).transpose(1, 3, 0, 2).ravel()
-    basis = arrays["basis"].reshape(PLANES, stride**2, -1)
-    basis = basis if kind == "lapped" else basis[:, order]
+    basis = arrays["basis"].reshape(PLANES, stride**2, -1)[:, order]
     blocks = graph.conv(coefficients, basis.reshape(len(arrays["basis"]), -1))
     blocks = graph.reshaped(blocks, PLANES, stride**2, 0, 0)
-    if kind == "lapped":
-        mirrored = _mirrored(graph, blocks, np.arange(stride**2))
-        blocks = graph.conv(mirrored, _boundary_kernel(arrays["boundary"])[order], padded=False)
-    elif kind == "wavelet":
+    if kind == "wavelet":
         blocks = _lifted(graph, blocks)
-    if ratio == 1:
-        return blocks
-    return graph.op("DepthToSpace", blocks, blocksize=ratio, mode="CRD")
+    if ratio > 1:
+        blocks = graph.op("DepthToSpace", blocks, blocksize=ratio, mode="CRD")
+    return _filtered(graph, blocks, arrays["boundary"], side) if kind == "lapped" else blocks
 
 
 def analysis(
@@ -53,45 +47,48 @@ def analysis(
 ) -> str:
     """Add the other way, of the plain transform or the lapped one, `plus` coefficients."""
     ratio = stride // side
+    if kind == "lapped":
+        values = _filtered(graph, values, arrays["boundary"], side)
     # SpaceToDepth puts the place within the smaller block last.
     order = np.arange(stride**2).reshape(ratio, side, ratio, side).transpose(0, 2, 1, 3).ravel()
     blocks = values if ratio == 1 else graph.op("SpaceToDepth", values, blocksize=ratio)
-    basis = arrays["basis"].reshape(-1, PLANES, stride**2)
-    if kind == "lapped":
-        kernel = _boundary_kernel(arrays["boundary"])[:, order]
-        blocks = graph.conv(_mirrored(graph, blocks, order), kernel, padded=False)
-    else:
-        basis = basis[..., order]
+    basis = arrays["basis"].reshape(-1, PLANES, stride**2)[..., order]
     flat = graph.reshaped(blocks, 1, PLANES * stride**2, 0, 0)
     return graph.conv(flat, basis.reshape(len(basis), -1), plus=plus)
 
 
-def _boundary_kernel(boundary: Array) -> Array:
-    """Return what filters the values on both sides of every border of blocks, both ways at once."""
-    half = len(boundary) // 2
-    taps = np.zeros((3, 2 * half, 2 * half), np.float32)  # block before, itself, after: [out, in]
-    taps[0, :half, half:] = boundary[half:, :half]
-    taps[1, :half, :half] = boundary[half:, half:]
-    taps[1, half:, half:] = boundary[:half, :half]
-    taps[2, half:, :half] = boundary[:half, half:]
-    kernel: Array = np.einsum("iab,jcd->acbdij", taps, taps)
-    return kernel.reshape((2 * half) ** 2, -1, 3, 3)
+def _filtered(graph: Graph, values: str, boundary: Array, side: int) -> str:
+    """Filter the values on both sides of every border of blocks, both ways at once.
 
-
-def _mirrored(graph: Graph, blocks: str, order: NDArray[np.int64]) -> str:
-    """Add a block on every side of a grid, the mirror image of the one beside it.
-
-    `order` says where in a block each of its values is.
+    `values` are `[3, side^2, H, W]`. Blocks that lie half a block further hold what a border's
+    filter sees, so that it is one product for each of them.
     """
-    where, side = np.argsort(order), math.isqrt(len(order))
-    row, column = np.divmod(order, side)
-    last = side - 1
-    for axis, flipped in ((3, row * side + last - column), (2, (last - row) * side + column)):
-        places = graph.constant(where[flipped], np.int64)
-        ends = graph.part(blocks, axis, 0, 1), graph.part(blocks, axis, -1)
-        before, after = (graph.op("Gather", end, places, axis=1) for end in ends)
-        blocks = graph.concat(before, blocks, after, axis=axis)
-    return blocks
+    reach = len(boundary) // 2 // side
+    ratio = 2 * reach
+    kernel = np.kron(boundary, boundary).reshape(ratio, side, ratio, side, ratio, side, ratio, side)
+    # [ratio, side] are rows and columns of what comes out, then of what goes in.
+    kernel = kernel.transpose(1, 3, 0, 2, 5, 7, 4, 6).reshape(-1, side**2, ratio, ratio)
+    mirrored = _mirrored(graph, values, reach, side)
+    blocks = graph.conv(mirrored, kernel, stride=ratio)
+    values = graph.op("DepthToSpace", blocks, blocksize=ratio, mode="CRD")
+    for axis in (2, 3):
+        values = graph.part(values, axis, reach, -reach)
+    return values
+
+
+def _mirrored(graph: Graph, values: str, reach: int, side: int) -> str:
+    """Add `reach` rows and columns of small blocks around, the mirror image of those inside."""
+    places = np.arange(side**2).reshape(side, side)
+    inside = np.arange(reach)[::-1], -1 - np.arange(reach)
+    for axis, flipped in ((3, places[:, ::-1]), (2, places[::-1])):
+        order = graph.constant(flipped.ravel(), np.int64)
+        ends = (
+            graph.op("Gather", values, graph.constant(numbers, np.int64), axis=axis)
+            for numbers in inside
+        )
+        before, after = (graph.op("Gather", end, order, axis=1) for end in ends)
+        values = graph.concat(before, values, after, axis=axis)
+    return values
 
 
 def _lifted(graph: Graph, blocks: str) -> str:
