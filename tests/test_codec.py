@@ -90,7 +90,7 @@ def ideal_bytes(model: Path, quality: int, size: tuple[int, int], indices: Indic
             bits += float(tables.bits(group, symbols).sum())
         return chosen
 
-    loaded.prior.walk(quality, *config.grid(0, height, width), code)
+    list(loaded.prior.walk(quality, *config.grid(0, height, width), code))
     return bits / 8
 
 

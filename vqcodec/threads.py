@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from threading import local
 
 from vqcodec.forks import forks
@@ -28,6 +29,16 @@ def share_with_torch() -> None:
         import torch
 
         torch.set_num_threads(number)
+
+
+def same_as_here() -> Callable[[], None]:
+    """Return what lets another thread use as many as the calling one."""
+    told: int | None = getattr(_of_this_thread, "number", None)
+
+    def begin() -> None:
+        _of_this_thread.number = told
+
+    return begin
 
 
 def number() -> int:

@@ -105,7 +105,7 @@ class ContainerTarget:
             return stream.get(number, classes)
 
         with suppress(CorruptError):
-            self._weights.prior.walk(header.quality, *grid, code)
+            list(self._weights.prior.walk(header.quality, *grid, code))
 
     def _info(self, data: bytes, damaged: bool) -> None:
         result = CliRunner().invoke(cli, ["info", "-", "--json"], input=data)

@@ -230,7 +230,7 @@ class Codec:
         """Return the tokens that a .vqc file holds; raises as :meth:`decode` does."""
         container = unpack(data)
         self._check(container.header.model_id)
-        return self._decoder.read(container, Profiler())
+        return self._decoder.read(container)
 
     def bits(self, tokens: Tokens) -> list[float]:
         """Return the cross-entropy of tokens under the learned prior, in bits, level by level.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from vqcodec.codec.arriving import Arriving
 from vqcodec.codec.pixels import place, reduced
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Region, Tile, box, covering, release_memory, split
@@ -80,11 +81,15 @@ class Decoder:
         self._config, self._synthesis = config, synthesis
         self._prior, self._tables = prior, tables
 
-    def read(self, container: Container, profiler: Profiler, levels: int | None = None) -> Tokens:
-        """Return the indices of the first so many levels in a file's stream, or of all.
+    def read(self, container: Container) -> Tokens:
+        """Return the indices in a file's stream.
 
         Raises CorruptError for a stream that no encoder makes.
         """
+        return self._tokens(container, list(self._walk(container)))
+
+    def _walk(self, container: Container, levels: int | None = None) -> Iterator[Symbols]:
+        """Yield the indices of the first so many levels in a file's stream, or of all."""
         header = container.header
         partial = not container.whole_stream
         stream = coder.Decoder(self._tables, container.payload, partial=partial)
@@ -93,10 +98,12 @@ class Decoder:
             return stream.get(number, classes)
 
         grid = self._config.grid(0, header.height, header.width)
-        with profiler.stage("entropy"):
-            indices = self._prior.walk(header.quality, *grid, code, levels)
+        return self._prior.walk(header.quality, *grid, code, levels)
+
+    def _tokens(self, container: Container, indices: Sequence[Symbols]) -> Tokens:
+        header = container.header
         size = header.width, header.height
-        shapes = level_shapes(self._prior, self._config, *size, levels)
+        shapes = level_shapes(self._prior, self._config, *size, len(indices))
         return Tokens(indices, shapes, *size, header.quality, header.model_id, header.gray)
 
     def decode(
@@ -108,8 +115,10 @@ class Decoder:
         """
         header, chunks = container.header, container.chunks
         rows, columns = box(region, header.width, header.height)
-        tokens = self.read(container, profiler, levels_shown(self._config, scale))
-        pixels = self.render(tokens, rows, columns, scale, profiler)
+        count = levels_shown(self._config, scale)
+        with Arriving(self._walk(container, count), count, profiler) as indices:
+            tokens = self._tokens(container, indices)
+            pixels = self.render(tokens, rows, columns, scale, profiler)
         alpha = None
         if coarse := coarse_alpha.file_of(header, chunks):
             alpha = np.array(self.decode(coarse, region, scale, profiler))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 class Profiler:
     """Adds up the seconds of the stages of calls: analysis, quantize, entropy, synthesis.
 
-    One serves one call at a time.
+    One serves one call at a time. Stages may overlap: decoding does entropy and synthesis at once.
     """
 
     def __init__(self) -> None:

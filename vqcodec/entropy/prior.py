@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -145,8 +145,8 @@ class PriorNetwork:
 
     def walk(
         self, quality: int, height: int, width: int, code: CodePhase, stop: int | None = None
-    ) -> Indices:
-        """Visit the phases of the first `stop` levels, or all; return their indices.
+    ) -> Iterator[Symbols]:
+        """Visit the phases of the first `stop` levels, or all; yield each level's indices.
 
         `height` and `width` are those of the coarsest grid. `code` is told the classes of a phase
         and returns its indices: the encoder chooses them, the decoder reads them.
@@ -159,10 +159,11 @@ class PriorNetwork:
                 break
             if scale:
                 features = self.finer(scale, features, indices, quality)
-            numbers = range(numbers.start, min(numbers.stop, visited.stop))
-            chosen, features = self.walk_levels(numbers, features, quality, code)
-            indices += chosen
-        return indices
+            for number in range(numbers.start, min(numbers.stop, visited.stop)):
+                one = range(number, number + 1)
+                chosen, features = self.walk_levels(one, features, quality, code)
+                indices += chosen
+                yield from chosen
 
     def replay(
         self, quality: int, height: int, width: int, indices: Indices, put: PutPhase

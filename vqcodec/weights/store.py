@@ -114,4 +114,4 @@ def _try_out(prior: PriorNetwork, tables: list[list[FrequencyTables]]) -> None:
             table.bits(group, last[-1])
         return last
 
-    prior.walk(1, 1, 1, code)
+    list(prior.walk(1, 1, 1, code))
