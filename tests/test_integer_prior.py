@@ -55,7 +55,7 @@ def random_walk(prior: PriorNetwork, seed: int, quality: int = 50) -> tuple[list
         calls.append(Call(number, phase, classes, indices))
         return indices
 
-    return calls, prior.walk(quality, *GRID, code)
+    return calls, list(prior.walk(quality, *GRID, code))
 
 
 def classes_of(
@@ -69,7 +69,7 @@ def classes_of(
         seen.append(flat(classes))
         return next(rest)
 
-    prior.walk(quality, *GRID, code)
+    list(prior.walk(quality, *GRID, code))
     return seen
 
 
@@ -124,7 +124,7 @@ def test_the_first_levels_are_walked_alone(prior: PriorNetwork, stop: int) -> No
         np.testing.assert_array_equal(flat(classes), flat(call.classes))
         return call.indices
 
-    first = prior.walk(50, *GRID, code, stop)
+    first = list(prior.walk(50, *GRID, code, stop))
     assert len(first) == stop
     for level, expected in zip(first, indices[:stop], strict=True):
         np.testing.assert_array_equal(flat(level), flat(expected))
@@ -182,7 +182,7 @@ def code(number, phase, classes):
     tables = zip(prior.levels[number].magnitudes, classes)
     return [rng.integers(0, table.shape[1], group.shape, np.uint8) for table, group in tables]
 prior = load(ModelInfo(pathlib.Path({str(tiny_weights)!r}))).prior
-prior.walk(70, 5, 7, code)
+list(prior.walk(70, 5, 7, code))
 assert "torch" not in sys.modules
 print(digest.hexdigest())
 """
@@ -202,8 +202,9 @@ print(digest.hexdigest())
 
 
 def blas_threads() -> set[int]:
+    """Return the number of threads of NumPy's BLAS; other packages may have loaded their own."""
     pools = ThreadpoolController().select(user_api="blas").info()
-    return {pool["num_threads"] for pool in pools}
+    return {pool["num_threads"] for pool in pools if "numpy" in pool["filepath"]}
 
 
 def test_a_walk_is_on_one_blas_thread(prior: PriorNetwork) -> None:
@@ -216,7 +217,7 @@ def test_a_walk_is_on_one_blas_thread(prior: PriorNetwork) -> None:
     with threadpool_limits(2, user_api="blas"):
         if blas_threads() != {2}:
             pytest.skip("NumPy's BLAS has no two threads here")
-        prior.walk(50, 1, 1, code)
+        list(prior.walk(50, 1, 1, code))
         assert all(threads == {1} for threads in inside)
         assert blas_threads() == {2}
 
