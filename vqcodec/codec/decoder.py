@@ -108,8 +108,9 @@ class Decoder:
         """
         header, chunks = container.header, container.chunks
         rows, columns = box(region, header.width, header.height)
-        tokens = self.read(container, profiler, levels_shown(self._config, scale))
-        pixels = self.render(tokens, rows, columns, scale, profiler)
+        levels = levels_shown(self._config, scale)
+        # The indices, twice as large as the pixels, are not kept.
+        pixels = self.render(self.read(container, profiler, levels), rows, columns, scale, profiler)
         alpha = None
         if coarse := coarse_alpha.file_of(header, chunks):
             alpha = np.array(self.decode(coarse, region, scale, profiler))
