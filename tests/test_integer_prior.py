@@ -105,7 +105,11 @@ def test_phases_are_visited_coarse_to_fine(prior: PriorNetwork) -> None:
 def test_known_indices_are_replayed_as_they_were_walked(prior: PriorNetwork) -> None:
     calls, indices = random_walk(prior, 5)
     put: list[tuple[int, Symbols, Symbols]] = []
-    prior.replay(50, *GRID, indices, lambda *phase: put.append(phase))
+
+    def tell(number: int, classes: Symbols, whole: Symbols, positions: NDArray[np.int64]) -> None:
+        put.append((number, classes, [group[:, positions] for group in whole]))
+
+    prior.replay(50, *GRID, indices, tell)
     assert [number for number, _, _ in put] == [call.number for call in calls]
     for (_, classes, chosen), call in zip(put, calls, strict=True):
         for replayed, walked in ((classes, call.classes), (chosen, call.indices)):

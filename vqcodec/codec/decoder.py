@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,6 +24,11 @@ from vqcodec.fileformat.container import ChunkTag, Container
 from vqcodec.fileformat.image import Pixels, assemble, decode_alpha, info_of
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.reach import ENTERED, reach
+
+
+# Up to so many positions of the finest grid (33 megapixels) synthesis begins while indices are
+# read; beyond, there is no room for tiles beside what reading takes.
+AT_ONCE = 2**19
 
 
 class Synthesis(Protocol):
@@ -115,10 +121,7 @@ class Decoder:
         """
         header, chunks = container.header, container.chunks
         rows, columns = box(region, header.width, header.height)
-        count = levels_shown(self._config, scale)
-        with Arriving(self._walk(container, count), count, profiler) as indices:
-            tokens = self._tokens(container, indices)
-            pixels = self.render(tokens, rows, columns, scale, profiler)
+        pixels = self._pixels(container, rows, columns, scale, profiler)
         alpha = None
         if coarse := coarse_alpha.file_of(header, chunks):
             alpha = np.array(self.decode(coarse, region, scale, profiler))
@@ -128,6 +131,21 @@ class Decoder:
         image = assemble(pixels, gray=header.gray, alpha=alpha)
         image.info.update(info_of(chunks))
         return image
+
+    def _pixels(
+        self, container: Container, rows: slice, columns: slice, scale: int, profiler: Profiler
+    ) -> Pixels:
+        """Return some pixels of a file's picture, whose indices are not kept, or all at 1/scale."""
+        header, count = container.header, levels_shown(self._config, scale)
+        walk = self._walk(container, count)
+        grid = self._config.grid(len(self._config.scales) - 1, header.height, header.width)
+        if math.prod(grid) > AT_ONCE:
+            with profiler.stage("entropy"):
+                tokens = self._tokens(container, list(walk))
+            return self.render(tokens, rows, columns, scale, profiler)
+        with Arriving(walk, count, profiler) as indices:
+            tokens = self._tokens(container, indices)
+            return self.render(tokens, rows, columns, scale, profiler)
 
     def render(
         self, tokens: Tokens, rows: slice, columns: slice, scale: int, profiler: Profiler

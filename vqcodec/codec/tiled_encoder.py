@@ -30,7 +30,9 @@ from vqcodec.model.reach import ENTERED, choice_reach, feature_reach, reach
 # Up to so many positions of the finest grid (33 megapixels) the features of the whole image and the
 # classes of its indices are kept; beyond, both are computed twice.
 KEPT = 2**19
-AT_ONCE = 2  # tiles: what bounds memory, however many processors there are
+# Tiles: what bounds memory, however many processors there are. Of more positions than KEPT it is
+# one, which takes a tenth more time: beside the pixels and indices there is no room for another.
+AT_ONCE = 2
 
 EachTile = Callable[[Callable[[Tile], None]], None]
 
@@ -51,8 +53,7 @@ class TiledEncoder(ImageEncoder):
             levels = self.prior.levels[self.prior.scales[-1].start :]
             size = math.prod(self.grid)
             fine = [level.room(size) for level in levels]
-            keeps = features is not None
-            classes = [level.room_for_classes(size) for level in levels] if keeps else None
+            classes = [level.room_for_classes(size) for level in levels] if self._keeps else None
             picture = np.empty_like(self.pixels) if self.with_picture else None
 
             def choose(tile: Tile) -> None:
@@ -76,7 +77,8 @@ class TiledEncoder(ImageEncoder):
         margin = ENTERED + self._looked(0)
         tiles = split(*self.grid, self.whole.rows, self.whole.columns, margin)
         number = threads.number()
-        at_once = min(number, len(tiles), AT_ONCE) if self.weights.device.type == "cpu" else 1
+        most = AT_ONCE if self._keeps and self.weights.device.type == "cpu" else 1
+        at_once = min(number, len(tiles), most)
 
         def in_inference(work: Callable[[Tile], None], tile: Tile) -> None:
             with torch.inference_mode():  # which is a thread's own
@@ -108,6 +110,11 @@ class TiledEncoder(ImageEncoder):
             finally:
                 torch.set_num_threads(own)  # threads to come would have as many as the pool's
 
+    @property
+    def _keeps(self) -> bool:
+        """Whether the features and classes of the whole image are kept."""
+        return math.prod(self.grid) <= KEPT
+
     def _looked(self, done: int) -> int:
         """Return how far a tile looks when so many levels of the finest scale are done."""
         config = self.network.config
@@ -116,8 +123,7 @@ class TiledEncoder(ImageEncoder):
 
     def _analysed_whole(self, each_tile: EachTile) -> tuple[Tensor, Tensor | None]:
         """Return the means of the features of the finest grid, and all of them if they are kept."""
-        keeps = math.prod(self.grid) <= KEPT
-        channels = self.network.config.state_channels(self.finest) if keeps else PLANES
+        channels = self.network.config.state_channels(self.finest) if self._keeps else PLANES
         features = self.weights.new_empty(1, *self.grid, channels).permute(0, 3, 1, 2)
 
         def analyse(tile: Tile) -> None:
@@ -127,7 +133,7 @@ class TiledEncoder(ImageEncoder):
             features[:, :, tile.rows, tile.columns] = found
 
         each_tile(analyse)
-        return features[:, :PLANES].contiguous(), features if keeps else None
+        return features[:, :PLANES].contiguous(), features if self._keeps else None
 
     def _widened(self, tile: Tile, margin: int) -> Tile:
         """Return the tile with a margin, and with what its features look at."""
@@ -182,8 +188,9 @@ class TiledEncoder(ImageEncoder):
         for done, number in enumerate(self.prior.scales[-1]):
             level = self.prior.levels[number]
             for phase in range(len(level.phases)):
-                known = (level.of_phase(x[done], phase, *self.grid) for x in (classes, fine))
-                stream.put(number, *known)
+                positions = phase_positions(len(level.phases), phase, *self.grid)
+                known = [group[:, positions] for group in classes[done]]
+                stream.put(number, known, fine[done], positions)
 
 
 def _collecting(classes: list[Symbols]) -> PutPhase:

@@ -130,12 +130,14 @@ def encode(
     def work(job: Job) -> Done:
         times = job.times() if preserve else None
         data = job.read()
-        # The image itself, which takes as much memory again, is not kept.
+        size = len(data)
+        # The file and the image itself, which take as much memory again, are not kept.
         prepared = prepare(open_image(data), unwanted, keep_profile=keep_profile)
+        del data
         encoded, notes = encode_prepared(load_codec(path, device), prepared, target)
         job.write(encoded, force=force, times=times)
         pixels = prepared.pixels.shape[0] * prepared.pixels.shape[1]
-        return Done(len(data), len(encoded), pixels, 8 * len(encoded), prepared.notes + notes)
+        return Done(size, len(encoded), pixels, 8 * len(encoded), prepared.notes + notes)
 
     if cluster is None:
         sys.exit(0 if run(todo, work, workers=jobs, threads=threads, quiet=quiet) else 1)

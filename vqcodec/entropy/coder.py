@@ -1,13 +1,14 @@
 """The range coder: symbols with classes <-> bytes, each class one shipped frequency table.
 
 A queue, so that a stream can be cut anywhere and read up to the cut. A phase is coded table by
-table, the symbols that share one class by class (one call of the coder a class), codebook by
-codebook and in raster order within a class.
+table, the symbols that share one class by class, codebook by codebook and in raster order within a
+class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import constriction
 import numpy as np
@@ -17,8 +18,12 @@ from vqcodec.entropy.prior import CLASSES, Symbols, index_type
 from vqcodec.entropy.tables import FrequencyTables, Numbers, Tables
 from vqcodec.errors import CorruptError
 
-# Symbols that are sorted at a time, in eight bytes each.
-PIECE = 2**22
+# Symbols that are looked through or coded at a time, in up to thirty bytes each, and those whose
+# order is found at a time, in four: a large phase is looked through once for every so many.
+PIECE = 2**20
+SORTED = 2**24
+
+Positions = NDArray[np.int64]
 
 
 class Encoder:
@@ -28,13 +33,16 @@ class Encoder:
         self._tables = tables
         self._coder = constriction.stream.queue.RangeEncoder()
 
-    def put(self, level: int, classes: Symbols, indices: Symbols) -> None:
-        """Append the indices of a phase, which have these classes."""
-        for tables, group, symbols in zip(self._tables[level], classes, indices, strict=True):
-            rows = symbols.reshape(len(tables), -1)
-            for table, class_, places in _runs(group.reshape(rows.shape)):
-                ordered = rows[table, places].astype(np.int32)
-                self._coder.encode(ordered, tables.model(table, class_))
+    def put(
+        self, level: int, classes: Symbols, indices: Symbols, positions: Positions | None = None
+    ) -> None:
+        """Append the indices of a phase, which have these classes.
+
+        With `positions` they are those that `indices` of the whole level has there.
+        """
+        for tables, group, whole in zip(self._tables[level], classes, indices, strict=True):
+            for table, class_, symbols in _in_order(tables, group, whole, positions):
+                self._coder.encode(symbols.astype(np.int32), tables.model(table, class_))
 
     def copy(self) -> Encoder:
         """Return an encoder that goes on from here by itself."""
@@ -60,20 +68,20 @@ class Counter:
         self.bits = np.zeros(len(tables))
         self._trailing = np.zeros(len(tables))
 
-    def put(self, level: int, classes: Symbols, indices: Symbols) -> None:
-        """Add the indices of a phase, which have these classes."""
-        for tables, group, symbols in zip(self._tables[level], classes, indices, strict=True):
-            rows = len(tables), group.size // len(tables)
-            order = np.argsort(group.reshape(rows), axis=-1, kind="stable")
-            bits = tables.bits(group, symbols).reshape(rows)
-            costs = np.take_along_axis(bits, order, -1)
-            used = np.flatnonzero(np.take_along_axis(symbols.reshape(rows), order, -1))
-            if used.size:
-                self.bits += self._trailing
-                self._trailing[:] = 0
-            stop = used[-1] + 1 if used.size else 0
-            self.bits[level] += costs.flat[:stop].sum()
-            self._trailing[level] += costs.flat[stop:].sum()
+    def put(
+        self, level: int, classes: Symbols, indices: Symbols, positions: Positions | None = None
+    ) -> None:
+        """Add the indices of a phase, as an encoder is given them."""
+        for tables, group, whole in zip(self._tables[level], classes, indices, strict=True):
+            for table, class_, symbols in _in_order(tables, group, whole, positions):
+                costs = tables.row_bits(table, class_)[symbols]
+                used = np.flatnonzero(symbols)
+                if used.size:
+                    self.bits += self._trailing
+                    self._trailing[:] = 0
+                stop = used[-1] + 1 if used.size else 0
+                self.bits[level] += costs[:stop].sum()
+                self._trailing[level] += costs[stop:].sum()
 
 
 class Decoder:
@@ -127,19 +135,53 @@ class Decoder:
         return np.asarray(symbols, np.int32)
 
 
+def _in_order(
+    tables: FrequencyTables, classes: Numbers, indices: Numbers, positions: Positions | None
+) -> Iterator[tuple[int, int, Numbers]]:
+    """Yield table, class and the symbols that are coded at once, of the indices of a group."""
+    rows = classes.reshape(len(tables), -1)
+    for table, class_, places in _runs(rows):
+        codebook, place = np.divmod(table * rows.shape[1] + places, classes.shape[1])
+        yield table, class_, indices[codebook, place if positions is None else positions[place]]
+
+
 def _runs(classes: Numbers) -> Iterator[tuple[int, int, NDArray[np.uint32]]]:
     """Yield table, class and places of the symbols that are coded at once."""
     for table, row in enumerate(classes):
-        pieces = [row[start : start + PIECE] for start in range(0, len(row), PIECE)]
-        counts = [np.bincount(piece, minlength=CLASSES) for piece in pieces]
-        total = np.array(counts, np.int64).reshape(-1, CLASSES).sum(0)
-        stops = np.cumsum(total)
-        order, ends = np.empty(len(row), np.uint32), stops - total
-        for number, (piece, count) in enumerate(zip(pieces, counts, strict=True)):
-            places = number * PIECE + np.argsort(piece, kind="stable")
-            parts = np.split(places, np.cumsum(count)[:-1])
-            for class_ in np.flatnonzero(count):
-                order[ends[class_] : ends[class_] + count[class_]] = parts[class_]
-            ends += count
-        for class_ in np.flatnonzero(total):
-            yield table, int(class_), order[stops[class_] - total[class_] : stops[class_]]
+        for span in _spans(row):
+            for class_, places in _runs_of(row, span):
+                yield table, class_, places
+
+
+def _runs_of(row: Numbers, span: range) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+    """Yield class and places of the symbols of some classes that are coded at once."""
+    pieces = (_places(row, start, span) for start in range(0, len(row), PIECE))
+    # Those of one class, which may be any number, are in order as they are found.
+    columns = [chain.from_iterable(pieces)] if len(span) == 1 else zip(*pieces, strict=True)
+    for class_, column in zip(span, columns, strict=False):
+        for places in column:
+            if places.size:
+                yield class_, places
+
+
+def _spans(row: Numbers) -> Iterator[range]:
+    """Yield the classes whose symbols are sorted at once: one, or those of few enough."""
+    counts = np.zeros(CLASSES, np.int64)
+    for start in range(0, len(row), PIECE):
+        counts += np.bincount(row[start : start + PIECE], minlength=CLASSES)
+    first, total = 0, 0
+    for class_, count in enumerate(counts):
+        if total + count > SORTED and class_ > first:
+            yield range(first, class_)
+            first, total = class_, 0
+        total += count
+    yield range(first, CLASSES)
+
+
+def _places(row: Numbers, start: int, span: range) -> list[NDArray[np.uint32]]:
+    """Return where each of some classes is in the piece of a row that begins at `start`."""
+    piece = row[start : start + PIECE]
+    inside = np.flatnonzero((piece >= span.start) & (piece < span.stop))
+    groups = piece[inside] - span.start
+    ordered = (start + inside[np.argsort(groups, kind="stable")]).astype(np.uint32)
+    return np.split(ordered, np.cumsum(np.bincount(groups, minlength=len(span)))[:-1])

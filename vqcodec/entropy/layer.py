@@ -7,6 +7,7 @@ the weights are loaded).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,12 @@ class Layer:
         reach = np.abs(self.weight.astype(np.int64)).sum((0, 1)) * ACTIVATION_MAX
         if (reach + np.abs(self.bias) + 2**SHIFT >= 2**24).any():
             raise ModelError("the prior's weights are too large for exact arithmetic")
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], name: str) -> Layer:
+        """Build the layer of that name from a weights file's arrays; KeyError if it has none."""
+        weight, bias = (arrays[f"{name}.{part}"].astype(np.float32) for part in ("weight", "bias"))
+        return cls(weight, bias)
 
     def __call__(self, x: Activations, offset: Activations | float = 0.0) -> Activations:
         """Map `[..., inputs]` with one tap to activations `[..., outputs]`."""

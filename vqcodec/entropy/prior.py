@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.entropy.layer import ACTIVATION_MAX, Activations, Grid, Layer
+from vqcodec.entropy.features import enter, look_up, quality_planes
+from vqcodec.entropy.layer import Activations, Grid, Layer
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.entropy.threads import in_strips, one_blas_thread
 from vqcodec.errors import ModelError
@@ -81,11 +82,6 @@ class PriorLevel:
         """Return zeros for the classes of so many positions."""
         return [np.zeros((count, size), np.uint8) for count in self.groups]
 
-    def of_phase(self, symbols: Symbols, phase: int, height: int, width: int) -> Symbols:
-        """Return what `symbols` of the whole level on a grid have at the positions of a phase."""
-        positions = phase_positions(len(self.phases), phase, height, width)
-        return [group[:, positions] for group in symbols]
-
     @property
     def channels(self) -> int:
         """The number of values at a position."""
@@ -101,6 +97,10 @@ def index_type(codewords: int) -> type[np.unsignedinteger[Any]]:
 CodePhase = Callable[[int, int, Symbols], Symbols]
 # Told a level's number, classes and indices of a phase.
 PutPhase = Callable[[int, Symbols, Symbols], None]
+# The same with the indices of the whole level, of which the phase has those at its positions.
+PutPhaseOfLevel = Callable[[int, Symbols, Symbols, NDArray[np.int64]], None]
+# Told a phase, its positions and classes.
+VisitPhase = Callable[[int, NDArray[np.int64], Symbols], None]
 
 
 class PriorNetwork:
@@ -138,7 +138,9 @@ class PriorNetwork:
         books = iter(enumerate(counts))
         try:
             levels = [[_level(arrays, *next(books), size) for size in scale] for scale in phases]
-            upsample = [_layer(arrays, f"prior.upsample.{i}") for i in range(len(phases) - 1)]
+            upsample = [
+                Layer.from_arrays(arrays, f"prior.upsample.{i}") for i in range(len(phases) - 1)
+            ]
         except KeyError as error:
             raise ModelError(f"the weights file has no array {error}") from error
         return cls(levels, upsample, strides)
@@ -166,7 +168,7 @@ class PriorNetwork:
                 yield from chosen
 
     def replay(
-        self, quality: int, height: int, width: int, indices: Indices, put: PutPhase
+        self, quality: int, height: int, width: int, indices: Indices, put: PutPhaseOfLevel
     ) -> None:
         """Tell `put` the classes of every phase of `indices` that are known, in order."""
         features = self.start(quality, height, width)
@@ -176,23 +178,22 @@ class PriorNetwork:
             features = self.replay_levels(numbers, features, quality, indices, put)
 
     def replay_levels(
-        self, numbers: range, features: Grid, quality: int, indices: Indices, put: PutPhase
+        self, numbers: range, features: Grid, quality: int, indices: Indices, put: PutPhaseOfLevel
     ) -> Grid:
         """Do the same for some levels of a grid; return the features then.
 
         `features` are those before, `indices` those of all levels.
         """
-
-        def code(number: int, phase: int, classes: Symbols) -> Symbols:
-            chosen = self.levels[number].of_phase(indices[number], phase, *features.shape[:2])
-            put(number, classes, chosen)
-            return chosen
-
-        return self.walk_levels(numbers, features, quality, code)[1]
+        with one_blas_thread:
+            for number in numbers:
+                features = self._entered(number, features)
+                level, known = self.levels[number], indices[number]
+                _replay_level(number, level, features, quality, known, put)
+        return features
 
     def start(self, quality: int, height: int, width: int) -> Grid:
         """Return the features that the coarsest grid begins with."""
-        planes = _quality_planes(quality)
+        planes = quality_planes(quality)
         return np.broadcast_to(planes, (height, width, len(planes)))
 
     def walk_levels(
@@ -206,12 +207,16 @@ class PriorNetwork:
         with one_blas_thread:
             result = []
             for number in numbers:
-                level = self.levels[number]
-                # Room for what its indices look like, where anything is coded after them.
-                last = number + 1 == len(self.levels) and len(level.phases) == 1
-                features = _entered(level, features, 0 if last else level.channels)
-                result.append(_walk_level(number, level, features, quality, code))
+                features = self._entered(number, features)
+                result.append(_walk_level(number, self.levels[number], features, quality, code))
             return result, features
+
+    def _entered(self, number: int, features: Grid) -> Grid:
+        """Return the state of a level's first phase, and zeros for what its indices look like."""
+        level = self.levels[number]
+        # There is no room for these where nothing is coded after them.
+        last = number + 1 == len(self.levels) and len(level.phases) == 1
+        return _entered(level, features, 0 if last else level.channels)
 
     def finer(self, scale: int, features: Grid, indices: Indices, quality: int) -> Grid:
         """Return the features that `scale` begins with.
@@ -223,7 +228,7 @@ class PriorNetwork:
         levels, chosen = self.levels[numbers.start : numbers.stop], indices[numbers.start :]
         looked_up = [level.magnitudes for level in levels[:-1]] + [x.values for x in levels]
         for tables, symbols in zip(looked_up, chosen[:-1] + chosen, strict=True):
-            known.append(_look_up(tables, symbols).reshape(*features.shape[:2], -1))
+            known.append(look_up(tables, symbols).reshape(*features.shape[:2], -1))
         columns = np.concatenate(known, -1).astype(np.float32)
         with one_blas_thread:
             fine = self.upsample[scale - 1](columns).astype(np.uint8)
@@ -242,10 +247,10 @@ def _entered(level: PriorLevel, features: Grid, seen: int) -> Grid:
     entered = update.bias.shape[0]
     known = np.zeros((height, width, entered + seen), np.uint8)
 
-    def enter(rows: slice) -> None:
+    def enter_rows(rows: slice) -> None:
         known[rows, :, :entered] = update.rows(features, rows)
 
-    in_strips(enter, height, width)
+    in_strips(enter_rows, height, width)
     return known
 
 
@@ -253,23 +258,46 @@ def _walk_level(
     number: int, level: PriorLevel, known: Grid, quality: int, code: CodePhase
 ) -> Symbols:
     """Return the indices of a level, and enter what they look like into what is `known`."""
+    indices = level.room(known.shape[0] * known.shape[1])
+
+    def choose(phase: int, positions: NDArray[np.int64], classes: Symbols) -> None:
+        for whole, group in zip(indices, code(number, phase, classes), strict=True):
+            whole[:, positions] = group
+
+    _visit(level, known, quality, indices, choose)
+    return indices
+
+
+def _replay_level(
+    number: int,
+    level: PriorLevel,
+    known: Grid,
+    quality: int,
+    indices: Symbols,
+    put: PutPhaseOfLevel,
+) -> None:
+    """Tell `put` the classes of a level's indices, and enter what they look like into `known`."""
+
+    def tell(_: int, positions: NDArray[np.int64], classes: Symbols) -> None:
+        put(number, classes, indices, positions)
+
+    _visit(level, known, quality, indices, tell)
+
+
+def _visit(
+    level: PriorLevel, known: Grid, quality: int, indices: Symbols, visit: VisitPhase
+) -> None:
+    """Visit the phases of a level; `indices` are those of all of it, a phase's after its visit."""
     height, width = known.shape[:2]
-    size, entered = height * width, level.phases[0].update.bias.shape[0]
+    entered = level.phases[0].update.bias.shape[0]
     bounds = np.cumsum(level.groups)
-    indices: Symbols = []
     for phase, prior in enumerate(level.phases):
         positions = phase_positions(len(level.phases), phase, height, width)
         classes = _classes(prior, known, positions, quality, first=phase == 0)
-        chosen = code(number, phase, np.split(classes, bounds[:-1]))
+        visit(phase, positions, np.split(classes, bounds[:-1]))
         if known.shape[-1] > entered:
-            _enter(known.reshape(size, -1)[:, entered:], positions, level.magnitudes, chosen)
-        if len(level.phases) == 1:
-            indices = chosen
-        else:
-            indices = indices or level.room(size)
-            for whole, group in zip(indices, chosen, strict=True):
-                whole[:, positions] = group
-    return indices
+            columns = known.reshape(height * width, -1)[:, entered:]
+            enter(columns, positions, level.magnitudes, indices)
 
 
 def _classes(
@@ -288,39 +316,6 @@ def _classes(
 
     in_strips(classify, len(positions))
     return classes
-
-
-def _enter(
-    columns: Grid, positions: NDArray[np.int64], tables: Sequence[NDArray[Any]], chosen: Symbols
-) -> None:
-    """Write what indices look like into the columns at their positions."""
-
-    def enter(strip: slice) -> None:
-        columns[positions[strip]] = _look_up(tables, [group[:, strip] for group in chosen])
-
-    in_strips(enter, len(positions))
-
-
-def _look_up(tables: Sequence[NDArray[Any]], indices: Symbols) -> Grid:
-    """Return table entries of all codebooks of a level, `[N, channels]`."""
-    groups = [
-        table[np.arange(len(table))[:, None], index].transpose(1, 0, 2).reshape(index.shape[1], -1)
-        for table, index in zip(tables, indices, strict=True)
-    ]
-    return np.concatenate(groups, -1)
-
-
-def _quality_planes(quality: int) -> Activations:
-    """Return the three hat functions over quality 1..100, integers 0..127."""
-    position = 2 * (quality - 1)  # in units of 1/99
-    hats = [max(0, 99 - abs(position - 99 * knot)) for knot in range(3)]
-    return np.array([(hat * ACTIVATION_MAX * 2 + 99) // 198 for hat in hats], np.float32)
-
-
-def _layer(arrays: Mapping[str, NDArray[Any]], name: str) -> Layer:
-    return Layer(
-        arrays[f"{name}.weight"].astype(np.float32), arrays[f"{name}.bias"].astype(np.float32)
-    )
 
 
 def _level(
@@ -342,8 +337,8 @@ def _level(
 
 def _phase(arrays: Mapping[str, NDArray[Any]], name: str) -> PriorPhase:
     return PriorPhase(
-        update=_layer(arrays, f"{name}.update"),
-        hidden=_layer(arrays, f"{name}.hidden"),
-        head=_layer(arrays, f"{name}.head"),
+        update=Layer.from_arrays(arrays, f"{name}.update"),
+        hidden=Layer.from_arrays(arrays, f"{name}.hidden"),
+        head=Layer.from_arrays(arrays, f"{name}.head"),
         slope=arrays[f"{name}.slope"].astype(np.float32),
     )

@@ -50,8 +50,16 @@ class FrequencyTables:
     def bits(self, classes: Numbers, indices: Numbers) -> NDArray[np.float64]:
         """Return the information content of `indices`, in bits; all are `[codebooks, N]`."""
         tables = np.arange(len(self))[:, None]
-        bits: NDArray[np.float64] = FREQUENCY_BITS - np.log2(self._counts[tables, classes, indices])
-        return bits
+        return _bits(self._counts[tables, classes, indices])
+
+    def row_bits(self, table: int, class_: int) -> NDArray[np.float64]:
+        """Return the information content of the codewords of a row, in bits, `[codewords]`."""
+        return _bits(self._counts[table, class_])
+
+
+def _bits(counts: NDArray[np.uint32]) -> NDArray[np.float64]:
+    bits: NDArray[np.float64] = FREQUENCY_BITS - np.log2(counts)
+    return bits
 
 
 Tables = Sequence[Sequence[FrequencyTables]]  # [level][group]

@@ -108,6 +108,8 @@ class Synthesis:
         _share_memory()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
+        # Tiles are of several shapes, for each of which a plan would hold a block of its own.
+        options.enable_mem_pattern = False
         options.add_session_config_entry("session.use_env_allocators", "1")
         # Threads that wait do not keep a processor busy: others may have work for it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
