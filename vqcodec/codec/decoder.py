@@ -25,7 +25,6 @@ from vqcodec.fileformat.image import Pixels, assemble, decode_alpha, info_of
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.reach import ENTERED, reach
 
-
 # Up to so many positions of the finest grid (33 megapixels) synthesis begins while indices are
 # read; beyond, there is no room for tiles beside what reading takes.
 AT_ONCE = 2**19
