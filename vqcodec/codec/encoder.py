@@ -168,7 +168,7 @@ class ImageEncoder:
             search = IndexSearch(self, t, h, stream.put)
             numbers = self.prior.scales[scale]
             chosen, known = self.prior.walk_levels(numbers, known, self.quality, search)
-            indices, t = indices + chosen, search.t
+            indices, t = [*indices, *chosen], search.t
         known = self.prior.finer(self.finest, known, indices, self.quality)
         return indices, self.network.means(t, self.finest), known
 

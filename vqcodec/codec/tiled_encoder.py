@@ -64,12 +64,12 @@ class TiledEncoder(ImageEncoder):
             with stages.stage("quantize"):
                 each_tile(choose)
         with stages.stage("entropy"):
-            numbers = self.prior.scales[-1]
+            numbers, every = self.prior.scales[-1], [*indices, *fine]
             if classes is None:
-                self.prior.replay_levels(numbers, known, self.quality, indices + fine, stream.put)
+                self.prior.replay_levels(numbers, known, self.quality, every, stream.put)
             else:
                 self._put(stream, fine, classes)
-        return Encoded(stream.finish(), indices + fine, picture, None)
+        return Encoded(stream.finish(), every, picture, None)
 
     @contextmanager
     def _each_tile(self) -> Iterator[EachTile]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.entropy.prior import Indices, PriorNetwork, Symbols, index_type
+from vqcodec.entropy.prior import Indices, PriorNetwork, index_type
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import CorruptError
 
@@ -67,7 +67,7 @@ class Tokens:
     that the indices belong to. gray: whether the picture is.
     """
 
-    indices: Sequence[Symbols]
+    indices: Indices
     shapes: Shapes
     width: int
     height: int

@@ -25,7 +25,7 @@ CLASS_SHIFT = 1  # a class spans two activation values
 # Indices or classes of a phase or a level: [codebooks, N], one array a group of codebooks. They are
 # uint8, indices uint16 where a codebook has more than 256 codewords.
 Symbols = list[NDArray[np.unsignedinteger[Any]]]
-Indices = list[Symbols]  # of all levels
+Indices = Sequence[Symbols]  # of all levels
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class PriorNetwork:
             for number in range(numbers.start, min(numbers.stop, visited.stop)):
                 one = range(number, number + 1)
                 chosen, features = self.walk_levels(one, features, quality, code)
-                indices += chosen
+                indices = [*indices, *chosen]
                 yield from chosen
 
     def replay(
@@ -227,7 +227,7 @@ class PriorNetwork:
         numbers = self.scales[scale - 1]
         levels, chosen = self.levels[numbers.start : numbers.stop], indices[numbers.start :]
         looked_up = [level.magnitudes for level in levels[:-1]] + [x.values for x in levels]
-        for tables, symbols in zip(looked_up, chosen[:-1] + chosen, strict=True):
+        for tables, symbols in zip(looked_up, [*chosen[:-1], *chosen], strict=True):
             known.append(look_up(tables, symbols).reshape(*features.shape[:2], -1))
         columns = np.concatenate(known, -1).astype(np.float32)
         with one_blas_thread:
