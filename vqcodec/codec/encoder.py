@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vqcodec.codec.corrections import ROUNDS, FloatPixels, corrected, cost
+from vqcodec.codec.corrections import ROUNDS, FloatPixels, corrected, cost, may_matter
 from vqcodec.codec.pixels import place
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.saturated import pushed
@@ -94,8 +94,11 @@ class ImageEncoder:
         h, stream = self.analysed(tile, self.pixels), coder.Encoder(self.tables)
         coarse = self.coarse_levels(h[:, :PLANES], stream)
         found, t = self.fine_levels(tile, h, stream, *coarse)
-        tolerated = self.network.config.tolerated_error
-        if tolerated is None or not self.is_off(h - t):
+        tolerated, errors = self.network.config.tolerated_error, self.errors(h, t)
+        if tolerated is None or not (errors > OFF).any():
+            return found
+        found = replace(found, is_off=True)
+        if not may_matter(float((errors - OFF).clamp(min=0).sum()), len(found.stream)):
             return found
         coded: FloatPixels = self.pixels.astype(np.float32)
         picture = self.picture(t, tile)
@@ -135,7 +138,7 @@ class ImageEncoder:
         @torch.inference_mode()
         def last_level(distortion_weight: float) -> tuple[Encoded, Tensor]:
             whole = stream.copy()
-            last = IndexSearch(self, search.t, h, whole.put, distortion_weight)
+            last = IndexSearch(self, search.t.clone(), h, whole.put, distortion_weight)
             numbers = range(finest, finest + 1)
             chosen, _ = self.prior.walk_levels(numbers, known, self.quality, last)
             picture = self.picture(last.t, tile) if self.with_picture else None
@@ -145,10 +148,10 @@ class ImageEncoder:
 
         return last_level(1.0)
 
-    def is_off(self, lacking: Tensor) -> bool:
-        """Return whether the features that the state lacks are much more than rounding."""
+    def errors(self, h: Tensor, t: Tensor) -> Tensor:
+        """Return what a state lacks of the features: squared error in those of rounding, `[N]`."""
         gain = (self.weights @ self.network.levels[-1].log_step_gain).exp()
-        return bool((lacking * gain).square().mean(1).max() > OFF / 12)
+        return (h - t).mul_(gain).square_().mean(1).flatten() * 12
 
     def coarse_levels(self, means: Tensor, stream: coder.Encoder) -> tuple[Indices, Tensor, Grid]:
         """Code the scales but the finest from `means` on its grid.
@@ -210,9 +213,9 @@ def coefficients(network: VQVAE, pixels: Pixels) -> Iterator[tuple[Tensor, int, 
 
 
 class IndexSearch:
-    """Chooses the indices of a phase when the prior asks; `t` is the state after the last one.
+    """Chooses the indices of a phase when the prior asks; `put` is told them.
 
-    `put` is told them.
+    The state `t` that it is given is its own, to be changed.
     """
 
     def __init__(
@@ -223,9 +226,19 @@ class IndexSearch:
         put: PutPhase,
         distortion_weight: float = 1.0,
     ) -> None:
-        self.t = t
+        self._t = t
+        self._chosen: tuple[Phase, list[Tensor]] | None = None
         self._encoder, self._h, self._put = encoder, h, put
         self._distortion_weight = distortion_weight
+
+    @property
+    def t(self) -> Tensor:
+        """The state after the last phase, which is decoded when it is asked for."""
+        if self._chosen is not None:
+            phase, indices = self._chosen
+            self._t = phase.decoded(phase.level.codebooks.lookup(indices, len(self._t)))
+            self._chosen = None
+        return self._t
 
     def __call__(self, number: int, index: int, classes: Symbols) -> Symbols:
         network, weights = self._encoder.network, self._encoder.weights
@@ -235,7 +248,7 @@ class IndexSearch:
             cost = self._distortion_weight * phase.level.error_cost(weights)
             y = phase.latents(self._h)
             chosen = codebooks.indices(y, cost, _log_scales(classes, y))
-            self.t = phase.decoded(codebooks.lookup(chosen, len(y)))
+            self._chosen = phase, chosen
             typed = zip(chosen, self._encoder.prior.levels[number].index_types, strict=True)
             indices = [group.cpu().numpy().astype(kind) for group, kind in typed]
         with self._encoder.profiler.stage("entropy"):

@@ -13,12 +13,17 @@ from vqcodec.fileformat.image import Pixels
 
 
 def bordered(pixels: NDArray[Any], rows: slice, columns: slice) -> NDArray[Any]:
-    """Return rows and columns of an image; where they lie beyond it its border is repeated."""
-    within = (
-        np.arange(span.start, span.stop).clip(0, side - 1)
-        for span, side in zip((rows, columns), pixels.shape, strict=False)
-    )
-    part: NDArray[Any] = pixels[np.ix_(*within)]
+    """Return rows and columns of an image; where they lie beyond it its border is repeated.
+
+    A view, which is not to be written to, where nothing does.
+    """
+    part = pixels
+    for axis, span in enumerate((rows, columns)):
+        side = pixels.shape[axis]
+        if span.start < 0 or span.stop > side:
+            part = part.take(np.arange(span.start, span.stop).clip(0, side - 1), axis)
+        else:
+            part = part[span] if axis == 0 else part[:, span]
     return part
 
 

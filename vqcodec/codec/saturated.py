@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 from torch import Tensor
-from torch.nn import functional
 
 from vqcodec.codec.corrections import rounding_error
 
@@ -29,8 +28,10 @@ def pushed(x: Tensor, side: int, lmbda: float) -> Tensor:
 
     A block is a colour of `side` x `side` pixels, H and W their multiples.
     """
-    white = -functional.max_pool2d(-x, side) >= 1
-    black = functional.max_pool2d(x, side) <= 0
+    # Rows first, which is quicker by far than blocks at once.
+    rows = x.unflatten(2, (-1, side))
+    white = rows.amin(3).unflatten(3, (-1, side)).amin(4) >= 1
+    black = rows.amax(3).unflatten(3, (-1, side)).amax(4) <= 0
     if not (white | black).any():
         return x
     push = (white.to(x.dtype) - black.to(x.dtype)) * (push_of(lmbda) / 255)

@@ -73,11 +73,11 @@ def tile_of(pixels: Pixels | NDArray[np.float32], tile: Tile, stride: int, like:
     """
     spans = (tile.wide_rows, tile.wide_columns)
     wide = bordered(pixels, *(slice(stride * s.start, stride * s.stop) for s in spans))
-    x = torch.from_numpy(wide).to(like.device, like.dtype)
-    return x.permute(2, 0, 1)[None] / 255
+    planes = torch.from_numpy(np.array(wide.transpose(2, 0, 1), order="C"))
+    return planes.to(like.device, like.dtype).div_(255)[None]
 
 
 def to_pixels(x: Tensor) -> Pixels:
     """Return `[1, 3, H, W]` in [0, 1] as uint8 `[H, W, 3]`."""
-    shown = x[0].permute(1, 2, 0)
-    return (shown.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    shown = x[0].clamp(0, 1).mul_(255).round_().to(torch.uint8)
+    return shown.permute(1, 2, 0).contiguous().cpu().numpy()

@@ -57,9 +57,9 @@ class TiledEncoder(ImageEncoder):
             picture = np.empty_like(self.pixels) if self.with_picture else None
 
             def choose(tile: Tile) -> None:
-                last, t = self._choose(tile, means, known, features, fine, classes)
+                last, search = self._choose(tile, means, known, features, fine, classes)
                 if picture is not None:
-                    self.show(t, last, picture)
+                    self.show(search.t, last, picture)
 
             with stages.stage("quantize"):
                 each_tile(choose)
@@ -156,24 +156,25 @@ class TiledEncoder(ImageEncoder):
         features: Tensor | None,
         fine: Indices,
         classes: Indices | None,
-    ) -> tuple[Tile, Tensor]:
+    ) -> tuple[Tile, IndexSearch]:
         """Choose the indices of a tile; write them, and their classes, into those of the grid.
 
-        Return the tile with the margin that is left, and its state.
+        Return the tile with the margin that is left, and the search for those of the last level.
         """
         t = self.entered(means[..., tile.wide_rows, tile.wide_columns])
         known, h = known[tile.wide_rows, tile.wide_columns], self._features(tile, features)
-        tile, known, t, h = self._narrowed(tile, 0, known, t, h)
+        seen: list[Symbols] = []
+        search = IndexSearch(self, t, h, _collecting(seen))
         for done, number in enumerate(self.prior.scales[-1]):
-            seen: list[Symbols] = []
+            tile, known, t, h = self._narrowed(tile, done, known, search.t, h)
+            seen = []
             search = IndexSearch(self, t, h, _collecting(seen))
             levels = range(number, number + 1)
             (chosen,), known = self.prior.walk_levels(levels, known, self.quality, search)
             tile.paste(chosen, fine[done], self.grid)
             if classes is not None:
                 tile.paste(_joined(seen, *known.shape[:2]), classes[done], self.grid)
-            tile, known, t, h = self._narrowed(tile, done + 1, known, search.t, h)
-        return tile, t
+        return tile, search
 
     def _narrowed(
         self, tile: Tile, done: int, known: Grid, t: Tensor, h: Tensor
@@ -181,7 +182,11 @@ class TiledEncoder(ImageEncoder):
         """Return a tile with no more of its margin than the rest of the levels looks at."""
         narrow = tile.narrowed(self._looked(done))
         rows, columns = narrow.within(tile)
-        return narrow, known[rows, columns], t[..., rows, columns], h[..., rows, columns]
+        # Whole in memory again, or every phase would copy them.
+        t, h = (
+            x[..., rows, columns].contiguous(memory_format=torch.channels_last) for x in (t, h)
+        )
+        return narrow, known[rows, columns], t, h
 
     def _put(self, stream: coder.Encoder, fine: Indices, classes: Indices) -> None:
         """Code the indices of the finest grid, whose classes are known."""

@@ -15,6 +15,7 @@ from vqcodec.model.layers import (
     columns_of,
     log_step_gain,
     module_list,
+    planes_of,
     scaled_conv,
 )
 
@@ -45,7 +46,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, quality_weights: Tensor) -> Tensor:
         """Return `x` with the branch added; both `[B, C, H, W]`."""
-        return x + as_grid(self.branch(x, quality_weights), *x.shape[2:])
+        change = self.branch(x, quality_weights).to(x.dtype)
+        return as_grid(change.add_(columns_of(x)), *x.shape[2:])
 
     def branch(self, x: Tensor, quality_weights: Tensor, positions: Tensor | None = None) -> Tensor:
         """Return the columns that the block adds to `x`, those at `positions` `[N]` or all."""
@@ -107,13 +109,14 @@ class PictureBlock(nn.Module):
         spread = scaled_conv(self.spread, t, gain.expand(-1, t.shape[1]))
         state = functional.pixel_shuffle(spread, self.stride // 2)
         picture = functional.pixel_unshuffle(x, 2).to(state.dtype)
-        known = torch.cat([picture, state], 1).contiguous(memory_format=torch.channels_last)
+        # Joined with channels last, which they stay in: converting the whole takes twice as long.
+        known = torch.cat([picture.contiguous(memory_format=torch.channels_last), state], 1)
         gains = [gain.expand(-1, picture.shape[1]), gain.new_ones(len(gain), state.shape[1])]
         hidden = self._activated(0, self.enter, known, quality_weights, torch.cat(gains, 1))
         for number, mix in enumerate(self.mix, 1):
             hidden = hidden + self._activated(number, mix, hidden, quality_weights)
         after = (1 / gain).expand(-1, picture.shape[1])
-        return functional.pixel_shuffle(scaled_conv(self.out, hidden, after=after), 2)
+        return planes_of(scaled_conv(self.out, hidden, after=after), 2)
 
     def _activated(
         self,

@@ -95,6 +95,8 @@ def scaled_conv(
             weight, bias = weight * after[0, :, None, None, None], bias * after[0]
         if shift is not None:
             bias = bias + shift[0]
+        if weight.shape[2] == 1:
+            return linear(x, weight[:, :, 0, 0], bias)
         return functional.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
     y: Tensor = conv(x if before is None else x * before[:, :, None, None])
     y = y if after is None else y * after.to(y.dtype)[:, :, None, None]
@@ -114,10 +116,36 @@ def as_grid(columns: Tensor, height: int, width: int) -> Tensor:
     return torch.unflatten(columns.transpose(1, 2), 2, (height, width))
 
 
+def blocks_of(x: Tensor, side: int) -> Tensor:
+    """Return the blocks of planes `[B, planes, H, W]` as a grid, `[B, planes * side^2, h, w]`.
+
+    Channels run plane by plane, row by row, column by column, as those of `pixel_unshuffle`.
+    """
+    blocks = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+    return blocks.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
+
+
+def planes_of(blocks: Tensor, side: int) -> Tensor:
+    """Return the planes that blocks are of, each whole in memory; undoes :func:`blocks_of`."""
+    parts = blocks.permute(0, 2, 3, 1).unflatten(3, (-1, side, side))
+    return parts.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return a linear map of every position of a grid; `weight` is `[channels, inputs]`."""
+    return functional.linear(x.permute(0, 2, 3, 1), weight, bias).permute(0, 3, 1, 2)
+
+
 def add_at(x: Tensor, columns: Tensor, positions: Tensor) -> Tensor:
-    """Return a grid with `columns` added at their positions, `[N]` in raster order."""
+    """Return a grid with `columns` added at their positions, `[N]` in raster order.
+
+    In inference mode the grid itself is changed, where its channels are last in memory: to copy a
+    wide one takes longer than to add.
+    """
     everywhere = columns_of(x)
-    if columns.shape[1] == everywhere.shape[1]:
+    if torch.is_inference_mode_enabled():
+        total = everywhere.index_add_(1, positions, columns)
+    elif columns.shape[1] == everywhere.shape[1]:
         total = everywhere + columns
     else:
         total = everywhere.index_add(1, positions, columns)

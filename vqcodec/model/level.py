@@ -88,7 +88,7 @@ class Level(nn.Module):
         `columns` of the state are `[B, N, C]`; a gain depends on its own column alone.
         """
         theory = (quality_weights @ self.log_step_gain)[:, None].exp()
-        activity = torch.log1p((theory * columns).abs())
+        activity = (theory * columns).abs_().log1p_()
         log_gain = self.log_gain.on_columns(quality_weights)
         following = self.gain_range * torch.tanh(self.adapt(activity) / self.gain_range)
         return (log_gain + following).exp()

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vqcodec.model.config import LIFTING
+from vqcodec.model.layers import blocks_of, linear, planes_of
 
 BLOCK = 8  # of the lapped transform
 
@@ -70,8 +71,8 @@ def opponent_matrix() -> Tensor:
     return functional.normalize(rows, dim=1)
 
 
-def _filter_boundaries(x: Tensor, matrix: Tensor) -> Tensor:
-    """Apply `matrix` across every interior block boundary of the last axis of `x`."""
+def _filter_rows(x: Tensor, matrix: Tensor) -> Tensor:
+    """Apply `matrix` along the rows of `x`, across every boundary between blocks."""
     half = BLOCK // 2
     width = x.shape[-1]
     if width == BLOCK:
@@ -81,9 +82,19 @@ def _filter_boundaries(x: Tensor, matrix: Tensor) -> Tensor:
     return torch.cat([x[..., :half], filtered, x[..., -half:]], dim=-1)
 
 
+def _filter_columns(x: Tensor, matrix: Tensor) -> Tensor:
+    """Do the same along the columns: transposed boundary by boundary, which is quicker than all."""
+    half = BLOCK // 2
+    height = x.shape[-2]
+    if height == BLOCK:
+        return x
+    inner = torch.unflatten(x[..., half:-half, :], -2, (height // BLOCK - 1, BLOCK))
+    filtered = functional.linear(inner.transpose(-1, -2), matrix).transpose(-1, -2)
+    return torch.cat([x[..., :half, :], filtered.flatten(-3, -2), x[..., -half:, :]], dim=-2)
+
+
 def _filter_both_ways(x: Tensor, matrix: Tensor) -> Tensor:
-    x = _filter_boundaries(x, matrix)
-    return _filter_boundaries(x.transpose(-1, -2), matrix).transpose(-1, -2)
+    return _filter_columns(_filter_rows(x, matrix), matrix)
 
 
 class Analysis(nn.Module):
@@ -106,9 +117,7 @@ class Analysis(nn.Module):
         return dct_matrix(stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        blocks = functional.pixel_unshuffle(x, self.stride)
-        blocks = blocks.contiguous(memory_format=torch.channels_last)
-        return functional.conv2d(blocks, self.basis[:, :, None, None])
+        return linear(blocks_of(x, self.stride), self.basis)
 
 
 class Synthesis(nn.Module):
@@ -123,8 +132,7 @@ class Synthesis(nn.Module):
         self.basis = nn.Parameter(torch.linalg.inv(basis.double()).float())
 
     def forward(self, coefficients: Tensor) -> Tensor:
-        blocks = functional.conv2d(coefficients, self.basis[:, :, None, None])
-        return functional.pixel_shuffle(blocks, self.stride)
+        return planes_of(linear(coefficients, self.basis), self.stride)
 
 
 class LappedAnalysis(Analysis):
