@@ -53,7 +53,7 @@ def phases(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Phase, Tensor]]:
 
     def note(phase: Phase, z_q: Tensor) -> Tensor:
         t = decoded(phase, z_q)
-        seen.append((phase, t))
+        seen.append((phase, t.clone()))  # the loop goes on to change it
         return t
 
     monkeypatch.setattr(Phase, "decoded", note)

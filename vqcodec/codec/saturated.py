@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from vqcodec.codec.corrections import rounding_error
@@ -29,9 +30,9 @@ def pushed(x: Tensor, side: int, lmbda: float) -> Tensor:
     A block is a colour of `side` x `side` pixels, H and W their multiples.
     """
     # Rows first, which is quicker by far than blocks at once.
-    rows = x.unflatten(2, (-1, side))
-    white = rows.amin(3).unflatten(3, (-1, side)).amin(4) >= 1
-    black = rows.amax(3).unflatten(3, (-1, side)).amax(4) <= 0
+    rows = torch.unflatten(x, 2, (-1, side))
+    white = torch.unflatten(rows.amin(3), 3, (-1, side)).amin(4) >= 1
+    black = torch.unflatten(rows.amax(3), 3, (-1, side)).amax(4) <= 0
     if not (white | black).any():
         return x
     push = (white.to(x.dtype) - black.to(x.dtype)) * (push_of(lmbda) / 255)

@@ -183,9 +183,7 @@ class TiledEncoder(ImageEncoder):
         narrow = tile.narrowed(self._looked(done))
         rows, columns = narrow.within(tile)
         # Whole in memory again, or every phase would copy them.
-        t, h = (
-            x[..., rows, columns].contiguous(memory_format=torch.channels_last) for x in (t, h)
-        )
+        t, h = (x[..., rows, columns].contiguous(memory_format=torch.channels_last) for x in (t, h))
         return narrow, known[rows, columns], t, h
 
     def _put(self, stream: coder.Encoder, fine: Indices, classes: Indices) -> None:

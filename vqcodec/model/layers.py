@@ -121,13 +121,13 @@ def blocks_of(x: Tensor, side: int) -> Tensor:
 
     Channels run plane by plane, row by row, column by column, as those of `pixel_unshuffle`.
     """
-    blocks = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+    blocks = torch.unflatten(torch.unflatten(x, 3, (-1, side)), 2, (-1, side))
     return blocks.permute(0, 2, 4, 1, 3, 5).flatten(3).permute(0, 3, 1, 2)
 
 
 def planes_of(blocks: Tensor, side: int) -> Tensor:
     """Return the planes that blocks are of, each whole in memory; undoes :func:`blocks_of`."""
-    parts = blocks.permute(0, 2, 3, 1).unflatten(3, (-1, side, side))
+    parts = torch.unflatten(blocks.permute(0, 2, 3, 1), 3, (-1, side, side))
     return parts.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
