@@ -106,9 +106,7 @@ def test_known_indices_are_replayed_as_they_were_walked(prior: PriorNetwork) -> 
     calls, indices = random_walk(prior, 5)
     put: list[tuple[int, Symbols, Symbols]] = []
 
-    def tell(
-        number: int, classes: Symbols, whole: Symbols, positions: NDArray[np.int64]
-    ) -> None:
+    def tell(number: int, classes: Symbols, whole: Symbols, positions: NDArray[np.int64]) -> None:
         put.append((number, classes, [group[:, positions] for group in whole]))
 
     prior.replay(50, *GRID, indices, tell)
