@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vqcodec.entropy import coder
 from vqcodec.entropy.coder import Counter, Decoder, Encoder
 from vqcodec.entropy.prior import CLASSES
 from vqcodec.entropy.tables import FREQUENCY_BITS, FrequencyTables
@@ -59,6 +60,15 @@ def there_and_back(
     return stream
 
 
+def counted(
+    tables: FrequencyTables, classes: NDArray[np.uint8], indices: NDArray[np.uint8]
+) -> float:
+    """Bits that a counter counts."""
+    counter = Counter([[tables]])
+    counter.put(0, [classes], [indices])
+    return float(counter.bits.sum())
+
+
 @pytest.mark.parametrize("damage", ["sum", "zero", "classes", "dimensions"])
 def test_tables_that_are_no_distribution_are_refused(damage: str) -> None:
     counts = flat_counts()
@@ -87,9 +97,7 @@ def test_symbols_come_back_and_cost_what_the_tables_say(codewords: int) -> None:
     indices = drawn(rng, counts, classes)
     stream = there_and_back(tables, classes, indices)
     ideal = tables.bits(classes, indices).sum() / 8
-    counter = Counter([[tables]])
-    counter.put(0, [classes], [indices])
-    assert counter.bits.sum() / 8 == pytest.approx(ideal)
+    assert counted(tables, classes, indices) / 8 == pytest.approx(ideal)
     assert 1000 < ideal < 10000
     assert ideal - 1 < len(stream) < 1.01 * ideal + 8
 
@@ -113,6 +121,33 @@ def test_short_messages(count: int) -> None:
         indices = rng.integers(0, CODEWORDS, (2, count)).astype(np.uint8)
         stream = there_and_back(tables, classes, indices)
         assert bool(stream) == bool(count)
+
+
+def test_pieces_change_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(10)
+    counts = random_counts(rng, 2)
+    tables = FrequencyTables(counts)
+    classes = rng.integers(0, CLASSES, (2, 3000)).astype(np.uint8)
+    classes[:, ::2] = 7  # more than are sorted at once
+    indices = drawn(rng, counts, classes)
+    stream = there_and_back(tables, classes, indices)
+    bits = counted(tables, classes, indices)
+    monkeypatch.setattr(coder, "PIECE", 70)
+    monkeypatch.setattr(coder, "SORTED", 200)
+    assert there_and_back(tables, classes, indices) == stream
+    assert counted(tables, classes, indices) == pytest.approx(bits)
+
+
+def test_indices_of_a_phase_are_taken_from_those_of_the_level() -> None:
+    rng = np.random.default_rng(11)
+    tables = FrequencyTables(random_counts(rng, 1))  # which three codebooks share
+    level = rng.integers(0, CODEWORDS, (3, 200)).astype(np.uint8)
+    positions = np.arange(1, 200, 3)
+    classes = rng.integers(0, CLASSES, (3, len(positions))).astype(np.uint8)
+    whole, part = (Encoder([[tables]]) for _ in range(2))
+    whole.put(0, [classes], [level], positions)
+    part.put(0, [classes], [level[:, positions]])
+    assert whole.finish() == part.finish()
 
 
 def test_zero_bytes_at_the_end_are_left_out() -> None:

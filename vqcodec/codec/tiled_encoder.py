@@ -146,7 +146,9 @@ class TiledEncoder(ImageEncoder):
             return whole[..., tile.wide_rows, tile.wide_columns]
         wide = self._widened(tile, ENTERED + self._looked(0))
         rows, columns = tile.within(wide)
-        return self.analysed(wide, self.pixels)[..., rows, columns]
+        found = self.analysed(wide, self.pixels)[..., rows, columns]
+        release_memory()
+        return found
 
     def _choose(
         self,
@@ -161,8 +163,9 @@ class TiledEncoder(ImageEncoder):
 
         Return the tile with the margin that is left, and the search for those of the last level.
         """
+        h = self._features(tile, features)
         t = self.entered(means[..., tile.wide_rows, tile.wide_columns])
-        known, h = known[tile.wide_rows, tile.wide_columns], self._features(tile, features)
+        known = known[tile.wide_rows, tile.wide_columns]
         seen: list[Symbols] = []
         search = IndexSearch(self, t, h, _collecting(seen))
         for done, number in enumerate(self.prior.scales[-1]):

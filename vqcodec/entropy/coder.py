@@ -8,7 +8,6 @@ class.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 
 import constriction
 import numpy as np
@@ -18,12 +17,13 @@ from vqcodec.entropy.prior import CLASSES, Symbols, index_type
 from vqcodec.entropy.tables import FrequencyTables, Numbers, Tables
 from vqcodec.errors import CorruptError
 
-# Symbols that are looked through or coded at a time, in up to thirty bytes each, and those whose
-# order is found at a time, in four: a large phase is looked through once for every so many.
+# Symbols that are looked through or coded at a time, in up to thirty bytes each, and those that are
+# sorted at a time, in four: a large phase is looked through once for every so many.
 PIECE = 2**20
 SORTED = 2**24
 
 Positions = NDArray[np.int64]
+Places = NDArray[np.int64] | NDArray[np.uint32]  # in a row of the symbols that share a table
 
 
 class Encoder:
@@ -145,30 +145,26 @@ def _in_order(
         yield table, class_, indices[codebook, place if positions is None else positions[place]]
 
 
-def _runs(classes: Numbers) -> Iterator[tuple[int, int, NDArray[np.uint32]]]:
+def _runs(classes: Numbers) -> Iterator[tuple[int, int, Places]]:
     """Yield table, class and places of the symbols that are coded at once."""
     for table, row in enumerate(classes):
-        for span in _spans(row):
-            for class_, places in _runs_of(row, span):
-                yield table, class_, places
+        pieces = range(0, len(row), PIECE)
+        counts = np.zeros(CLASSES, np.int64)
+        for start in pieces:
+            counts += np.bincount(row[start : start + PIECE], minlength=CLASSES)
+        for span in _spans(counts):
+            runs: Iterator[tuple[int, Places]]
+            if len(span) == 1:  # which may be all symbols, and are found in order
+                runs = ((span.start, _places(row, start, span)[0]) for start in pieces)
+            else:
+                runs = _sorted(row, span, counts[span.start : span.stop])
+            for class_, places in runs:
+                if places.size:
+                    yield table, class_, places
 
 
-def _runs_of(row: Numbers, span: range) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-    """Yield class and places of the symbols of some classes that are coded at once."""
-    pieces = (_places(row, start, span) for start in range(0, len(row), PIECE))
-    # Those of one class, which may be any number, are in order as they are found.
-    columns = [chain.from_iterable(pieces)] if len(span) == 1 else zip(*pieces, strict=True)
-    for class_, column in zip(span, columns, strict=False):
-        for places in column:
-            if places.size:
-                yield class_, places
-
-
-def _spans(row: Numbers) -> Iterator[range]:
+def _spans(counts: NDArray[np.int64]) -> Iterator[range]:
     """Yield the classes whose symbols are sorted at once: one, or those of few enough."""
-    counts = np.zeros(CLASSES, np.int64)
-    for start in range(0, len(row), PIECE):
-        counts += np.bincount(row[start : start + PIECE], minlength=CLASSES)
     first, total = 0, 0
     for class_, count in enumerate(counts):
         if total + count > SORTED and class_ > first:
@@ -178,10 +174,26 @@ def _spans(row: Numbers) -> Iterator[range]:
     yield range(first, CLASSES)
 
 
-def _places(row: Numbers, start: int, span: range) -> list[NDArray[np.uint32]]:
+def _sorted(
+    row: Numbers, span: range, counts: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.uint32]]]:
+    """Yield class and places of the symbols of some classes, of which there are so many."""
+    stops = np.cumsum(counts)
+    # All places in one block: as many small ones as there are pieces would leave gaps in memory.
+    order, ends = np.empty(stops[-1], np.uint32), stops - counts
+    for start in range(0, len(row), PIECE):
+        for class_, places in enumerate(_places(row, start, span)):
+            order[ends[class_] : ends[class_] + len(places)] = places
+            ends[class_] += len(places)
+    for class_, count, stop in zip(span, counts, stops, strict=True):
+        for first in range(stop - count, stop, PIECE):
+            yield class_, order[first : min(first + PIECE, stop)]
+
+
+def _places(row: Numbers, start: int, span: range) -> list[NDArray[np.int64]]:
     """Return where each of some classes is in the piece of a row that begins at `start`."""
     piece = row[start : start + PIECE]
     inside = np.flatnonzero((piece >= span.start) & (piece < span.stop))
     groups = piece[inside] - span.start
-    ordered = (start + inside[np.argsort(groups, kind="stable")]).astype(np.uint32)
+    ordered = start + inside[np.argsort(groups, kind="stable")]
     return np.split(ordered, np.cumsum(np.bincount(groups, minlength=len(span)))[:-1])
