@@ -1,10 +1,12 @@
-"""How many threads work on an image, in PyTorch and in onnxruntime."""
+"""How many threads work on an image, in PyTorch and in onnxruntime, and what they leave behind."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import local
 
 from vqcodec.forks import forks
@@ -55,3 +57,12 @@ def number() -> int:
     if limit.isdecimal() and int(limit):
         return int(limit)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def release_memory() -> None:
+    """Give back to the system what the C library keeps of freed memory, where it is glibc.
+
+    What tiles and strips leave behind is in pieces too small to be given back by themselves.
+    """
+    with suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

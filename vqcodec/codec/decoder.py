@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from vqcodec import threads
 from vqcodec.codec.arriving import Arriving
 from vqcodec.codec.pixels import place, reduced
 from vqcodec.codec.profiler import Profiler
-from vqcodec.codec.tiles import Region, Tile, box, covering, release_memory, split
+from vqcodec.codec.tiles import Region, Tile, box, covering, split
 from vqcodec.codec.tokens import Tokens, level_shapes
 from vqcodec.entropy import coder
 from vqcodec.entropy.prior import PriorNetwork, Symbols
@@ -170,7 +171,7 @@ class Decoder:
             def work(tile: Tile) -> None:
                 tile, shown = self._shown(synthesis, tokens, means, tile, on_picture)
                 place(shown, tile, pixels, rows, columns)
-                release_memory()
+                threads.release_memory()
 
             with ExitStack() as stack:
                 pool = ThreadPoolExecutor(synthesis.at_once)

@@ -19,7 +19,7 @@ from torch import Tensor
 from vqcodec import threads
 from vqcodec.codec.encoder import Encoded, ImageEncoder, IndexSearch
 from vqcodec.codec.profiler import Profiler
-from vqcodec.codec.tiles import Tile, release_memory, split
+from vqcodec.codec.tiles import Tile, split
 from vqcodec.entropy import coder
 from vqcodec.entropy.layer import Grid
 from vqcodec.entropy.prior import Indices, PutPhase, Symbols
@@ -83,7 +83,7 @@ class TiledEncoder(ImageEncoder):
         def in_inference(work: Callable[[Tile], None], tile: Tile) -> None:
             with torch.inference_mode():  # which is a thread's own
                 work(tile)
-            release_memory()
+            threads.release_memory()
 
         def one_by_one(work: Callable[[Tile], None]) -> None:
             for tile in tiles:
@@ -147,7 +147,7 @@ class TiledEncoder(ImageEncoder):
         wide = self._widened(tile, ENTERED + self._looked(0))
         rows, columns = tile.within(wide)
         found = self.analysed(wide, self.pixels)[..., rows, columns]
-        release_memory()
+        threads.release_memory()
         return found
 
     def _choose(

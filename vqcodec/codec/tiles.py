@@ -6,8 +6,6 @@ a margin that is thrown away after: what lies beyond has no part in it.
 
 from __future__ import annotations
 
-import ctypes
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from operator import index
@@ -124,15 +122,6 @@ def overlap(covered: slice, wide: slice, asked: slice, stride: int) -> tuple[sli
     stop = min(stride * covered.stop, asked.stop)
     first = stride * wide.start
     return slice(start - first, stop - first), slice(start - asked.start, stop - asked.start)
-
-
-def release_memory() -> None:
-    """Give back to the system what the C library keeps of freed memory, where it is glibc.
-
-    What tiles leave behind is in pieces too small to be given back by themselves.
-    """
-    with suppress(OSError, TypeError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _pieces(span: slice) -> list[slice]:

@@ -74,3 +74,4 @@ def in_strips(work: Callable[[slice], None], rows: int, width: int = 1) -> None:
     with ThreadPoolExecutor(at_once) as pool:
         for _ in pool.map(work, strips):
             pass
+    threads.release_memory()
