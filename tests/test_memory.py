@@ -63,17 +63,18 @@ print(peak_memory() - before)
 """
 
 
-def rise(what: str, photo: Path, large: Path) -> float:
+def rise(what: str, small: Path, large: Path) -> float:
     """Bytes a pixel by which the most memory of a process rose."""
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, what, str(photo), str(large)],
+        [sys.executable, "-c", SCRIPT, what, str(small), str(large)],
         cwd=machine.ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    width, height = Image.open(SAMPLE).size
-    return int(done.stdout) / (width * height * SIDE_BY_SIDE**2)
+    with Image.open(SAMPLE) as photo:
+        pixels = photo.width * photo.height
+    return int(done.stdout) / (pixels * SIDE_BY_SIDE**2)
 
 
 @pytest.mark.slow
