@@ -72,9 +72,10 @@ def rise(what: str, small: Path, large: Path) -> float:
         text=True,
         check=True,
     )
-    with Image.open(SAMPLE) as photo:
-        pixels = photo.width * photo.height
-    return int(done.stdout) / (pixels * SIDE_BY_SIDE**2)
+    photo = Image.open(SAMPLE)
+    with photo:
+        width, height = photo.size
+    return int(done.stdout) / (width * height * SIDE_BY_SIDE**2)
 
 
 @pytest.mark.slow
