@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from vqcodec import threads
 from vqcodec.density.bounds import jackknife_error, log_mean_exp
 from vqcodec.density.ladder import GROUPS, Ladder, Maps
 from vqcodec.density.windows import PositionNoise, Window, tiles
@@ -129,6 +130,7 @@ def _maps(model: Ladder, pixels: Pixels, noise: PositionNoise) -> Iterator[tuple
     height, width = pixels.shape[:2]
     for tile in tiles(height, width, TILE):
         yield tile, model.maps(x, tile=tile, noise=noise)
+        threads.release_memory()
 
 
 def _spread(
