@@ -28,7 +28,7 @@ from vqcodec.model.reach import ENTERED, reach
 
 # Up to so many positions of the finest grid (33 megapixels) synthesis begins while indices are
 # read; beyond, there is no room for tiles beside what reading takes.
-AT_ONCE = 2**19
+OVERLAPPED = 2**19
 
 
 class Synthesis(Protocol):
@@ -139,7 +139,7 @@ class Decoder:
         header, count = container.header, levels_shown(self._config, scale)
         walk = self._walk(container, count)
         grid = self._config.grid(len(self._config.scales) - 1, header.height, header.width)
-        if math.prod(grid) > AT_ONCE:
+        if math.prod(grid) > OVERLAPPED:
             with profiler.stage("entropy"):
                 tokens = self._tokens(container, list(walk))
             return self.render(tokens, rows, columns, scale, profiler)
