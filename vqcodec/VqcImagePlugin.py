@@ -1,8 +1,8 @@
 """Pillow plugin: importing this module lets `Image.open` and `Image.save` handle .vqc files.
 
 Opening a file reads its header and chunks only and does not import torch; the model is loaded on
-the first access to the pixels. As in Pillow's own plugins, a damaged file is an OSError. Options of
-`save` are carried out, refused, or warned of.
+the first access to the pixels, with the look that `info["look"]` then asks for. As in Pillow's own
+plugins, a damaged file is an OSError. Options of `save` are carried out, refused, or warned of.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from vqcodec.api import decode, encode
+from vqcodec.codec.natural import FAITHFUL
 from vqcodec.errors import VqcError, warn
 from vqcodec.fileformat.container import (
     ALPHA_TAGS,
@@ -104,7 +105,10 @@ class VqcImageFile(ImageFile.ImageFile):
             self.fp.seek(0)
             try:
                 image = decode(
-                    self.fp.read(), partial=ImageFile.LOAD_TRUNCATED_IMAGES, scale=self._scale
+                    self.fp.read(),
+                    partial=ImageFile.LOAD_TRUNCATED_IMAGES,
+                    scale=self._scale,
+                    look=self.info.get("look", FAITHFUL),
                 )
             except VqcError as error:
                 raise OSError(str(error)) from error

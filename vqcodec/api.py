@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from vqcodec import weights
 from vqcodec.codec import target as targets
+from vqcodec.codec.natural import FAITHFUL
 from vqcodec.errors import UnknownModelError, VqcError, warn
 from vqcodec.fileformat import truncate as truncation
 from vqcodec.fileformat.container import (
@@ -118,6 +119,7 @@ def decode(
     scale: int = 1,
     partial: bool = False,
     max_pixels: int = MAX_PIXELS,
+    look: str = FAITHFUL,
     device: str = "auto",
 ) -> Image.Image:
     """Return the image of a .vqc file, by the model that it names; see :meth:`Codec.decode`.
@@ -128,7 +130,7 @@ def decode(
     targets.check("max_pixels", max_pixels)
     header, _ = read_header(data, max_pixels=max_pixels)
     return codec_of(header.model_id, device).decode(
-        data, region=region, scale=scale, partial=partial, max_pixels=max_pixels
+        data, region=region, scale=scale, partial=partial, max_pixels=max_pixels, look=look
     )
 
 

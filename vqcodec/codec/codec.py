@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
 from PIL import Image
 
 from vqcodec import threads, weights
 from vqcodec.codec.decoder import Decoder, Synthesis
+from vqcodec.codec.natural import FAITHFUL, is_natural
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.target import DEVICE, Target, check, encode_prepared
 from vqcodec.codec.tiles import Region, box, is_one_tile
@@ -82,26 +84,35 @@ class Codec:
                 self._built.append(network.eval())
             return self._built[0]
 
-    def _torch_synthesis(self, quality: int, on_picture: bool, _: int) -> Synthesis:
+    def _torch_synthesis(self, quality: int, on_picture: bool, natural: bool, _: int) -> Synthesis:
         from vqcodec.codec.tensors import TorchSynthesis
 
-        return TorchSynthesis(self._network(), quality, on_picture=on_picture)
+        network = self._network()
+        block = None
+        if natural:
+            block = self._loaded.natural_block().to(network.levels[0].project)
+        return TorchSynthesis(network, quality, on_picture=on_picture, natural=block)
 
-    def _synthesis(self, quality: int, on_picture: bool, tiles: int) -> Synthesis:
+    def _synthesis(self, quality: int, on_picture: bool, natural: bool, tiles: int) -> Synthesis:
         number = threads.number()
         width = max(self.config.pixel_hidden[:2])
         at_once = min(number, tiles, max(1, WIDTH_AT_ONCE // width))
-        return self._cached_synthesis(quality, on_picture, at_once, number // at_once, forks())
+        each = number // at_once
+        return self._cached_synthesis(quality, on_picture, natural, at_once, each, forks())
 
     def _make_synthesis(
-        self, quality: int, on_picture: bool, at_once: int, each: int, _: int
+        self, quality: int, on_picture: bool, natural: bool, at_once: int, each: int, _: int
     ) -> Synthesis:
         from vqcodec.runtime.synthesis import Synthesis as OnnxSynthesis
 
-        arrays = self._loaded.arrays
+        arrays = self._loaded.arrays | (self._natural if natural else {})
         return OnnxSynthesis(
             self.config, arrays, quality, on_picture=on_picture, threads=each, at_once=at_once
         )
+
+    @cached_property
+    def _natural(self) -> dict[str, NDArray[Any]]:
+        return self._loaded.natural()
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -176,6 +187,7 @@ class Codec:
         scale: int = 1,
         partial: bool = False,
         max_pixels: int = MAX_PIXELS,
+        look: str = FAITHFUL,
         profiler: Profiler | None = None,
     ) -> Image.Image:
         """Return the image of a .vqc file: mode RGB or L, with A where the file has alpha.
@@ -183,7 +195,8 @@ class Codec:
         A `region` (left, upper, width, height) gives that part of the image, a `scale` of 2, 4, ...
         64 the image so many times smaller, sides rounded up, of as many levels as hold its detail.
         With `partial` a truncated file gives what its bytes hold. A file of more than `max_pixels`
-        is refused.
+        is refused. At full size a `look` of "natural" draws the texture that few bits cannot
+        hold, in place of the "faithful" picture.
 
         Raises NotVqcError, UnsupportedVersionError, UnknownModelError, TruncatedError,
         CorruptError, TooLargeError; RegionError for a region that is not within the image;
@@ -191,11 +204,15 @@ class Codec:
         """
         check("scale", scale)
         check("max_pixels", max_pixels)
+        natural = is_natural(look)
         container = unpack(data, partial=partial, max_pixels=max_pixels)
         if scale not in SCALES or (scale > 1 and region is not None):
             raise ValueError(f"cannot decode {region or 'an image'} at 1/{scale}")
         self._check(container.header.model_id)
-        return self._decoder.decode(container, region, scale, profiler or Profiler())
+        if natural:
+            self._natural  # noqa: B018  (ModelError if there is none)
+        profiler = profiler or Profiler()
+        return self._decoder.decode(container, region, scale, profiler, natural=natural)
 
     def tokenize(self, image: ImageLike, *, quality: int | None = None) -> Tokens:
         """Return the code indices of `image`, whose alpha and metadata are left out."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from vqcodec import threads
 from vqcodec.codec.arriving import Arriving
+from vqcodec.codec.natural import noise
 from vqcodec.codec.pixels import place, reduced
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Region, Tile, box, covering, split
@@ -52,16 +54,17 @@ class Synthesis(Protocol):
     def level(self, t: Any, number: int, indices: Symbols) -> Any:
         """Return the state after a level, whose indices are `[codebooks, H * W]` a group."""
 
-    def picture(self, t: Any) -> Pixels:
-        """Return the picture of a state of the finest scale."""
+    def picture(self, t: Any, noise: Any = None) -> Pixels:
+        """Return the picture of a state of the finest scale; of noise, its natural look."""
 
     def picture_of_means(self, means: Any) -> Pixels:
         """Return the picture, a pixel a position, whose blocks have `means` `[1, 3, H, W]`."""
 
 
 # Of a quality, whether blocks work on the picture (they take half the time, and what they change is
-# mostly detail, which a smaller picture does not show), and the number of tiles.
-MakeSynthesis = Callable[[int, bool, int], Synthesis]
+# mostly detail, which a smaller picture does not show), whether it can draw the natural look, and
+# the number of tiles.
+MakeSynthesis = Callable[[int, bool, bool, int], Synthesis]
 
 
 def levels_shown(config: Config, scale: int) -> int:
@@ -113,15 +116,23 @@ class Decoder:
         return Tokens(indices, shapes, *size, header.quality, header.model_id, header.gray)
 
     def decode(
-        self, container: Container, region: Region | None, scale: int, profiler: Profiler
+        self,
+        container: Container,
+        region: Region | None,
+        scale: int,
+        profiler: Profiler,
+        *,
+        natural: bool = False,
     ) -> Image.Image:
         """Return the image of a file, or a region of it, or the whole at 1/scale.
 
-        Raises CorruptError, and RegionError for a region beyond the image.
+        At full size it may have its natural look. Raises CorruptError, and RegionError for a
+        region beyond the image.
         """
         header, chunks = container.header, container.chunks
         rows, columns = box(region, header.width, header.height)
-        pixels = self._pixels(container, rows, columns, scale, profiler)
+        seed = container.crc if natural and scale == 1 else None
+        pixels = self._pixels(container, rows, columns, scale, profiler, seed)
         alpha = None
         if coarse := coarse_alpha.file_of(header, chunks):
             alpha = np.array(self.decode(coarse, region, scale, profiler))
@@ -133,7 +144,13 @@ class Decoder:
         return image
 
     def _pixels(
-        self, container: Container, rows: slice, columns: slice, scale: int, profiler: Profiler
+        self,
+        container: Container,
+        rows: slice,
+        columns: slice,
+        scale: int,
+        profiler: Profiler,
+        seed: int | None,
     ) -> Pixels:
         """Return some pixels of a file's picture, whose indices are not kept, or all at 1/scale."""
         header, count = container.header, levels_shown(self._config, scale)
@@ -142,26 +159,32 @@ class Decoder:
         if math.prod(grid) > OVERLAPPED:
             with profiler.stage("entropy"):
                 tokens = self._tokens(container, list(walk))
-            return self.render(tokens, rows, columns, scale, profiler)
+            return self.render(tokens, rows, columns, scale, profiler, seed)
         with Arriving(walk, count, profiler) as indices:
             tokens = self._tokens(container, indices)
-            return self.render(tokens, rows, columns, scale, profiler)
+            return self.render(tokens, rows, columns, scale, profiler, seed)
 
     def render(
-        self, tokens: Tokens, rows: slice, columns: slice, scale: int, profiler: Profiler
+        self,
+        tokens: Tokens,
+        rows: slice,
+        columns: slice,
+        scale: int,
+        profiler: Profiler,
+        seed: int | None = None,
     ) -> Pixels:
         """Return some pixels of the picture, or all at 1/scale, uint8 `[H, W, 3]`.
 
-        Tokens may lack the last levels.
+        Tokens may lack the last levels. With the seed of its noise, it is the natural look.
         """
         with profiler.stage("synthesis"):
-            config, on_picture = self._config, scale == 1
+            config, on_picture, natural = self._config, scale == 1, seed is not None
             stride = config.strides[-1]
             covered = covering(rows, stride), covering(columns, stride)
             size = config.grid(len(config.scales) - 1, tokens.height, tokens.width)
-            wide = ENTERED + reach(config, config.scales[-1], on_picture=on_picture)
-            tiles = split(*size, *covered, wide)
-            synthesis = self._synthesis(tokens.quality, on_picture, len(tiles))
+            margin = partial(reach, config, on_picture=on_picture, natural=natural)
+            tiles = split(*size, *covered, ENTERED + margin(config.scales[-1]))
+            synthesis = self._synthesis(tokens.quality, on_picture, natural, len(tiles))
             means = self._means(synthesis, tokens)
             if len(tokens.indices) == config.scales[-1].start:
                 shown = means[..., covered[0], covered[1]]
@@ -169,7 +192,7 @@ class Decoder:
             pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start, 3), np.uint8)
 
             def work(tile: Tile) -> None:
-                tile, shown = self._shown(synthesis, tokens, means, tile, on_picture)
+                tile, shown = self._shown(synthesis, tokens, means, tile, margin, seed)
                 place(shown, tile, pixels, rows, columns)
                 threads.release_memory()
 
@@ -191,7 +214,13 @@ class Decoder:
         return synthesis.means(t, len(self._config.scales) - 1)
 
     def _shown(
-        self, synthesis: Synthesis, tokens: Tokens, means: Any, tile: Tile, on_picture: bool
+        self,
+        synthesis: Synthesis,
+        tokens: Tokens,
+        means: Any,
+        tile: Tile,
+        margin: Callable[[range], int],
+        seed: int | None,
     ) -> tuple[Tile, Pixels]:
         """Return the pixels of a tile with its margin, and the tile with the margin that is left.
 
@@ -203,11 +232,14 @@ class Decoder:
         levels = range(config.scales[-1].start, len(tokens.indices))
         t = synthesis.enter(means[..., tile.wide_rows, tile.wide_columns], finest)
         for number in levels:
-            left = reach(config, range(number, levels.stop), on_picture=on_picture)
-            tile, t = _narrowed(tile, t, left)
+            tile, t = _narrowed(tile, t, margin(range(number, levels.stop)))
             t = synthesis.level(t, number, tile.cut(tokens.indices[number], size))
-        tile, t = _narrowed(tile, t, reach(config, range(0), on_picture=on_picture))
-        return tile, synthesis.picture(t)
+        tile, t = _narrowed(tile, t, margin(range(0)))
+        if seed is None:
+            return tile, synthesis.picture(t)
+        spans, stride = (tile.wide_rows, tile.wide_columns), config.strides[-1]
+        pixels = (slice(stride * span.start, stride * span.stop) for span in spans)
+        return tile, synthesis.picture(t, noise(seed, *pixels))
 
 
 def _narrowed(tile: Tile, t: Any, margin: int) -> tuple[Tile, Any]:

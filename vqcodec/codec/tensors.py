@@ -11,6 +11,7 @@ from vqcodec.codec.pixels import bordered
 from vqcodec.codec.tiles import Tile
 from vqcodec.entropy.prior import Symbols
 from vqcodec.fileformat.image import Pixels
+from vqcodec.model.blocks import PictureBlock
 from vqcodec.model.closed_loop import decode_level
 from vqcodec.model.config import PLANES
 from vqcodec.model.vqvae import VQVAE
@@ -21,9 +22,17 @@ class TorchSynthesis:
 
     at_once = 1  # PyTorch's own threads share a tile
 
-    def __init__(self, network: VQVAE, quality: int, *, on_picture: bool) -> None:
+    def __init__(
+        self,
+        network: VQVAE,
+        quality: int,
+        *,
+        on_picture: bool,
+        natural: PictureBlock | None = None,
+    ) -> None:
         self._network = network if on_picture else network.without_picture_blocks()
         self._weights = network.quality_weights(quality)
+        self._natural = natural
 
     @torch.inference_mode()
     def start(self, height: int, width: int) -> Tensor:
@@ -48,10 +57,13 @@ class TorchSynthesis:
         return decode_level(self._network, self._weights, t, number, chosen)
 
     @torch.inference_mode()
-    def picture(self, t: Tensor) -> Pixels:
-        """Return the picture of a state of the finest scale."""
+    def picture(self, t: Tensor, noise: NDArray[np.float32] | None = None) -> Pixels:
+        """Return the picture of a state of the finest scale; of noise, its natural look."""
         t = t.contiguous(memory_format=torch.channels_last)
-        return to_pixels(self._network.synthesise(t, self._weights))
+        if noise is None:
+            return to_pixels(self._network.synthesise(t, self._weights))
+        drawn = torch.from_numpy(noise).to(t)
+        return to_pixels(self._network.synthesise(t, self._weights, self._natural, drawn))
 
     @torch.inference_mode()
     def picture_of_means(self, means: Tensor) -> Pixels:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vqcodec import weights
+from vqcodec.codec.natural import FAITHFUL, LOOKS
 from vqcodec.commands.batch import Done, Job, plan, refuse_streams, run
 from vqcodec.commands.files import VQC_SUFFIX, decoded_name, descriptor_of, spared_name
 from vqcodec.commands.options import (
@@ -41,12 +42,17 @@ if TYPE_CHECKING:
     "--scale", type=click.Choice([f"1/{2**n}" for n in range(1, 7)]),
     help="A smaller picture, in less time.",
 )  # fmt: skip
+@click.option(
+    "--look", type=click.Choice(LOOKS), default=FAITHFUL, show_default=True,
+    help="Natural draws texture where few bits leave a blur: like the original, not the same.",
+)  # fmt: skip
 def decode(
     inputs: tuple[str, ...],
     output: str | None,
     partial: bool,
     region: Region | None,
     scale: str | None,
+    look: str,
     device: str,
     model: str | None,
     force: bool,
@@ -83,7 +89,7 @@ def decode(
         data = job.read()
         named = read_header(data)[0].model_id
         codec = load_codec(path, device) if path else codec_of(named, device)
-        image = codec.decode(data, partial=partial, region=region, scale=factor)
+        image = codec.decode(data, partial=partial, region=region, scale=factor, look=look)
         saved, notes = save(image, formats[job])
         notes += check(image, saved, formats[job])
         job.write(saved, force=force, times=times)

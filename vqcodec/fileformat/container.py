@@ -72,12 +72,14 @@ class Container:
 
     `payload` is the index stream. `complete` is False when `unpack(..., partial=True)` met a
     truncated file: chunks may then be missing and the payload may be only the front of the stream.
+    `crc` is the file's checksum, 0 of a truncated file and of one that is not written yet.
     """
 
     header: Header
     chunks: dict[ChunkTag, bytes] = field(default_factory=dict)
     payload: bytes = b""
     complete: bool = True
+    crc: int = field(default=0, compare=False)
 
     @property
     def whole_stream(self) -> bool:
@@ -231,7 +233,8 @@ def unpack(data: BytesLike, *, partial: bool = False, max_pixels: int = MAX_PIXE
         raise CorruptError(f"{-missing} bytes follow the end of the image")
     if missing == 0 and not sound:
         raise CorruptError("the file's checksum does not fit")
-    return Container(preamble.header, preamble.chunks, payload, complete=missing == 0)
+    complete = missing == 0
+    return Container(preamble.header, preamble.chunks, payload, complete, crc if complete else 0)
 
 
 def _read_chunks(reader: _Reader, chunks: dict[ChunkTag, bytes]) -> None:

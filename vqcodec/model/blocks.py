@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vqcodec.model.config import KNOTS, PLANES, Config
+from vqcodec.model.config import KNOTS, PLANES, SPREAD, Config, pixels_reached
 from vqcodec.model.layers import (
     ACTIVATIONS,
     Conv2d,
@@ -19,7 +19,6 @@ from vqcodec.model.layers import (
     scaled_conv,
 )
 
-SPREAD = 16  # channels that a block on the picture sees of the state
 STRIP = 16  # rows of the state that it works on at once
 
 
@@ -69,17 +68,23 @@ class PictureBlock(nn.Module):
     not.
     """
 
-    def __init__(self, config: Config, hidden: int) -> None:
-        """The block sees a picture and the state of the finest scale behind it."""
+    def __init__(
+        self, config: Config, hidden: int, layers: int | None = None, noise: int = 0
+    ) -> None:
+        """The block sees a picture, the state of the finest scale behind it, and planes of noise.
+
+        It has so many layers between its first and its last, or as many as the config says.
+        """
         super().__init__()
-        self.stride, layers = config.strides[-1], config.picture_layers
-        self.margin = -(-config.pixels_reached // self.stride)  # positions
+        self.stride = config.strides[-1]
+        layers = config.picture_layers if layers is None else layers
+        self.margin = -(-pixels_reached(layers) // self.stride)  # positions
         channels = config.state_channels(len(config.strides) - 1)
         log_gain = log_step_gain(config.lmbda_min, config.lmbda_max)
         self.activation = ACTIVATIONS[config.activation]
         self.log_gain = QualityTable(log_gain[:, None])
         self.spread = Conv2d(channels, SPREAD * (self.stride // 2) ** 2, 1)
-        self.enter = Conv2d(4 * PLANES + SPREAD, hidden, 3, padding=1)
+        self.enter = Conv2d(4 * (PLANES + noise) + SPREAD, hidden, 3, padding=1)
         self.mix = module_list(Conv2d(hidden, hidden, 3, padding=1) for _ in range(layers))
         self.out = Conv2d(hidden, 4 * PLANES, 3, padding=1)
         self.scale, self.shift = (
@@ -89,29 +94,42 @@ class PictureBlock(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
-        """Return what the block adds to `x` `[B, planes, H, W]`; `t` is the state behind it."""
+    def forward(
+        self, x: Tensor, t: Tensor, quality_weights: Tensor, noise: Tensor | None = None
+    ) -> Tensor:
+        """Return what the block adds to `x` `[B, planes, H, W]`; `t` is the state behind it.
+
+        Noise is `[B, 4 * planes, H / 2, W / 2]`, if the block sees any.
+        """
         if self.training:
-            return self._change(x, t, quality_weights)
+            return self._change(x, t, quality_weights, noise)
         # In strips, which need little memory, and a margin of what the convolutions reach.
         strips, margin = [], self.margin
         for start in range(0, t.shape[2], STRIP):
             first, stop = max(start - margin, 0), start + STRIP
             rows = slice(first, stop + margin)
             pixels = slice(self.stride * first, self.stride * rows.stop)
-            change = self._change(x[:, :, pixels], t[:, :, rows], quality_weights)
+            halves = slice(pixels.start // 2, pixels.stop // 2)
+            drawn = None if noise is None else noise[:, :, halves]
+            change = self._change(x[:, :, pixels], t[:, :, rows], quality_weights, drawn)
             inner = slice(self.stride * (start - first), self.stride * (stop - first))
             strips.append(change[:, :, inner])
         return torch.cat(strips, 2)
 
-    def _change(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
+    def _change(
+        self, x: Tensor, t: Tensor, quality_weights: Tensor, noise: Tensor | None
+    ) -> Tensor:
         gain: Tensor = self.log_gain(quality_weights).exp()
         spread = scaled_conv(self.spread, t, gain.expand(-1, t.shape[1]))
         state = functional.pixel_shuffle(spread, self.stride // 2)
         picture = functional.pixel_unshuffle(x, 2).to(state.dtype)
         # Joined with channels last, which they stay in: converting the whole takes twice as long.
-        known = torch.cat([picture.contiguous(memory_format=torch.channels_last), state], 1)
-        gains = [gain.expand(-1, picture.shape[1]), gain.new_ones(len(gain), state.shape[1])]
+        parts = [picture.contiguous(memory_format=torch.channels_last), state]
+        if noise is not None:
+            parts.append(noise.to(state))
+        known = torch.cat(parts, 1)
+        others = known.shape[1] - picture.shape[1]
+        gains = [gain.expand(-1, picture.shape[1]), gain.new_ones(len(gain), others)]
         hidden = self._activated(0, self.enter, known, quality_weights, torch.cat(gains, 1))
         for number, mix in enumerate(self.mix, 1):
             hidden = hidden + self._activated(number, mix, hidden, quality_weights)

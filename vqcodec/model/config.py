@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 PLANES = 3
 QUALITIES = 100
 KNOTS = 9  # of tables over quality
+SPREAD = 16  # channels that a block on the picture sees of the state
+# The block that draws the natural look: layers between its first and its last, planes of noise.
+NATURAL_LAYERS, NATURAL_NOISE = 2, 1
 ACTIVATIONS = ("rooted", "relu")
 # How many values beyond its block a transform sees, by its name.
 OVERLAPS = {"dct": 0, "lapped": 4, "wavelet": 4}
@@ -24,6 +27,11 @@ LIFTING = ((1, -1.586134342), (0, -0.05298011854), (1, 0.8829110762), (0, 0.4435
 # Dimension, codewords and number of codebooks of like size.
 Group = tuple[int, int, int]
 Groups = tuple[Group, ...]
+
+
+def pixels_reached(layers: int) -> int:
+    """Return how far a block on the picture looks, whose convolutions see half the resolution."""
+    return 2 * (layers + 2)
 
 
 @dataclass(frozen=True)
@@ -86,8 +94,8 @@ class Config:
 
     @property
     def pixels_reached(self) -> int:
-        """How far the convolutions of a block on the picture look, at half its resolution."""
-        return 2 * (self.picture_layers + 2)
+        """How far a block on the picture looks."""
+        return pixels_reached(self.picture_layers)
 
     def scale_of(self, number: int) -> int:
         """Return the scale of a level, counted through all scales."""

@@ -6,17 +6,18 @@ far as it overlaps, a block on the picture as far as its convolutions.
 
 from __future__ import annotations
 
-from vqcodec.model.config import OVERLAPS, Config
+from vqcodec.model.config import NATURAL_LAYERS, OVERLAPS, Config, pixels_reached
 
 ENTERED = 1  # how far the way from means into the state of the finest scale looks
 
 
-def reach(config: Config, levels: range, *, on_picture: bool = True) -> int:
+def reach(config: Config, levels: range, *, on_picture: bool = True, natural: bool = False) -> int:
     """Return how far what follows a state looks: some levels of the finest scale, synthesis.
 
-    With the blocks on the picture or without.
+    With the blocks on the picture or without, with the one of the natural look or without.
     """
     pixels = _overlap(config) + config.pixels_reached * on_picture
+    pixels += pixels_reached(NATURAL_LAYERS) * natural
     synthesis = config.synthesis_blocks + _positions(config, pixels)
     return choice_reach(config, levels, on_picture=on_picture) + synthesis
 

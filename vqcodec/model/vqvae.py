@@ -186,15 +186,32 @@ class VQVAE(nn.Module):
                 t = t + self.analysis[-1](change.to(quality_weights.dtype))
         return t
 
-    def synthesise(self, t: Tensor, quality_weights: Tensor) -> Tensor:
-        """Return the picture of a state of the finest scale, `[B, 3, H, W]`, unclamped."""
+    def synthesise(
+        self,
+        t: Tensor,
+        quality_weights: Tensor,
+        natural: PictureBlock | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Return the picture of a state of the finest scale, `[B, 3, H, W]`, unclamped.
+
+        As a block that draws the `natural` look leaves it, if there is one, of noise
+        `[B, 4, H / 2, W / 2]`.
+        """
+        x, t = self.finished(t, quality_weights)
+        if natural is not None:
+            x = x + natural(x, t, quality_weights, noise).to(x.dtype)
+        return x / 4 + 0.5
+
+    def finished(self, t: Tensor, quality_weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the picture of a state, with values in [-2, 2], and the last state behind it."""
         for block in self.decoder:
             t = block(t, quality_weights)
         x = self._pixels(t, quality_weights)
         if self.works_on_picture:
             change: Tensor = self.finish(x, t, quality_weights)
             x = x + change.to(x.dtype)
-        return x / 4 + 0.5
+        return x, t
 
     def _pixels(self, t: Tensor, quality_weights: Tensor) -> Tensor:
         with full_precision(t):
@@ -205,6 +222,13 @@ class VQVAE(nn.Module):
 
     def forward(self, x: Tensor, quality: Tensor) -> Output:
         """Code `x` at `quality` (float32 `[B]`, 1..100), as training sees it."""
+        t, bits = self.coded(x, quality)
+        x_hat = self.synthesise(t, quality_weights(quality))
+        mse = (x - x_hat).square().mean(dim=(1, 2, 3))
+        return Output(bits.sum(1), bits.detach(), mse, x_hat)
+
+    def coded(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the state that `x` is coded to, and the bits of each phase, `[B, phases]`."""
         weights = quality_weights(quality)
         h = self.analyse(x, weights)
         t = self.start(weights, *h[0].shape[2:])
@@ -234,10 +258,7 @@ class VQVAE(nn.Module):
                     features = torch.cat([*known, magnitude(z_q)], 1)
                     bits.append(phase_bits)
                 prior = PriorState(features, (*prior.seen, z_q))
-        x_hat = self.synthesise(t, weights)
-        mse = (x - x_hat).square().mean(dim=(1, 2, 3))
-        all_bits = torch.stack(bits, dim=1)
-        return Output(all_bits.sum(1), all_bits.detach(), mse, x_hat)
+        return t, torch.stack(bits, dim=1)
 
 
 def _centred(x: Tensor) -> Tensor:

@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from vqcodec.model.config import KNOTS, PLANES, QUALITIES, Config
+from vqcodec.model.config import (
+    KNOTS,
+    NATURAL_LAYERS,
+    NATURAL_NOISE,
+    PLANES,
+    QUALITIES,
+    Config,
+)
 from vqcodec.runtime import transforms
 from vqcodec.runtime.graph import Array, Graph
 
@@ -71,7 +78,8 @@ class Parts:
             t = self._block(graph, f"{name}.refine.{phase}", t, mask=mask)
         if self._on_picture and number in config.sharpened:
             x = self._pixels(graph, t)
-            change = self._picture(graph, f"sharpen.{config.sharpened.index(number)}", x, t)
+            name = f"sharpen.{config.sharpened.index(number)}"
+            change = self._picture(graph, name, x, t, config.picture_layers)
             side = config.strides[-1]
             arrays = self._transform("analysis", -1)
             t = transforms.analysis(graph, change, config.transforms[-1], side, arrays, HALF, t)
@@ -88,13 +96,30 @@ class Parts:
 
     def picture(self) -> bytes:
         """Return what makes the picture, uint8 `[H, W, 3]`, of a state `t` of the finest scale."""
-        config, graph = self._config, Graph()
+        graph = Graph()
+        x, _ = self._finished(graph)
+        return self._shown(graph, x)
+
+    def natural(self) -> bytes:
+        """Return the same for the natural look, of `noise` too, by blocks of 2x2 pixels."""
+        graph = Graph()
+        x, t = self._finished(graph)
+        noise = graph.input("noise", 1, HALF**2 * NATURAL_NOISE, None, None)
+        change = self._picture(graph, "natural", x, t, NATURAL_LAYERS, noise)
+        return self._shown(graph, graph.op("Add", x, change))
+
+    def _finished(self, graph: Graph) -> tuple[str, str]:
+        """Add the picture, in blocks of 2x2, and the last state of an input `t`."""
+        config = self._config
         t = graph.input("t", 1, config.state_channels(len(config.scales) - 1), None, None)
         for number in range(config.synthesis_blocks):
             t = self._block(graph, f"decoder.{number}", t)
         x = self._pixels(graph, t)
         if self._on_picture:
-            x = graph.op("Add", x, self._picture(graph, "finish", x, t))
+            x = graph.op("Add", x, self._picture(graph, "finish", x, t, config.picture_layers))
+        return x, t
+
+    def _shown(self, graph: Graph, x: str) -> bytes:
         x = graph.op("DepthToSpace", x, blocksize=HALF, mode="CRD")
         x = graph.op("Add", graph.times(x, 255 / 4), graph.constant(255 / 2))
         x = graph.op("Clip", x, graph.constant(0), graph.constant(255))
@@ -170,7 +195,9 @@ class Parts:
         kind, stride = self._config.transforms[-1], self._config.strides[-1]
         return transforms.synthesis(graph, t, kind, stride, self._transform("synthesis", -1), HALF)
 
-    def _picture(self, graph: Graph, name: str, x: str, t: str) -> str:
+    def _picture(
+        self, graph: Graph, name: str, x: str, t: str, layers: int, noise: str | None = None
+    ) -> str:
         """Add what a block on the picture adds to `x`, both in blocks of 2x2, `[3, 4, H, W]`."""
         gain: Array = np.exp(self._table(f"{name}.log_gain"))
         weight = self._array(f"{name}.spread.weight")
@@ -180,12 +207,12 @@ class Parts:
         if ratio > 1:
             state = graph.op("DepthToSpace", state, blocksize=ratio, mode="CRD")
         picture = graph.reshaped(x, 1, PLANES * HALF**2, 0, 0)
-        known = graph.concat(picture, state, axis=1)
+        known = graph.concat(picture, state, *([noise] if noise else []), axis=1)
         inputs = self._arrays[f"{name}.enter.weight"].shape[1]
         gains = np.ones(inputs, np.float32)
         gains[: PLANES * HALF**2] = gain
         hidden = self._modulated(graph, name, "enter", ".0", known, gains)
-        for number in range(self._config.picture_layers):
+        for number in range(layers):
             change = self._modulated(graph, name, f"mix.{number}", f".{number + 1}", hidden, 1.0)
             hidden = graph.op("Add", hidden, change)
         weight, bias = (self._array(f"{name}.out.{what}") for what in ("weight", "bias"))

@@ -68,9 +68,13 @@ class Synthesis:
         means: Array = self._run(("means", scale), {"t": t})
         return means
 
-    def picture(self, t: Array) -> NDArray[np.uint8]:
-        """Return the picture of a state of the finest scale, `[H, W, 3]`."""
-        shown: NDArray[np.uint8] = self._run(("picture", 0), {"t": t})[0]
+    def picture(self, t: Array, noise: Array | None = None) -> NDArray[np.uint8]:
+        """Return the picture of a state of the finest scale, `[H, W, 3]`.
+
+        Of noise, by blocks of 2x2 pixels, its natural look.
+        """
+        part, drawn = ("picture", {}) if noise is None else ("natural", {"noise": noise})
+        shown: NDArray[np.uint8] = self._run((part, 0), {"t": t, **drawn})[0]
         return shown
 
     def picture_of_means(self, means: Array) -> NDArray[np.uint8]:
@@ -104,7 +108,7 @@ class Synthesis:
 
     def _session(self, kind: str, number: int) -> onnxruntime.InferenceSession:
         make = getattr(self._parts, kind)
-        model = make(number) if kind != "picture" else make()
+        model = make() if kind in ("picture", "natural") else make(number)
         _share_memory()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads

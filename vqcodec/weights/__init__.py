@@ -27,6 +27,8 @@ SUFFIX = ".safetensors"
 
 _FOLDER = Path(__file__).parent
 _DENSITY_PREFIX = "density-"
+# Beside the weights of a model, those that draw its natural look.
+_NATURAL = ".natural"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class ModelInfo:
         return hashlib.sha256(self.data).digest()[:MODEL_ID_BYTES]
 
     @property
+    def natural(self) -> ModelInfo:
+        """The weights of the model's natural look, which it need not have."""
+        return ModelInfo(self.path.with_name(f"{self.path.stem}{_NATURAL}{SUFFIX}"))
+
+    @property
     def card(self) -> Mapping[str, Any]:
         """The model card; empty if there is none. Raises ModelError if it is damaged."""
         path = self.path.with_suffix(".json")
@@ -72,7 +79,7 @@ class ModelInfo:
 def shipped() -> tuple[ModelInfo, ...]:
     """Return the shipped models of the codec, the default first."""
     paths = sorted(_FOLDER.glob(f"*{SUFFIX}"), key=lambda path: (path.stem != DEFAULT, path.stem))
-    return tuple(ModelInfo(path) for path in paths if not path.stem.startswith(_DENSITY_PREFIX))
+    return tuple(ModelInfo(path) for path in paths if _is_codec(path.stem))
 
 
 @lru_cache
@@ -80,7 +87,11 @@ def installed() -> tuple[ModelInfo, ...]:
     """Return the models of the codec that other packages alone have; any may be broken."""
     own = {info.name for info in shipped()}
     files = sorted(offered(SUFFIX).items())
-    return tuple(ModelInfo(path) for name, path in files if name not in own)
+    return tuple(ModelInfo(path) for name, path in files if name not in own and _is_codec(name))
+
+
+def _is_codec(name: str) -> bool:
+    return not (name.startswith(_DENSITY_PREFIX) or name.endswith(_NATURAL))
 
 
 def _each() -> Iterator[ModelInfo]:

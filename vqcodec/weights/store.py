@@ -17,14 +17,16 @@ from safetensors import SafetensorError, safe_open
 from vqcodec.entropy.prior import PriorNetwork, Symbols, index_type
 from vqcodec.entropy.tables import FrequencyTables
 from vqcodec.errors import ModelError
-from vqcodec.model.config import Config
+from vqcodec.model.config import KNOTS, NATURAL_LAYERS, NATURAL_NOISE, PLANES, SPREAD, Config
 from vqcodec.weights import ModelInfo
 
 if TYPE_CHECKING:
+    from vqcodec.model.blocks import PictureBlock
     from vqcodec.model.vqvae import VQVAE
 
 CONFIG_KEY = "vqcodec_config"
-NETWORK, TABLES = "network.", "tables."
+NATURAL_KEY = "vqcodec_natural"
+NETWORK, NATURAL, TABLES = "network.", "natural.", "tables."
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,40 @@ class Weights:
             return Config.from_dict(self.config)
         except (TypeError, ValueError) as error:
             raise ModelError(f"the weights do not fit the network: {error}") from error
+
+    def natural(self) -> dict[str, NDArray[np.float16]]:
+        """Return the arrays of the block that draws the natural look, `natural.*`.
+
+        Raises ModelError if the model has none, or if they are damaged or of another model.
+        """
+        info = self.info.natural
+        if not info.path.is_file():
+            raise ModelError(f"{self.info.name} has no natural look")
+        text, arrays = read_arrays(info, NATURAL_KEY, "a natural look")
+        if text != json.dumps(self.info.model_id.hex()):
+            raise ModelError(f"{info.path}: the natural look of another model, {text}")
+        shapes = _natural_shapes(self.sizes(), len(arrays.get(f"{NATURAL}enter.bias", ())))
+        found = {name: array.shape for name, array in arrays.items()}
+        if found != shapes or not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ModelError(f"{info.path}: damaged weights")
+        return arrays
+
+    def natural_block(self) -> PictureBlock:
+        """Return that block in float32; raises as :meth:`natural`."""
+        import torch
+
+        from vqcodec.model.blocks import PictureBlock
+
+        arrays = {
+            name.removeprefix(NATURAL): torch.from_numpy(array)
+            for name, array in self.natural().items()
+        }
+        with torch.random.fork_rng(devices=()):
+            block = PictureBlock(
+                self.sizes(), len(arrays["enter.bias"]), NATURAL_LAYERS, NATURAL_NOISE
+            )
+        block.load_state_dict(arrays, assign=True)
+        return block.float().eval()
 
     def network(self) -> VQVAE:
         """Return the analysis and synthesis network in float32; raises ModelError if damaged."""
@@ -102,6 +138,25 @@ def load(info: ModelInfo) -> Weights:
     if not all(np.isfinite(array).all() for array in network.values()):
         raise ModelError(f"{info.path}: damaged weights: some are not finite")
     return Weights(info, config, prior, tables, network)
+
+
+def _natural_shapes(config: Config, hidden: int) -> dict[str, tuple[int, ...]]:
+    """Return what the arrays of a natural look are, of a block that is `hidden` wide."""
+    channels, places = config.state_channels(-1), (config.strides[-1] // 2) ** 2
+    shapes: dict[str, tuple[int, ...]] = {
+        "log_gain.table": (KNOTS, 1),
+        "spread.weight": (SPREAD * places, channels, 1, 1),
+        "spread.bias": (SPREAD * places,),
+        "enter.weight": (hidden, 4 * (PLANES + NATURAL_NOISE) + SPREAD, 3, 3),
+        "enter.bias": (hidden,),
+        "out.weight": (4 * PLANES, hidden, 3, 3),
+        "out.bias": (4 * PLANES,),
+    }
+    for layer in range(NATURAL_LAYERS):
+        shapes |= {f"mix.{layer}.weight": (hidden, hidden, 3, 3), f"mix.{layer}.bias": (hidden,)}
+    for layer in range(NATURAL_LAYERS + 1):
+        shapes |= {f"{kind}.{layer}.table": (KNOTS, hidden) for kind in ("scale", "shift")}
+    return {NATURAL + name: shape for name, shape in shapes.items()}
 
 
 def _try_out(prior: PriorNetwork, tables: list[list[FrequencyTables]]) -> None:
