@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,20 +43,28 @@ class Reference:
         symbols = Symbols(file.stream, file.cut)
         return self._prior.indices(symbols, file.quality, file.height, file.width)
 
-    def pixels(self, data: bytes, *, partial: bool = False) -> Array:
-        """Return the picture of a file, uint8 `[H, W, 3]`; `[H, W]` if gray, 2 or 4 with alpha."""
+    def pixels(self, data: bytes, *, partial: bool = False, natural: Path | None = None) -> Array:
+        """Return the picture of a file, uint8 `[H, W, 3]`; `[H, W]` if gray, 2 or 4 with alpha.
+
+        With the weights of its natural look, it has that.
+        """
         file = self._parse(data, partial)
-        pixels = self._picture(file)
+        pixels = self._picture(file, natural)
         if 4 in file.chunks:
             pixels = np.dstack([pixels, self._picture(_coarse_alpha(file))])
         elif 3 in file.chunks:
             pixels = np.dstack([pixels, _alpha(file)])
         return pixels
 
-    def _picture(self, file: File) -> Array:
-        indices = self._indices(file)
-        network = Network(self._arrays, self._config, file.quality)
-        pixels = network.picture(indices, file.height, file.width)
+    def _picture(self, file: File, natural: Path | None = None) -> Array:
+        indices, arrays, seed = self._indices(file), self._arrays, None
+        if natural:
+            metadata, drawing = read_safetensors(natural.read_bytes())
+            assert json.loads(metadata["vqcodec_natural"]) == self.model_id.hex()
+            arrays = arrays | {f"network.{name}": array for name, array in drawing.items()}
+            seed = file.crc
+        network = Network(arrays, self._config, file.quality)
+        pixels = network.picture(indices, file.height, file.width, seed)
         if file.gray:
             weighted = pixels.astype(np.int64) @ np.array([19595, 38470, 7471])
             pixels = (weighted + 0x8000 >> 16).astype(np.uint8)

@@ -27,6 +27,7 @@ class File:
     height: int
     chunks: dict[int, bytes]
     stream: bytes
+    crc: int  # 0 of a truncated file
 
 
 class _Reader:
@@ -80,6 +81,7 @@ def parse(data: bytes, *, partial: bool = False, max_pixels: int = 2**27) -> Fil
     if missing == 0 and not sound:
         raise Refused("CorruptError", "CRC")
     file.cut |= missing > 0
+    file.crc = 0 if missing > 0 else int.from_bytes(data[-4:], "little")
     return file
 
 
@@ -101,7 +103,7 @@ def _header(reader: _Reader, max_pixels: int) -> tuple[File, bool]:
     if max(width, height) > 65536 or width * height > max_pixels:
         raise Refused("TooLargeError", "size")
     gray, cut = bool(flags & 1), bool(flags & 4)
-    return File(model_id, gray, cut, quality, width, height, {}, b""), bool(flags & 2)
+    return File(model_id, gray, cut, quality, width, height, {}, b"", 0), bool(flags & 2)
 
 
 def _read_chunks(reader: _Reader, chunks: dict[int, bytes], sound: bool) -> None:

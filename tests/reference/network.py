@@ -14,6 +14,26 @@ from .indices import positions
 from .transforms import gathered, spread
 
 
+def noise(seed: int, height: int, width: int) -> Array:
+    """Return the noise of a picture, float32 `[height, width]`."""
+    rows, columns = np.arange(height, dtype=np.uint64), np.arange(width, dtype=np.uint64)
+    mixed = _mixed(
+        _mixed(rows[:, None] * 0x9E3779B1 % 2**32 ^ np.uint64(seed))
+        ^ (columns * 0x85EBCA6B % 2**32)
+    )
+    total = sum((mixed >> shift) & 255 for shift in (0, 8, 16, 24))
+    return ((np.asarray(total, np.float64) - 510) / 148).astype(np.float32)
+
+
+def _mixed(h: Array) -> Array:
+    h = h ^ h >> 16
+    h = h * 0x7FEB352D % 2**32
+    h = h ^ h >> 15
+    h = h * 0x846CA68B % 2**32
+    result: Array = h ^ h >> 16
+    return result
+
+
 class Network:
     """The network of a weights file at one quality."""
 
@@ -22,8 +42,17 @@ class Network:
         self._finest = len(config.strides) - 1
         self._weights = np.maximum(0, 1 - abs((quality - 1) / 99 * 8 - np.arange(9)))
 
-    def picture(self, indices: Sequence[Sequence[Array]], height: int, width: int) -> Array:
-        """Return the RGB picture of `height` x `width` pixels, uint8 `[height, width, 3]`."""
+    def picture(
+        self,
+        indices: Sequence[Sequence[Array]],
+        height: int,
+        width: int,
+        seed: int | None = None,
+    ) -> Array:
+        """Return the RGB picture of `height` x `width` pixels, uint8 `[height, width, 3]`.
+
+        With the seed of its noise, it is the natural look.
+        """
         config = self._config
         rows, columns = (-(-side // math.prod(config.strides)) for side in (height, width))
         t = np.zeros((rows, columns, 3 * config.strides[0] ** 2), np.float32)
@@ -43,8 +72,10 @@ class Network:
         for block in range(config.synthesis_blocks):
             t = t + self._branch(f"decoder.{block}", t)
         x = self._synthesis(self._finest, t)
-        x = (x + self._picture_block("finish", x, t)) / 4 + 0.5
-        return np.rint(np.clip(x, 0, 1) * 255).astype(np.uint8)[:height, :width]
+        x = x + self._picture_block("finish", x, t)
+        if seed is not None:
+            x = x + self._picture_block("natural", x, t, noise(seed, *x.shape[:2]))
+        return np.rint(np.clip(x / 4 + 0.5, 0, 1) * 255).astype(np.uint8)[:height, :width]
 
     def _sharpened(self, block: int, t: Array) -> Array:
         """Return what a block on the picture that t stands for changes of t."""
@@ -94,11 +125,14 @@ class Network:
         hidden = self._activated(hidden, f"{name}.scale", f"{name}.shift")
         return self._linear(f"{name}.out", hidden) / gain
 
-    def _picture_block(self, name: str, x: Array, t: Array) -> Array:
+    def _picture_block(self, name: str, x: Array, t: Array, drawn: Array | None = None) -> Array:
         gain = np.exp(self._table(f"{name}.log_gain"))
         stride = self._config.strides[-1]
         seen = spread(self._linear(f"{name}.spread", t * gain), stride // 2)
-        hidden = self._convolution(f"{name}.enter", np.dstack([gathered(x * gain, 2), seen]))
+        known = [gathered(x * gain, 2), seen]
+        if drawn is not None:
+            known.append(gathered(drawn[..., None], 2))
+        hidden = self._convolution(f"{name}.enter", np.dstack(known))
         hidden = self._activated(hidden, f"{name}.scale.0", f"{name}.shift.0")
         layer = 0
         while f"network.{name}.mix.{layer}.weight" in self._arrays:
