@@ -26,8 +26,7 @@ from vqcodec.codec.natural import noise
 from vqcodec.errors import ModelError
 from vqcodec.fileformat.container import unpack
 from vqcodec.fileformat.truncate import truncate
-from vqcodec.model.blocks import PictureBlock
-from vqcodec.model.config import NATURAL_LAYERS, NATURAL_NOISE
+from vqcodec.model.natural import NaturalBlock
 from vqcodec.weights.store import NATURAL, NATURAL_KEY
 
 NATURAL_LOOK = "natural"
@@ -42,9 +41,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = Codec.load(path).config
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        block = PictureBlock(config, 8, NATURAL_LAYERS, NATURAL_NOISE)
-        torch.nn.init.normal_(block.out.weight, std=0.05)
-        block.enter.weight[:, -4:] *= 3  # the noise
+        block = NaturalBlock(config, 8)
+        for layer in (block.out, block.strength, block.grain):
+            torch.nn.init.normal_(layer.weight, std=0.05)
     arrays = {NATURAL + name: value.half().numpy() for name, value in block.state_dict().items()}
     found = weights.find(path)
     write_weights(arrays, found.natural.path, {NATURAL_KEY: found.model_id.hex()}, {})

@@ -32,15 +32,15 @@ from train.options import (
     option,
 )
 from train.processes import Process
-from vqcodec.model.blocks import PictureBlock
-from vqcodec.model.config import NATURAL_LAYERS, NATURAL_NOISE, PLANES, QUALITIES, Config
+from vqcodec.model.config import NATURAL_NOISE, PLANES, QUALITIES, Config
 from vqcodec.model.layers import quality_weights
+from vqcodec.model.natural import NaturalBlock
 from vqcodec.model.vqvae import VQVAE
 
 VALIDATION_QUALITIES = (5, 15, 30, 50)
 # Low qualities, which have most to win, come more often.
-QUALITY_POWER = 1.5
-# What no distance is divided by less than: those of a picture that is as good as its original.
+QUALITY_POWER = 2.0
+# What hardly differs from nothing: those of a picture that is as good as its original.
 TINY_ERROR, TINY_DISTANCE = 1e-5, 1e-2
 
 
@@ -63,7 +63,8 @@ class NaturalLook(nn.Module):
     def __init__(self, codec: VQVAE, width: int, *, contest: bool) -> None:
         super().__init__()
         self.codec = codec.requires_grad_(False)
-        self.block = PictureBlock(codec.config, width, NATURAL_LAYERS, NATURAL_NOISE)
+        self.block = NaturalBlock(codec.config, width)
+        self.block.start_from(codec.finish)
         self.discriminator = Discriminator(PLANES) if contest else None
 
     def forward(self, x: Tensor, quality: Tensor) -> Looks:
@@ -74,7 +75,7 @@ class NaturalLook(nn.Module):
             faithful, t = self.codec.finished(t, weights)
         blocks = 4 * NATURAL_NOISE, x.shape[2] // 2, x.shape[3] // 2
         noise = torch.randn(len(x), *blocks, device=x.device)
-        natural = faithful + self.block(faithful, t, weights, noise).to(x.dtype)
+        natural = faithful + self.block.draw(faithful, t, weights, noise).to(x.dtype)
         pictures = faithful / 4 + 0.5, natural / 4 + 0.5
         if self.discriminator is None:
             return Looks(*pictures, x.new_zeros(len(x)), x.new_zeros(len(x)))
@@ -89,8 +90,8 @@ class NaturalLook(nn.Module):
 class NaturalTask:
     """Squared error, features and texture, and what the discriminator says.
 
-    Squared error and the distance of features count in those of the faithful picture, so that every
-    quality pulls equally.
+    Squared error and the distance of features count by the logarithm of how many times those of the
+    faithful picture they are, so that every quality pulls equally.
     """
 
     def __init__(self, valid: Sequence[Tensor], weights: Mapping[str, float]) -> None:
@@ -115,15 +116,15 @@ class NaturalTask:
         }
 
     def _terms(self, x: Tensor, looks: Looks) -> dict[str, Tensor]:
-        """Return squared error and features in those of the faithful picture, and texture."""
+        """Return logarithms of squared error and features over those before, and texture."""
         with torch.autocast(x.device.type, enabled=False):
             faithful, natural = looks.faithful.float(), looks.natural.float()
             errors = [(x - y).square().mean((1, 2, 3)) for y in (natural, faithful)]
             with torch.no_grad():
                 before = features.distance(x, faithful)
             return {
-                "error": errors[0] / (errors[1] + TINY_ERROR),
-                "features": features.distance(x, natural) / (before + TINY_DISTANCE),
+                "error": _log_ratio(errors[0], errors[1], TINY_ERROR),
+                "features": _log_ratio(features.distance(x, natural), before, TINY_DISTANCE),
                 "texture": texture.distance(x, natural),
             }
 
@@ -141,6 +142,10 @@ class NaturalTask:
             loss = sum(self._weights.get(name, 1) * value for name, value in row.items())
             rows.append({"quality": quality, "loss": loss, **row})
         return rows
+
+
+def _log_ratio(after: Tensor, before: Tensor, tiny: float) -> Tensor:
+    return ((after + tiny) / (before + tiny)).log()
 
 
 def parameter_groups(model: NaturalLook, lr: float) -> list[dict[str, Any]]:
@@ -170,7 +175,7 @@ def start(model: NaturalLook, arguments: Arguments) -> list[dict[str, Any]]:
 @click.command(cls=Script)
 @image_options
 @option("--codec", type=FILE, required=True, metavar="CHECKPOINT", help="With codebooks.")
-@option("--width", type=COUNT, default=32, help="Channels of the block.")
+@option("--width", type=COUNT, default=32, help="Of the block, at least that of the last one.")
 @option("--features", type=NOT_NEGATIVE, default=2.0, help="Weight of a classifier's features.")
 @option("--texture", type=NOT_NEGATIVE, default=1.0, help="Weight of the deviations of bands.")
 @option("--adversary", type=NOT_NEGATIVE, default=0.0, help="Weight of a discriminator; 0: none.")

@@ -129,10 +129,7 @@ class Network:
         gain = np.exp(self._table(f"{name}.log_gain"))
         stride = self._config.strides[-1]
         seen = spread(self._linear(f"{name}.spread", t * gain), stride // 2)
-        known = [gathered(x * gain, 2), seen]
-        if drawn is not None:
-            known.append(gathered(drawn[..., None], 2))
-        hidden = self._convolution(f"{name}.enter", np.dstack(known))
+        hidden = self._convolution(f"{name}.enter", np.dstack([gathered(x * gain, 2), seen]))
         hidden = self._activated(hidden, f"{name}.scale.0", f"{name}.shift.0")
         layer = 0
         while f"network.{name}.mix.{layer}.weight" in self._arrays:
@@ -140,7 +137,11 @@ class Network:
             layer += 1
             tables = f"{name}.scale.{layer}", f"{name}.shift.{layer}"
             hidden = hidden + self._activated(mixed, *tables)
-        return spread(self._convolution(f"{name}.out", hidden) / gain, 2)
+        change = self._convolution(f"{name}.out", hidden)
+        if drawn is not None:
+            grain = self._convolution(f"{name}.grain", gathered(drawn[..., None], 2))
+            change = change + self._convolution(f"{name}.strength", hidden) * grain
+        return spread(change / gain, 2)
 
     def _activated(self, hidden: Array, scale: str, shift: str) -> Array:
         hidden = hidden * (1 + self._table(scale)) + self._table(shift)

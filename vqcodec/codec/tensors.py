@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,9 +13,9 @@ from vqcodec.codec.pixels import bordered
 from vqcodec.codec.tiles import Tile
 from vqcodec.entropy.prior import Symbols
 from vqcodec.fileformat.image import Pixels
-from vqcodec.model.blocks import PictureBlock
 from vqcodec.model.closed_loop import decode_level
 from vqcodec.model.config import PLANES
+from vqcodec.model.natural import NaturalBlock
 from vqcodec.model.vqvae import VQVAE
 
 
@@ -28,7 +30,7 @@ class TorchSynthesis:
         quality: int,
         *,
         on_picture: bool,
-        natural: PictureBlock | None = None,
+        natural: NaturalBlock | None = None,
     ) -> None:
         self._network = network if on_picture else network.without_picture_blocks()
         self._weights = network.quality_weights(quality)
@@ -60,10 +62,10 @@ class TorchSynthesis:
     def picture(self, t: Tensor, noise: NDArray[np.float32] | None = None) -> Pixels:
         """Return the picture of a state of the finest scale; of noise, its natural look."""
         t = t.contiguous(memory_format=torch.channels_last)
-        if noise is None:
-            return to_pixels(self._network.synthesise(t, self._weights))
-        drawn = torch.from_numpy(noise).to(t)
-        return to_pixels(self._network.synthesise(t, self._weights, self._natural, drawn))
+        draw = None
+        if noise is not None and self._natural is not None:
+            draw = partial(self._natural.draw, noise=torch.from_numpy(noise).to(t))
+        return to_pixels(self._network.synthesise(t, self._weights, draw))
 
     @torch.inference_mode()
     def picture_of_means(self, means: Tensor) -> Pixels:

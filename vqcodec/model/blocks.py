@@ -68,10 +68,8 @@ class PictureBlock(nn.Module):
     not.
     """
 
-    def __init__(
-        self, config: Config, hidden: int, layers: int | None = None, noise: int = 0
-    ) -> None:
-        """The block sees a picture, the state of the finest scale behind it, and planes of noise.
+    def __init__(self, config: Config, hidden: int, layers: int | None = None) -> None:
+        """The block sees a picture and the state of the finest scale behind it.
 
         It has so many layers between its first and its last, or as many as the config says.
         """
@@ -84,7 +82,7 @@ class PictureBlock(nn.Module):
         self.activation = ACTIVATIONS[config.activation]
         self.log_gain = QualityTable(log_gain[:, None])
         self.spread = Conv2d(channels, SPREAD * (self.stride // 2) ** 2, 1)
-        self.enter = Conv2d(4 * (PLANES + noise) + SPREAD, hidden, 3, padding=1)
+        self.enter = Conv2d(4 * PLANES + SPREAD, hidden, 3, padding=1)
         self.mix = module_list(Conv2d(hidden, hidden, 3, padding=1) for _ in range(layers))
         self.out = Conv2d(hidden, 4 * PLANES, 3, padding=1)
         self.scale, self.shift = (
@@ -94,47 +92,52 @@ class PictureBlock(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(
-        self, x: Tensor, t: Tensor, quality_weights: Tensor, noise: Tensor | None = None
-    ) -> Tensor:
-        """Return what the block adds to `x` `[B, planes, H, W]`; `t` is the state behind it.
-
-        Noise is `[B, 4 * planes, H / 2, W / 2]`, if the block sees any.
-        """
+    def forward(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
+        """Return what the block adds to `x` `[B, planes, H, W]`; `t` is the state behind it."""
         if self.training:
-            return self._change(x, t, quality_weights, noise)
-        # In strips, which need little memory, and a margin of what the convolutions reach.
+            return self._change(x, t, quality_weights)
+        return self.in_strips(x, t, quality_weights)
+
+    def in_strips(self, x: Tensor, t: Tensor, quality_weights: Tensor, *halves: Tensor) -> Tensor:
+        """Return the same, worked on in strips with a margin, which need little memory.
+
+        `halves` are grids at half the resolution of `x` that the block sees too.
+        """
         strips, margin = [], self.margin
         for start in range(0, t.shape[2], STRIP):
             first, stop = max(start - margin, 0), start + STRIP
             rows = slice(first, stop + margin)
             pixels = slice(self.stride * first, self.stride * rows.stop)
-            halves = slice(pixels.start // 2, pixels.stop // 2)
-            drawn = None if noise is None else noise[:, :, halves]
-            change = self._change(x[:, :, pixels], t[:, :, rows], quality_weights, drawn)
+            seen = (half[:, :, pixels.start // 2 : pixels.stop // 2] for half in halves)
+            change = self._change(x[:, :, pixels], t[:, :, rows], quality_weights, *seen)
             inner = slice(self.stride * (start - first), self.stride * (stop - first))
             strips.append(change[:, :, inner])
         return torch.cat(strips, 2)
 
-    def _change(
-        self, x: Tensor, t: Tensor, quality_weights: Tensor, noise: Tensor | None
-    ) -> Tensor:
+    def _change(self, x: Tensor, t: Tensor, quality_weights: Tensor, *_: Tensor) -> Tensor:
+        return self._out(self.out, self._hidden(x, t, quality_weights), quality_weights)
+
+    def _hidden(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
+        """Return what the last convolution sees, at half the resolution of `x`."""
         gain: Tensor = self.log_gain(quality_weights).exp()
         spread = scaled_conv(self.spread, t, gain.expand(-1, t.shape[1]))
         state = functional.pixel_shuffle(spread, self.stride // 2)
         picture = functional.pixel_unshuffle(x, 2).to(state.dtype)
         # Joined with channels last, which they stay in: converting the whole takes twice as long.
-        parts = [picture.contiguous(memory_format=torch.channels_last), state]
-        if noise is not None:
-            parts.append(noise.to(state))
-        known = torch.cat(parts, 1)
-        others = known.shape[1] - picture.shape[1]
-        gains = [gain.expand(-1, picture.shape[1]), gain.new_ones(len(gain), others)]
+        known = torch.cat([picture.contiguous(memory_format=torch.channels_last), state], 1)
+        gains = [gain.expand(-1, picture.shape[1]), gain.new_ones(len(gain), state.shape[1])]
         hidden = self._activated(0, self.enter, known, quality_weights, torch.cat(gains, 1))
         for number, mix in enumerate(self.mix, 1):
             hidden = hidden + self._activated(number, mix, hidden, quality_weights)
-        after = (1 / gain).expand(-1, picture.shape[1])
-        return planes_of(scaled_conv(self.out, hidden, after=after), 2)
+        return hidden
+
+    def _out(
+        self, conv: Conv2d, hidden: Tensor, quality_weights: Tensor, times: Tensor | None = None
+    ) -> Tensor:
+        """Return planes that a last convolution makes, of steps; `times` others at half size."""
+        after = (-self.log_gain(quality_weights)).exp().expand(-1, conv.out_channels)
+        change = scaled_conv(conv, hidden, after=after)
+        return planes_of(change if times is None else change * times, 2)
 
     def _activated(
         self,

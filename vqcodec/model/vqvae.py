@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +35,9 @@ from vqcodec.model.layers import (
 from vqcodec.model.level import Level
 from vqcodec.model.prior import Prior, PriorState, magnitude
 from vqcodec.model.transform import TRANSFORMS, opponent_matrix
+
+# Of a picture with values in [-2, 2], the last state behind it and weights of qualities.
+Draw = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -190,17 +193,15 @@ class VQVAE(nn.Module):
         self,
         t: Tensor,
         quality_weights: Tensor,
-        natural: PictureBlock | None = None,
-        noise: Tensor | None = None,
+        draw: Draw | None = None,
     ) -> Tensor:
         """Return the picture of a state of the finest scale, `[B, 3, H, W]`, unclamped.
 
-        As a block that draws the `natural` look leaves it, if there is one, of noise
-        `[B, 4, H / 2, W / 2]`.
+        With what `draw` adds, if it is to have another look.
         """
         x, t = self.finished(t, quality_weights)
-        if natural is not None:
-            x = x + natural(x, t, quality_weights, noise).to(x.dtype)
+        if draw is not None:
+            x = x + draw(x, t, quality_weights).to(x.dtype)
         return x / 4 + 0.5
 
     def finished(self, t: Tensor, quality_weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -78,8 +78,7 @@ class Parts:
             t = self._block(graph, f"{name}.refine.{phase}", t, mask=mask)
         if self._on_picture and number in config.sharpened:
             x = self._pixels(graph, t)
-            name = f"sharpen.{config.sharpened.index(number)}"
-            change = self._picture(graph, name, x, t, config.picture_layers)
+            change = self._picture(graph, f"sharpen.{config.sharpened.index(number)}", x, t)
             side = config.strides[-1]
             arrays = self._transform("analysis", -1)
             t = transforms.analysis(graph, change, config.transforms[-1], side, arrays, HALF, t)
@@ -105,8 +104,13 @@ class Parts:
         graph = Graph()
         x, t = self._finished(graph)
         noise = graph.input("noise", 1, HALF**2 * NATURAL_NOISE, None, None)
-        change = self._picture(graph, "natural", x, t, NATURAL_LAYERS, noise)
-        return self._shown(graph, graph.op("Add", x, change))
+        hidden = self._hidden(graph, "natural", x, t, NATURAL_LAYERS)
+        change = self._change(graph, "natural", "out", hidden)
+        weight, bias = (self._array(f"natural.grain.{what}") for what in ("weight", "bias"))
+        grain = graph.conv(noise, weight, bias)
+        strength = self._change(graph, "natural", "strength", hidden)
+        change = graph.op("Add", change, graph.op("Mul", strength, grain))
+        return self._shown(graph, graph.op("Add", x, _as_planes(graph, change)))
 
     def _finished(self, graph: Graph) -> tuple[str, str]:
         """Add the picture, in blocks of 2x2, and the last state of an input `t`."""
@@ -116,7 +120,7 @@ class Parts:
             t = self._block(graph, f"decoder.{number}", t)
         x = self._pixels(graph, t)
         if self._on_picture:
-            x = graph.op("Add", x, self._picture(graph, "finish", x, t, config.picture_layers))
+            x = graph.op("Add", x, self._picture(graph, "finish", x, t))
         return x, t
 
     def _shown(self, graph: Graph, x: str) -> bytes:
@@ -195,10 +199,13 @@ class Parts:
         kind, stride = self._config.transforms[-1], self._config.strides[-1]
         return transforms.synthesis(graph, t, kind, stride, self._transform("synthesis", -1), HALF)
 
-    def _picture(
-        self, graph: Graph, name: str, x: str, t: str, layers: int, noise: str | None = None
-    ) -> str:
+    def _picture(self, graph: Graph, name: str, x: str, t: str) -> str:
         """Add what a block on the picture adds to `x`, both in blocks of 2x2, `[3, 4, H, W]`."""
+        hidden = self._hidden(graph, name, x, t, self._config.picture_layers)
+        return _as_planes(graph, self._change(graph, name, "out", hidden))
+
+    def _hidden(self, graph: Graph, name: str, x: str, t: str, layers: int) -> str:
+        """Add what the last convolution of a block on the picture sees, at half its resolution."""
         gain: Array = np.exp(self._table(f"{name}.log_gain"))
         weight = self._array(f"{name}.spread.weight")
         weight *= gain
@@ -207,7 +214,7 @@ class Parts:
         if ratio > 1:
             state = graph.op("DepthToSpace", state, blocksize=ratio, mode="CRD")
         picture = graph.reshaped(x, 1, PLANES * HALF**2, 0, 0)
-        known = graph.concat(picture, state, *([noise] if noise else []), axis=1)
+        known = graph.concat(picture, state, axis=1)
         inputs = self._arrays[f"{name}.enter.weight"].shape[1]
         gains = np.ones(inputs, np.float32)
         gains[: PLANES * HALF**2] = gain
@@ -215,7 +222,16 @@ class Parts:
         for number in range(layers):
             change = self._modulated(graph, name, f"mix.{number}", f".{number + 1}", hidden, 1.0)
             hidden = graph.op("Add", hidden, change)
-        weight, bias = (self._array(f"{name}.out.{what}") for what in ("weight", "bias"))
+        return hidden
+
+    def _change(self, graph: Graph, name: str, layer: str, hidden: str) -> str:
+        """Add a last convolution of such a block, in units of the picture, `[1, 12, H, W]`."""
+        gain: Array = np.exp(self._table(f"{name}.log_gain"))
+        weight, bias = (self._array(f"{name}.{layer}.{what}") for what in ("weight", "bias"))
         weight /= gain
         bias /= gain
-        return graph.reshaped(graph.conv(hidden, weight, bias), PLANES, HALF**2, 0, 0)
+        return graph.conv(hidden, weight, bias)
+
+
+def _as_planes(graph: Graph, change: str) -> str:
+    return graph.reshaped(change, PLANES, HALF**2, 0, 0)

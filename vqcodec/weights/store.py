@@ -21,7 +21,7 @@ from vqcodec.model.config import KNOTS, NATURAL_LAYERS, NATURAL_NOISE, PLANES, S
 from vqcodec.weights import ModelInfo
 
 if TYPE_CHECKING:
-    from vqcodec.model.blocks import PictureBlock
+    from vqcodec.model.natural import NaturalBlock
     from vqcodec.model.vqvae import VQVAE
 
 CONFIG_KEY = "vqcodec_config"
@@ -63,20 +63,18 @@ class Weights:
             raise ModelError(f"{info.path}: damaged weights")
         return arrays
 
-    def natural_block(self) -> PictureBlock:
+    def natural_block(self) -> NaturalBlock:
         """Return that block in float32; raises as :meth:`natural`."""
         import torch
 
-        from vqcodec.model.blocks import PictureBlock
+        from vqcodec.model.natural import NaturalBlock
 
         arrays = {
             name.removeprefix(NATURAL): torch.from_numpy(array)
             for name, array in self.natural().items()
         }
         with torch.random.fork_rng(devices=()):
-            block = PictureBlock(
-                self.sizes(), len(arrays["enter.bias"]), NATURAL_LAYERS, NATURAL_NOISE
-            )
+            block = NaturalBlock(self.sizes(), len(arrays["enter.bias"]))
         block.load_state_dict(arrays, assign=True)
         return block.float().eval()
 
@@ -147,11 +145,12 @@ def _natural_shapes(config: Config, hidden: int) -> dict[str, tuple[int, ...]]:
         "log_gain.table": (KNOTS, 1),
         "spread.weight": (SPREAD * places, channels, 1, 1),
         "spread.bias": (SPREAD * places,),
-        "enter.weight": (hidden, 4 * (PLANES + NATURAL_NOISE) + SPREAD, 3, 3),
+        "enter.weight": (hidden, 4 * PLANES + SPREAD, 3, 3),
         "enter.bias": (hidden,),
-        "out.weight": (4 * PLANES, hidden, 3, 3),
-        "out.bias": (4 * PLANES,),
     }
+    last = {"out": hidden, "strength": hidden, "grain": 4 * NATURAL_NOISE}
+    for name, inputs in last.items():
+        shapes |= {f"{name}.weight": (4 * PLANES, inputs, 3, 3), f"{name}.bias": (4 * PLANES,)}
     for layer in range(NATURAL_LAYERS):
         shapes |= {f"mix.{layer}.weight": (hidden, hidden, 3, 3), f"mix.{layer}.bias": (hidden,)}
     for layer in range(NATURAL_LAYERS + 1):
