@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from vqcodec import __version__, weights
+from vqcodec.codec.natural import LOOKS
 from vqcodec.commands.batch import describe
 from vqcodec.commands.bpd import bpd
 from vqcodec.commands.compare import compare
@@ -100,6 +101,8 @@ def models() -> None:
         for key, value in card.items():
             if isinstance(value, (str, int, float)):
                 answer(f"  {key}: {value}")
+        if model.natural.path.is_file():
+            answer(f"  looks: {', '.join(LOOKS)}")
 
 
 for command in (encode, decode, truncate, compare, info, bpd, tokens):
