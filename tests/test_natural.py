@@ -174,6 +174,9 @@ def test_a_look_that_there_is_not(drawing: Codec, file: bytes) -> None:
     done = vqcodec_("decode", "x.vqc", "--look", "grainy")
     assert done.exit_code == 2
     assert "grainy" in done.stderr
+    done = vqcodec_("decode", "x.vqc", "--look", NATURAL_LOOK, "--scale", "1/2")
+    assert done.exit_code == 2
+    assert "leave out --look or --scale" in done.stderr
 
 
 def test_a_model_without_one(tiny_codec: Codec, photo: Image.Image, tiny_weights: Path) -> None:

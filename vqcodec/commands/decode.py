@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vqcodec import weights
-from vqcodec.codec.natural import FAITHFUL, LOOKS
+from vqcodec.codec.natural import FAITHFUL, LOOKS, is_natural
 from vqcodec.commands.batch import Done, Job, plan, refuse_streams, run
 from vqcodec.commands.files import VQC_SUFFIX, decoded_name, descriptor_of, spared_name
 from vqcodec.commands.options import (
@@ -69,6 +69,8 @@ def decode(
 
     if region and scale:
         raise click.UsageError("a region is decoded at full size: leave out --scale")
+    if scale and is_natural(look):
+        raise click.UsageError("a smaller picture is faithful: leave out --look or --scale")
     factor = int(scale.removeprefix("1/")) if scale else 1
     todo = plan(
         inputs,
