@@ -112,10 +112,9 @@ def test_the_weight_that_meets_the_size() -> None:
 
 
 def test_only_a_low_quality_may_be_cut() -> None:
-    for quality, percent in ((5, 3), (15, 2), (60, 0)):
-        assert SIZE.is_met(quality, math.log(1 + percent / 100))
-    for quality, percent in ((5, 6), (15, 4), (60, 1), (90, 0.1)):
-        assert not SIZE.is_met(quality, math.log(1 + percent / 100))
+    for quality, cut, too_much in ((5, 0.03, 0.06), (15, 0.02, 0.04), (60, 0.0, 0.01)):
+        assert SIZE.is_met(quality, cut)
+        assert not SIZE.is_met(quality, too_much)
 
 
 def test_three_weights_are_tried_at_most() -> None:
