@@ -2,7 +2,8 @@
 
 An image is coded at a quality and at lower ones; the file of the first is cut to a share of its
 bytes, and its picture is compared with what the others, between which is interpolated, give in as
-many bytes. `vqcodec.rate_control` cuts what is not far too long instead of coding it once more.
+many bytes. `vqcodec.rate_control` cuts what is a little too long, where that costs no more than the
+bytes that a lower quality leaves unused.
 """
 
 import math

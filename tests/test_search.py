@@ -44,7 +44,7 @@ def test_what_one_quality_is_off_by_is_expected_of_the_others() -> None:
 def test_the_bracket_closes_whatever_the_forecast(slope: float) -> None:
     values = Values(QUALITIES / 5, tiles=True)
     attempts = search(PSNR, 7.03, slope * QUALITIES / 5 + 3, values)
-    assert any(PSNR.is_met(attempt.value - 7.03) for attempt in attempts)
+    assert any(PSNR.is_met(attempt.quality, attempt.value - 7.03) for attempt in attempts)
     assert len({quality for quality, _ in values.asked}) == len(values.asked) <= 5
 
 
@@ -103,16 +103,22 @@ def test_the_weight_that_meets_the_decibels() -> None:
 
 def test_the_weight_that_meets_the_size() -> None:
     step = SIZE.next_log2_weight
-    for percent in (-3, 5, 10, -12, 25):
-        assert step(50, [(0, math.log(1 + percent / 100))]) is None
-    assert step(50, [(0, math.log(0.94))]) == 2
-    assert step(50, [(0, math.log(0.94)), (2, math.log(0.95))]) == 4
-    assert step(50, [(0, math.log(1.15))]) == -2
-    assert step(50, [(0, math.log(1.15)), (-2, math.log(0.95))]) == -1
+    for percent in (-12, -3, 0, 3, 25):
+        assert step(90, [(0, math.log(1 + percent / 100))]) is None
+    assert step(90, [(0, math.log(0.94))]) == 2
+    assert step(90, [(0, math.log(0.94)), (2, math.log(0.95))]) == 4
+    assert step(90, [(0, math.log(1.02))]) == -1
+    assert step(90, [(0, math.log(1.02)), (-1, math.log(0.95))]) == -0.5
+
+
+def test_only_a_low_quality_may_be_cut() -> None:
+    for quality, cut, too_much in ((5, 0.03, 0.06), (15, 0.02, 0.04), (60, 0.0, 0.01)):
+        assert SIZE.is_met(quality, cut)
+        assert not SIZE.is_met(quality, too_much)
 
 
 def test_three_weights_are_tried_at_most() -> None:
-    tried = [(0.0, math.log(1.15))]
-    while (k := SIZE.next_log2_weight(50, tried)) is not None:
-        tried.append((k, math.log(1.15)))
-    assert [k for k, _ in tried] == [0, -2, -4, -6]
+    tried = [(0.0, math.log(1.02))]
+    while (k := SIZE.next_log2_weight(90, tried)) is not None:
+        tried.append((k, math.log(1.02)))
+    assert [k for k, _ in tried] == [0, -1, -2, -3]

@@ -40,40 +40,41 @@ class Attempt:
 class Goal:
     """By how much more than asked for a value is to be: `least` to `most`, at best `aim`.
 
-    A quality is requantised if it is within `near`. There k doublings less lose about a k^1.5, with
-    an a that `loss` returns for a quality; where that is None, k takes steps.
+    `most` depends on the quality. One that is within `near` is requantised. There k doublings less
+    lose about a k^1.5, with an a that `loss` returns for a quality; where that is None, k takes
+    steps.
     """
 
     least: float
     aim: float
-    most: float
+    most: Callable[[int], float]
     near: tuple[float, float]
     loss: Callable[[int], float] | None = None
 
-    def is_met(self, surplus: float) -> bool:
-        """Return whether a surplus is good enough."""
-        return self.least <= surplus <= self.most
+    def is_met(self, quality: int, surplus: float) -> bool:
+        """Return whether a surplus is good enough at a quality."""
+        return self.least <= surplus <= self.most(quality)
 
     def next_log2_weight(self, quality: int, tried: Tried) -> float | None:
         """Return the k to try next at a quality, None to leave it."""
         (_, first), (k, last) = tried[0], tried[-1]
-        low, high = self.near
-        if not low <= first <= high or self.is_met(last) or len(tried) > REQUANTIZATIONS:
+        (low, high), most = self.near, self.most(quality)
+        if not low <= first <= high or self.is_met(quality, last) or len(tried) > REQUANTIZATIONS:
             return None
-        step = 2.0  # by which a stream grows by 2 to 5 %, or shrinks by more
+        more, less = 2.0, 1.0  # by which a stream grows by 2 to 6 %, or shrinks by 2 to 4
         if self.loss:
             a = self.loss(quality)
             if first > 0:
                 if k:  # It has shown what a is.
                     a = max((first - last) / abs(k) ** 1.5, a / 4)
-                return -math.pow((first - self.most / 2) / a, 2 / 3)
+                return -math.pow((first - most / 2) / a, 2 / 3)
             # One doubling more gains about a / 2, and all that follow no more than that.
-            step = 1.0 if last + a / 2 > self.most / 10 else step
+            more = 1.0 if last + a / 2 > most / 10 else more
         below = [k for k, surplus in tried if surplus < 0]
         above = [k for k, surplus in tried if surplus > 0]
         if below and above:
             return (max(below) + min(above)) / 2
-        return max(below) + step if below else min(above) - step
+        return max(below) + more if below else min(above) - less
 
 
 def search(
@@ -87,7 +88,8 @@ def search(
     attempts: list[Attempt] = []
     off: dict[int, float] = {}
     below, above = 0, QUALITIES + 1
-    while above - below > 1 and not (attempts and goal.is_met(attempts[-1].value - target)):
+    met = False
+    while above - below > 1 and not met:
         tried_at, errors = np.array(sorted(off.items()) or [(1, 0.0)]).T
         curve = expected + np.interp(np.arange(QUALITIES) + 1, tried_at, errors)
         quality = below + nearest(curve[below : above - 1], target + goal.aim)
@@ -98,6 +100,7 @@ def search(
             attempts.append(attempt)
             tried.append((k, attempt.value - target))
             k = goal.next_log2_weight(quality, tried) if attempt.can_requantize else None
+        met = goal.is_met(quality, attempt.value - target)
         _, surplus = tried[0]
         if math.isfinite(surplus):  # A picture without any error is infinitely good.
             off[quality] = surplus + target - float(expected[quality - 1])

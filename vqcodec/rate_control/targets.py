@@ -144,7 +144,7 @@ def loss_of(least: float, rise: float) -> Callable[[int], float]:
 
 
 def coarseness(quality: int) -> float:
-    """Return what the loss of requantising is linear in, 0 at quality 100."""
+    """Return how coarse a quality is, 0 at 100: the loss of requantising is linear in it."""
     return ((100 - quality) / 85) ** 3
 
 
@@ -154,12 +154,13 @@ SIZE = Quantity(
     value=_log_bytes,
     of_picture=False,
     share=4,
-    # A longer stream is truncated: up to a tenth, that costs little against a lower quality
-    # (benchmarks.truncation), which takes time to find.
+    # A longer stream is truncated. That costs as much as a lower quality that leaves a few percent
+    # unused where qualities are low, and far more where they are high (benchmarks.truncation).
     least=math.log(0.955),
-    aim=math.log(1.04),
-    most=math.log(1.1),
-    near=(math.log(0.92), math.log(1.2)),
+    aim=math.log(0.99),
+    most=lambda quality: 0.03 * coarseness(quality),
+    # As much less as half the weight takes; a quarter costs more than a lower quality.
+    near=(math.log(0.92), math.log(1.025)),
     unlike=0.9,
 )
 PSNR = Quantity(
@@ -170,7 +171,7 @@ PSNR = Quantity(
     share=6,
     least=0.0,
     aim=0.12,
-    most=0.2,
+    most=lambda _: 0.2,
     near=(-0.07, 0.45),
     unlike=8.0,
     loss=loss_of(0.1, 0.19),
@@ -186,7 +187,7 @@ SSIMULACRA2 = Quantity(
     # One quality more is about half a point: none is requantised.
     least=0.0,
     aim=0.3,
-    most=0.6,
+    most=lambda _: 0.6,
     near=(0.0, 0.0),
 )
 
@@ -208,7 +209,7 @@ def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[by
     attempts = _attempts(codec, prepared, SIZE, target, expected)
     fitting = [attempt for attempt in attempts if attempt.value <= target]
     longer = attempts[len(fitting) :]
-    enough = bool(fitting) and SIZE.is_met(fitting[-1].value - target)
+    enough = bool(fitting) and SIZE.is_met(fitting[-1].quality, fitting[-1].value - target)
     best = longer[0] if longer and not enough else fitting[-1]
 
     def file(attempt: Attempt) -> bytes:
