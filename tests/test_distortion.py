@@ -79,10 +79,13 @@ def test_dissimilarity_is_what_ms_ssim_lacks_of_one(pair: tuple[Tensor, Tensor])
     torch.testing.assert_close(dissimilarity(x, x_hat), expected)
 
 
+@pytest.mark.parametrize("classifier", features.BLOCKS)
 @torch.no_grad()
-def test_features_are_those_that_the_classifier_ends_in(pair: tuple[Tensor, Tensor]) -> None:
+def test_features_are_those_that_the_classifier_ends_in(
+    pair: tuple[Tensor, Tensor], classifier: str
+) -> None:
     # The same blocks, by the package's own way through them.
-    network, seen = features._network(), {}
+    network, seen = features._network(classifier), {}
     hooks = [
         block.register_forward_hook(lambda _m, _i, out, n=number: seen.update({n: out}))
         for number, block in enumerate(network._blocks)
@@ -90,7 +93,9 @@ def test_features_are_those_that_the_classifier_ends_in(pair: tuple[Tensor, Tens
     network.extract_features((255 * pair[0] - 127) / 128)
     for hook in hooks:
         hook.remove()
-    for number, found in zip(features.BLOCKS, features._features(pair[0]), strict=True):
+    ends = features._features(pair[0], classifier)
+    for number, found in zip(features.BLOCKS[classifier], ends, strict=True):
         torch.testing.assert_close(found, functional.normalize(seen[number], dim=1))
-    sides = [found.shape[-1] for found in features._features(pair[0])]
-    assert sides == [96, 48, 24, 12]
+    assert [found.shape[-1] for found in ends] == [96, 48, 24, 12]
+    following = [seen[number + 1].shape[-1] for number in features.BLOCKS[classifier]]
+    assert following == [48, 24, 12, 6]
