@@ -18,8 +18,7 @@ from train.export import write_weights
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.codec.natural import FAITHFUL, LOOKS, NATURAL
-from vqcodec.model.blocks import PictureBlock
-from vqcodec.model.config import NATURAL_LAYERS, NATURAL_NOISE
+from vqcodec.model.natural import NaturalBlock
 from vqcodec.weights import store
 
 SIZE = 256, 320
@@ -152,7 +151,7 @@ def model(tiny_weights: Path, tmp_path: Path) -> Path:
     info = weights.find(path)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        block = PictureBlock(Codec.load(path).config, 8, NATURAL_LAYERS, NATURAL_NOISE)
+        block = NaturalBlock(Codec.load(path).config, 8)
         torch.nn.init.normal_(block.out.weight, std=0.05)
     arrays = {
         store.NATURAL + name: value.half().numpy() for name, value in block.state_dict().items()

@@ -51,6 +51,14 @@ def test_texture_has_a_gradient_where_there_is_none() -> None:
     assert gradient.isfinite().all()
 
 
+def test_a_grid_is_what_repeats() -> None:
+    grid = torch.zeros(1, 3, 128, 128)
+    grid[..., ::8] = 1
+    assert texture.grid(grid).item() == pytest.approx(1 / 8 - 1 / 64)
+    assert texture.grid(textured(0, 1.0) - 0.5).item() < 3 / 256  # of as many blocks
+    assert texture.grid(torch.full_like(grid, 0.3)).item() < 1e-12
+
+
 def test_haar_keeps_energy() -> None:
     x = textured(3, 0.1)[:, :1]
     low, bands = texture.haar(x)

@@ -40,6 +40,7 @@ from vqcodec.model.vqvae import VQVAE
 VALIDATION_QUALITIES = (5, 15, 30, 50)
 # Low qualities, which have most to win, come more often.
 QUALITY_POWER = 2.0
+VISIBLE = (0.5 / 255) ** 2  # variance of a grid that shows on smooth areas
 # What hardly differs from nothing: those of a picture that is as good as its original.
 TINY_ERROR, TINY_DISTANCE = 1e-5, 1e-2
 
@@ -88,7 +89,7 @@ class NaturalLook(nn.Module):
 
 
 class NaturalTask:
-    """Squared error, features and texture, and what the discriminator says.
+    """Squared error, features, texture and grids, and what the discriminator says.
 
     Squared error and the distance of features count by the logarithm of how many times those of the
     faithful picture they are, so that every quality pulls equally.
@@ -97,7 +98,8 @@ class NaturalTask:
     def __init__(self, valid: Sequence[Tensor], weights: Mapping[str, float]) -> None:
         """`valid` is batches of whole images, uint8 `[B, 3, H, W]`.
 
-        `weights` are those of "features", "texture" and "generator", what the discriminator says.
+        `weights` are those of "features", "texture", "grid", and "generator", what the
+        discriminator says.
         """
         self._valid, self._weights = valid, weights
 
@@ -116,7 +118,7 @@ class NaturalTask:
         }
 
     def _terms(self, x: Tensor, looks: Looks) -> dict[str, Tensor]:
-        """Return logarithms of squared error and features over those before, and texture."""
+        """Return logarithms of squared error and features over those before, texture and grid."""
         with torch.autocast(x.device.type, enabled=False):
             faithful, natural = looks.faithful.float(), looks.natural.float()
             errors = [(x - y).square().mean((1, 2, 3)) for y in (natural, faithful)]
@@ -126,6 +128,7 @@ class NaturalTask:
                 "error": _log_ratio(errors[0], errors[1], TINY_ERROR),
                 "features": _log_ratio(features.distance(x, natural), before, TINY_DISTANCE),
                 "texture": texture.distance(x, natural),
+                "grid": texture.grid(natural - faithful) / VISIBLE,
             }
 
     def validate(self, model: nn.Module) -> list[dict[str, float]]:
@@ -178,6 +181,7 @@ def start(model: NaturalLook, arguments: Arguments) -> list[dict[str, Any]]:
 @option("--width", type=COUNT, default=32, help="Of the block, at least that of the last one.")
 @option("--features", type=NOT_NEGATIVE, default=2.0, help="Weight of a classifier's features.")
 @option("--texture", type=NOT_NEGATIVE, default=1.0, help="Weight of the deviations of bands.")
+@option("--grid", type=NOT_NEGATIVE, default=0.1, help="Weight of what repeats every 8 pixels.")
 @option("--adversary", type=NOT_NEGATIVE, default=0.0, help="Weight of a discriminator; 0: none.")
 def main(codec: Path, **options: Any) -> bool:
     """Train the natural look of a codec on crops of images."""
@@ -188,7 +192,7 @@ def main(codec: Path, **options: Any) -> bool:
     torch.manual_seed(arguments.seed)
     model = NaturalLook(network, arguments.width, contest=arguments.adversary > 0)
     before = start(model, arguments)
-    weights = {"features": arguments.features, "texture": arguments.texture}
+    weights = {name: vars(arguments)[name] for name in ("features", "texture", "grid")}
     if arguments.adversary:
         weights["generator"] = arguments.adversary
     trainer = Trainer(

@@ -1,4 +1,4 @@
-"""How unlike textures are, whatever their details: deviations of wavelet bands, place by place.
+"""How unlike textures are, whatever their details: deviations of wavelet bands; and what repeats.
 
 The part of the Wasserstein distortion (Qiu et al. 2024) that few bits cannot keep: between normal
 distributions of mean 0 it is the squared difference of their deviations. The bands are those of the
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LEVELS = 2
+PERIOD = 8  # pixels
 WINDOW, STRIDE = 8, 4  # values of a band over which it has one deviation
 _LUMA = (0.299, 0.587, 0.114)
 _TINY = (1 / 255) ** 2  # variance of what nobody sees
@@ -29,6 +30,17 @@ def distance(x: Tensor, x_hat: Tensor) -> Tensor:
         for one, other in zip(expected, deviations(x_hat), strict=True)
     ]
     return torch.stack(distances).mean(0)
+
+
+def grid(change: Tensor) -> Tensor:
+    """Return the mean square, `[B]`, of what repeats in a change of images, `[B, 3, H, W]`.
+
+    Every `PERIOD` pixels down and across: a network of positions may leave it, and it is seen where
+    hardly anything else is.
+    """
+    places = change.unflatten(3, (-1, PERIOD)).unflatten(2, (-1, PERIOD)).mean((2, 4))
+    pattern: Tensor = places - places.mean((2, 3), keepdim=True)
+    return pattern.square().mean((1, 2, 3))
 
 
 def deviations(x: Tensor) -> list[Tensor]:

@@ -1,14 +1,15 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # The natural look of photo-6-ssim, from its network with codebooks: natural.sh FREE OUT
 #
 # FREE is the folder of the free photographs, OUT the one that photo-6.sh wrote to. The weights come to lie beside
 # those of the model. Stopped, it goes on where it was when it is run again.
 set -euo pipefail
 free=$1 out=$2
-codec=$out/ssim-third-codebooks.pt model=$out/photo-6-ssim.safetensors
+codec=$out/ssim-fourth-codebooks.pt model=$out/photo-6-ssim.safetensors
 gpus=$(python -c 'import torch; print(torch.cuda.device_count())')
 if [ "$gpus" -eq 0 ]; then
-    processes=$(nproc)
+    processes=2
+    export OMP_NUM_THREADS=1
     batch=(--batch 4 --no-bf16)
 else
     processes=$gpus
@@ -18,6 +19,6 @@ resume=()
 [ ! -e "$out"/natural/checkpoint.pt ] || resume=(--resume)
 torchrun --standalone --nproc-per-node "$processes" -m train.natural --codec "$codec" \
     --data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-images 6 --crop 192 "${batch[@]}" \
-    --features 4 --texture 6 --steps 4000 --lr 3e-4 --decay 0.6 --warmup 50 --seed 1 \
+    --features 4 --texture 6 --steps 2400 --lr 3e-4 --decay 0.6 --warmup 50 --seed 1 \
     --checkpoint-minutes 5 --out "$out"/natural "${resume[@]}"
 python -m train.export_natural "$out"/natural/checkpoint.pt "$model"

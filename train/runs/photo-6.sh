@@ -53,4 +53,6 @@ stage ssim-again --init "$out"/ssim/checkpoint.pt "${mixture[@]}" \
 mixture=(--structure 0.3 --ssimulacra2 0.4 --features 0.12)
 stage ssim-third --init "$out"/ssim-again/checkpoint.pt "${mixture[@]}" \
     --steps 6000 --lr 8e-4 --decay 0.95 --warmup 100 --seed 91
-finish ssim-third ssim 8
+stage ssim-fourth --init "$out"/ssim-third/checkpoint.pt "${mixture[@]}" \
+    --steps 3800 --lr 8e-4 --decay 0.95 --warmup 100 --seed 101
+finish ssim-fourth ssim 8
