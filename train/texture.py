@@ -38,7 +38,8 @@ def grid(change: Tensor) -> Tensor:
     Every `PERIOD` pixels down and across: a network of positions may leave it, and it is seen where
     hardly anything else is.
     """
-    places = change.unflatten(3, (-1, PERIOD)).unflatten(2, (-1, PERIOD)).mean((2, 4))
+    rows = torch.unflatten(torch.unflatten(change, 3, (-1, PERIOD)), 2, (-1, PERIOD))
+    places = rows.mean((2, 4))
     pattern: Tensor = places - places.mean((2, 3), keepdim=True)
     return pattern.square().mean((1, 2, 3))
 
