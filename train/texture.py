@@ -26,10 +26,10 @@ def distance(x: Tensor, x_hat: Tensor) -> Tensor:
     with torch.no_grad():
         expected = deviations(x)
     distances = [
-        ((one - other).square() / (one.square() + _TINY)).mean((1, 2, 3))
+        (one - other).square().mean((2, 3)) / (one.square().mean((2, 3)) + _TINY)
         for one, other in zip(expected, deviations(x_hat), strict=True)
     ]
-    return torch.stack(distances).mean(0)
+    return torch.stack(distances).mean((0, 2))
 
 
 def grid(change: Tensor) -> Tensor:
