@@ -22,12 +22,17 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[tables.Row]], str]]] = {
     "kodak-density": ("kodak-density.csv", tables.density_table),
     "mnist": ("mnist-nll.csv", tables.digits_table),
     "mnist-semi": ("mnist-semi.csv", tables.semi_table),
+    "natural": ("natural.csv", tables.natural_tables),
     "photos": ("photos-summary.csv", rate_tables.bd_rate_table),
     "preview": ("preview.csv", tables.preview_table),
     "speed": ("speed.csv", time_tables.speed_table),
     "sweep": ("sweep.csv", time_tables.sweep_tables),
 }
-PAGES = (ROOT / "README.md", ROOT / "benchmarks" / "results" / "README.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "benchmarks" / "results" / "README.md",
+    ROOT / "docs" / "natural.md",
+)
 _MARKED = re.compile(r"(<!-- table:(\S+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
 
@@ -55,7 +60,7 @@ def fill(text: str, results: Path) -> str:
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; fail when pages and CSVs disagree.")
 @click.option(
-    "--readme", "pages", multiple=True, default=PAGES, help="Default: the README and the results'.",
+    "--readme", "pages", multiple=True, default=PAGES, help="Default: all that have any.",
     type=click.Path(exists=True, path_type=Path),
 )  # fmt: skip
 @click.option("--results", default=PAGES[1].parent, type=click.Path(path_type=Path))
