@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from vqcodec.entropy import threads as strips
+from vqcodec.entropy.features import around, look_up
 from vqcodec.entropy.prior import CLASS_SHIFT, CLASSES, Indices, PriorNetwork, Symbols
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.entropy.threads import one_blas_thread
@@ -145,6 +146,28 @@ def test_strips_of_the_grid_give_what_the_whole_gives(
             calls, _ = pool.submit(random_walk, prior, 3).result()
         for call, expected in zip(calls, whole, strict=True):
             np.testing.assert_array_equal(flat(call.classes), flat(expected.classes))
+
+
+@pytest.mark.parametrize("size", [(1, 7), (7, 1), (9, 4)])
+@pytest.mark.parametrize("phase", [1, 2])
+def test_around_a_phase_only_the_phases_before_are_known(size: tuple[int, int], phase: int) -> None:
+    rng = np.random.default_rng(7)
+    state = rng.integers(0, 128, (*size, 3)).astype(np.uint8)
+    table = rng.integers(1, 128, (2, 5, 4)).astype(np.uint8)
+    indices = [rng.integers(0, 5, (2, size[0] * size[1])).astype(np.uint8)]
+    seen = look_up([table], indices)
+    before = np.concatenate([phase_positions(3, earlier, *size) for earlier in range(phase)])
+    seen[np.setdiff1d(np.arange(len(seen)), before)] = 0
+    whole = np.concatenate([state, seen.reshape(*size, -1)], -1)
+    positions = phase_positions(3, phase, *size)
+    for start in range(0, len(positions), 3):
+        some = positions[start : start + 3]
+        known, first = around(some, state, [table], indices, 3, phase)
+        top = first // size[1]
+        np.testing.assert_array_equal(known, whole[top : top + len(known)])
+        # With the rows above and below, of those that there are.
+        assert top <= max(some[0] // size[1] - 1, 0)
+        assert top + len(known) >= min(some[-1] // size[1] + 2, size[0])
 
 
 def test_classes_depend_on_the_phases_before_and_on_nothing_else(prior: PriorNetwork) -> None:

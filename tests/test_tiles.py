@@ -134,7 +134,7 @@ def test_without_what_is_in_reach_tiles_would_show(
     # How far that is, is tested in test_reach.py: what is farthest has next to no weight here.
     make_tiles_small(monkeypatch)
     decoded = np.array(codec.decode(file), int)
-    monkeypatch.setattr(decoder, "reach", lambda config, levels, on_picture: 0)
+    monkeypatch.setattr(decoder, "reach", lambda config, levels, **_: 0)
     assert abs(np.array(codec.decode(file), int) - decoded).max() > 1
 
 

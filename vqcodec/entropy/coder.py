@@ -19,7 +19,7 @@ from vqcodec.errors import CorruptError
 
 # Symbols that are looked through or coded at a time, in up to thirty bytes each, and those that are
 # sorted at a time, in four: a large phase is looked through once for every so many.
-PIECE = 2**20
+PIECE = 2**18
 SORTED = 2**24
 
 Positions = NDArray[np.int64]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.entropy.features import enter, look_up, quality_planes
+from vqcodec.entropy.features import around, beside, look_up, quality_planes
 from vqcodec.entropy.layer import Activations, Grid, Layer
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.entropy.threads import in_strips, one_blas_thread
@@ -186,9 +186,9 @@ class PriorNetwork:
         """
         with one_blas_thread:
             for number in numbers:
-                features = self._entered(number, features)
-                level, known = self.levels[number], indices[number]
-                _replay_level(number, level, features, quality, known, put)
+                state = _entered(self.levels[number], features)
+                _replay_level(number, self.levels[number], state, quality, indices[number], put)
+                features = self._left(number, state, indices[number])
         return features
 
     def start(self, quality: int, height: int, width: int) -> Grid:
@@ -207,16 +207,19 @@ class PriorNetwork:
         with one_blas_thread:
             result = []
             for number in numbers:
-                features = self._entered(number, features)
-                result.append(_walk_level(number, self.levels[number], features, quality, code))
+                state = _entered(self.levels[number], features)
+                chosen = _walk_level(number, self.levels[number], state, quality, code)
+                features = self._left(number, state, chosen)
+                result.append(chosen)
             return result, features
 
-    def _entered(self, number: int, features: Grid) -> Grid:
-        """Return the state of a level's first phase, and zeros for what its indices look like."""
-        level = self.levels[number]
-        # There is no room for these where nothing is coded after them.
-        last = number + 1 == len(self.levels) and len(level.phases) == 1
-        return _entered(level, features, 0 if last else level.channels)
+    def _left(self, number: int, state: Grid, indices: Symbols) -> Grid:
+        """Return the features after a level: its state, and beside it what its indices look like.
+
+        After the last level the state alone: the rest would be most of the memory, for nothing.
+        """
+        last = number + 1 == len(self.levels)
+        return state if last else beside(state, self.levels[number].magnitudes, indices)
 
     def finer(self, scale: int, features: Grid, indices: Indices, quality: int) -> Grid:
         """Return the features that `scale` begins with.
@@ -240,82 +243,83 @@ class PriorNetwork:
         return np.concatenate([spread, fine], -1)
 
 
-def _entered(level: PriorLevel, features: Grid, seen: int) -> Grid:
-    """Return the state of a level's first phase, and `seen` zeros for what it looks like."""
+def _entered(level: PriorLevel, features: Grid) -> Grid:
+    """Return the state of a level's first phase."""
     height, width = features.shape[:2]
     update = level.phases[0].update
-    entered = update.bias.shape[0]
-    known = np.zeros((height, width, entered + seen), np.uint8)
+    state = np.empty((height, width, len(update.bias)), np.uint8)
 
     def enter_rows(rows: slice) -> None:
-        known[rows, :, :entered] = update.rows(features, rows)
+        state[rows] = update.rows(features, rows)
 
     in_strips(enter_rows, height, width)
-    return known
+    return state
 
 
 def _walk_level(
-    number: int, level: PriorLevel, known: Grid, quality: int, code: CodePhase
+    number: int, level: PriorLevel, state: Grid, quality: int, code: CodePhase
 ) -> Symbols:
-    """Return the indices of a level, and enter what they look like into what is `known`."""
-    indices = level.room(known.shape[0] * known.shape[1])
+    """Return the indices of a level."""
+    indices = level.room(state.shape[0] * state.shape[1])
 
     def choose(phase: int, positions: NDArray[np.int64], classes: Symbols) -> None:
         for whole, group in zip(indices, code(number, phase, classes), strict=True):
             whole[:, positions] = group
 
-    _visit(level, known, quality, indices, choose)
+    _visit(level, state, quality, indices, choose)
     return indices
 
 
 def _replay_level(
     number: int,
     level: PriorLevel,
-    known: Grid,
+    state: Grid,
     quality: int,
     indices: Symbols,
     put: PutPhaseOfLevel,
 ) -> None:
-    """Tell `put` the classes of a level's indices, and enter what they look like into `known`."""
+    """Tell `put` the classes of a level's indices."""
 
     def tell(_: int, positions: NDArray[np.int64], classes: Symbols) -> None:
         put(number, classes, indices, positions)
 
-    _visit(level, known, quality, indices, tell)
+    _visit(level, state, quality, indices, tell)
 
 
 def _visit(
-    level: PriorLevel, known: Grid, quality: int, indices: Symbols, visit: VisitPhase
+    level: PriorLevel, state: Grid, quality: int, indices: Symbols, visit: VisitPhase
 ) -> None:
     """Visit the phases of a level; `indices` are those of all of it, a phase's after its visit."""
-    height, width = known.shape[:2]
-    entered = level.phases[0].update.bias.shape[0]
-    bounds = np.cumsum(level.groups)
-    for phase, prior in enumerate(level.phases):
-        positions = phase_positions(len(level.phases), phase, height, width)
-        classes = _classes(prior, known, positions, quality, first=phase == 0)
-        visit(phase, positions, np.split(classes, bounds[:-1]))
-        if known.shape[-1] > entered:
-            columns = known.reshape(height * width, -1)[:, entered:]
-            enter(columns, positions, level.magnitudes, indices)
+    for phase in range(len(level.phases)):
+        positions = phase_positions(len(level.phases), phase, *state.shape[:2])
+        # Without a name, or the classes of this phase would be held beside those of the next.
+        visit(phase, positions, _classes(level, phase, positions, state, quality, indices))
 
 
 def _classes(
-    prior: PriorPhase, known: Grid, positions: NDArray[np.int64], quality: int, *, first: bool
-) -> NDArray[np.uint8]:
-    """Return the classes of a phase, `[codebooks, N]`; the state of the first one is known."""
+    level: PriorLevel,
+    phase: int,
+    positions: NDArray[np.int64],
+    state: Grid,
+    quality: int,
+    indices: Symbols,
+) -> Symbols:
+    """Return the classes of a phase; `state` is that of the first one."""
+    prior = level.phases[phase]
     classes = np.empty((len(prior.slope), len(positions)), np.uint8)
-    columns, entered = known.reshape(-1, known.shape[-1]), prior.hidden.weight.shape[1]
 
     def classify(strip: slice) -> None:
-        if first:
-            state = columns[positions[strip], :entered].astype(np.float32)
+        if phase == 0:
+            own = state.reshape(-1, state.shape[-1])[positions[strip]].astype(np.float32)
         else:
-            state = prior.update.at(known, positions[strip])
-        classes[:, strip] = prior.classes(state, quality)
+            known, first = around(
+                positions[strip], state, level.magnitudes, indices, len(level.phases), phase
+            )
+            own = prior.update.at(known, positions[strip] - first)
+        classes[:, strip] = prior.classes(own, quality)
 
     in_strips(classify, len(positions))
-    return classes
+    return list(np.split(classes, np.cumsum(level.groups)[:-1]))
 
 
 def _level(
