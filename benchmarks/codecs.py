@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image, features
 
 from vqcodec import weights
+from vqcodec.codec.natural import FAITHFUL, NATURAL
 from vqcodec.commands.comparison import OPTIONS
 
 Options = dict[str, Any]  # what Pillow's `save` takes
@@ -21,6 +22,8 @@ Options = dict[str, Any]  # what Pillow's `save` takes
 _OWN = {"vqcodec": weights.DEFAULT} | {
     f"vqcodec-{tune}": name for tune, name in weights.TUNED.items() if name != weights.DEFAULT
 }
+# The files of the first, shown with another look.
+_WITH_LOOK = f"vqcodec-{NATURAL}"
 
 # AVIF, which is the better the slower, and with colours at full instead of half size.
 _AVIF_SPEEDS: dict[str, Options] = {"avif": {}} | {
@@ -60,7 +63,7 @@ def build(
         CodecUnavailableError: a library or the weights are not installed.
         KeyError: no codec has that name.
     """
-    if name in _OWN:
+    if name in _OWN or name == _WITH_LOOK:
         return _vqcodec(name, model, device)
     return _PILLOW[name](options)
 
@@ -115,12 +118,13 @@ def _vqcodec(name: str, model: str | None, device: str) -> BenchCodec:
     except ImportError as error:
         raise CodecUnavailableError(str(error)) from error
     try:
-        codec = load_codec(model or _OWN[name], device)
+        codec = load_codec(model or _OWN.get(name, weights.DEFAULT), device)
     except VqcError as error:
         raise CodecUnavailableError(str(error)) from error
     # The file itself names its weights, so the version is that of what was really measured.
     header, _ = read_header(codec.encode(Image.new("RGB", (16, 16)), quality=50))
     profiler = Profiler()
+    look = NATURAL if name == _WITH_LOOK else FAITHFUL
 
     def encode(image: Image.Image, setting: float) -> bytes:
         profiler.seconds.clear()
@@ -128,7 +132,7 @@ def _vqcodec(name: str, model: str | None, device: str) -> BenchCodec:
 
     def decode(data: bytes) -> Image.Image:
         profiler.seconds.clear()
-        return codec.decode(data, profiler=profiler).convert("RGB")
+        return codec.decode(data, look=look, profiler=profiler).convert("RGB")
 
     return BenchCodec(
         name=name,
@@ -221,6 +225,6 @@ _PILLOW: dict[str, Callable[[Options], BenchCodec]] = {
     "jpeg2000": _jpeg2000,
 }
 
-NAMES: tuple[str, ...] = (*_OWN, *_PILLOW)
+NAMES: tuple[str, ...] = (*_OWN, _WITH_LOOK, *_PILLOW)
 # What is measured unless codecs are chosen: not the slow variants, nor those of colour.
 USUAL = (*_OWN, "jpeg", "webp", "avif", "avif-speed4", "jxl", "jpeg2000")
