@@ -85,7 +85,7 @@ def build_threaded(name: str, threads: int, *, model: str | None, device: str) -
         JpegXLImagePlugin.DECODE_THREADS = threads
     else:
         codec = build(name, model=model, device=device)
-        if name in _OWN:
+        if name not in _PILLOW:
             import torch
 
             torch.set_num_threads(threads)
