@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 from benchmarks import texture
-from vqcodec import weights
 from vqcodec.codec.codec import Codec
-from vqcodec.codec.natural import LOOKS, NATURAL
+from vqcodec.codec.natural import LOOKS
 
 SIZE = 256, 384
 # Of waves of 8 pixels, 60 to a degree, the eye sees half a per cent of contrast at best: at middle
@@ -53,17 +52,10 @@ def grids(image: Image.Image) -> list[texture.Grid]:
     return [texture.grid(plane, period) for period in texture.PERIODS]
 
 
-def need(look: str) -> None:
-    """Skip where the default model has no natural look yet."""
-    if look == NATURAL and not weights.find(weights.DEFAULT).natural.path.is_file():
-        pytest.skip("the default model ships no natural look yet")
-
-
 @pytest.mark.parametrize("quality", [5, 20, 50])
 @pytest.mark.parametrize("area", AREAS)
 @pytest.mark.parametrize("look", LOOKS)
 def test_no_look_has_a_grid(codec: Codec, look: str, area: str, quality: int) -> None:
-    need(look)
     image = AREAS[area]()
     decoded = codec.decode(codec.encode(image, quality=quality), look=look)
     for grid, original in zip(grids(decoded), grids(image), strict=True):

@@ -87,6 +87,14 @@ def test_by_pytorch_and_by_the_page(path: Path, drawing: Codec, file: bytes) -> 
     assert abs(by_page.astype(int) - natural).max() <= 1
 
 
+def test_the_look_that_ships_is_that_of_the_page(codec: Codec, sample: Image.Image) -> None:
+    data = codec.encode(sample, quality=10)
+    natural = pixels(codec.decode(data, look=NATURAL_LOOK))
+    info = weights.find(weights.DEFAULT)
+    by_page = Reference(info.path).pixels(data, natural=info.natural.path)
+    assert abs(by_page.astype(int) - natural).max() <= 1
+
+
 def test_tiles_and_regions_change_nothing(
     drawing: Codec, file: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
