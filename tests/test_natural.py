@@ -42,7 +42,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         block = NaturalBlock(config, 8)
-        for layer in (block.out, block.grain):
+        for layer in (block.out, block.strength, block.grain):
             torch.nn.init.normal_(layer.weight, std=0.05)
     arrays = {NATURAL + name: value.half().numpy() for name, value in block.state_dict().items()}
     found = weights.find(path)

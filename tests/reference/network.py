@@ -140,7 +140,7 @@ class Network:
         change = self._convolution(f"{name}.out", hidden)
         if drawn is not None:
             grain = self._convolution(f"{name}.grain", gathered(drawn[..., None], 2))
-            change = change * grain
+            change = change + self._convolution(f"{name}.strength", hidden) * grain
         return spread(change / gain, 2)
 
     def _activated(self, hidden: Array, scale: str, shift: str) -> Array:

@@ -19,6 +19,6 @@ resume=()
 [ ! -e "$out"/natural/checkpoint.pt ] || resume=(--resume)
 torchrun --standalone --nproc-per-node "$processes" -m train.natural --codec "$codec" \
     --data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-images 6 --crop 192 "${batch[@]}" \
-    --features 8 --texture 36 --grid 1 --steps 3000 --lr 4e-4 --decay 0.8 --warmup 50 --seed 1 \
+    --features 4 --texture 6 --steps 2400 --lr 3e-4 --decay 0.6 --warmup 50 --seed 1 \
     --checkpoint-minutes 5 --out "$out"/natural "${resume[@]}"
 python -m train.export_natural "$out"/natural/checkpoint.pt "$model"

@@ -115,7 +115,7 @@ class PictureBlock(nn.Module):
         return torch.cat(strips, 2)
 
     def _change(self, x: Tensor, t: Tensor, quality_weights: Tensor, *_: Tensor) -> Tensor:
-        return self._out(self._hidden(x, t, quality_weights), quality_weights)
+        return self._out(self.out, self._hidden(x, t, quality_weights), quality_weights)
 
     def _hidden(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
         """Return what the last convolution sees, at half the resolution of `x`."""
@@ -131,10 +131,12 @@ class PictureBlock(nn.Module):
             hidden = hidden + self._activated(number, mix, hidden, quality_weights)
         return hidden
 
-    def _out(self, hidden: Tensor, quality_weights: Tensor, times: Tensor | None = None) -> Tensor:
-        """Return planes that the last convolution makes, of steps; `times` others at half size."""
-        after = (-self.log_gain(quality_weights)).exp().expand(-1, self.out.out_channels)
-        change = scaled_conv(self.out, hidden, after=after)
+    def _out(
+        self, conv: Conv2d, hidden: Tensor, quality_weights: Tensor, times: Tensor | None = None
+    ) -> Tensor:
+        """Return planes that a last convolution makes, of steps; `times` others at half size."""
+        after = (-self.log_gain(quality_weights)).exp().expand(-1, conv.out_channels)
+        change = scaled_conv(conv, hidden, after=after)
         return planes_of(change if times is None else change * times, 2)
 
     def _activated(

@@ -1,7 +1,7 @@
-"""The block that draws the natural look on a finished picture: grain where few bits leave a blur.
+"""The block that draws the natural look on a finished picture: what few bits mean, and grain.
 
 Grain is noise of the strength that the block finds at every place, coloured by a convolution of its
-own. Nothing tells how grain lay in the original, but how strong it was follows from the picture.
+own. No error tells what grain looked like, but how strong it was follows from the picture.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from vqcodec.model.config import NATURAL_LAYERS, NATURAL_NOISE, PLANES, Config
 from vqcodec.model.layers import Conv2d
 
 # Steps. Nothing tells grain of strength 0 to grow.
-FIRST_STRENGTH = 0.02
+FIRST_STRENGTH = 0.005
 
 
 class NaturalBlock(PictureBlock):
-    """Adds grain to a picture; see :class:`PictureBlock`, whose last layer says how strong."""
+    """Adds to a picture what makes it look natural, of noise; see :class:`PictureBlock`."""
 
     def __init__(self, config: Config, hidden: int) -> None:
         super().__init__(config, hidden, NATURAL_LAYERS)
+        self.strength = Conv2d(hidden, 4 * PLANES, 3, padding=1)
         self.grain = Conv2d(4 * NATURAL_NOISE, 4 * PLANES, 3, padding=1)
-        nn.init.constant_(self.out.bias, FIRST_STRENGTH)
+        nn.init.zeros_(self.strength.weight)
+        nn.init.constant_(self.strength.bias, FIRST_STRENGTH)
         nn.init.zeros_(self.grain.weight)
         nn.init.zeros_(self.grain.bias)
         with torch.no_grad():
@@ -47,4 +49,5 @@ class NaturalBlock(PictureBlock):
 
     def _change(self, x: Tensor, t: Tensor, quality_weights: Tensor, *halves: Tensor) -> Tensor:
         hidden = self._hidden(x, t, quality_weights)
-        return self._out(hidden, quality_weights, halves[0])
+        change = self._out(self.out, hidden, quality_weights)
+        return change + self._out(self.strength, hidden, quality_weights, halves[0])

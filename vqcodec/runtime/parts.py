@@ -105,9 +105,11 @@ class Parts:
         x, t = self._finished(graph)
         noise = graph.input("noise", 1, HALF**2 * NATURAL_NOISE, None, None)
         hidden = self._hidden(graph, "natural", x, t, NATURAL_LAYERS)
+        change = self._change(graph, "natural", "out", hidden)
         weight, bias = (self._array(f"natural.grain.{what}") for what in ("weight", "bias"))
         grain = graph.conv(noise, weight, bias)
-        change = graph.op("Mul", self._change(graph, "natural", hidden), grain)
+        strength = self._change(graph, "natural", "strength", hidden)
+        change = graph.op("Add", change, graph.op("Mul", strength, grain))
         return self._shown(graph, graph.op("Add", x, _as_planes(graph, change)))
 
     def _finished(self, graph: Graph) -> tuple[str, str]:
@@ -200,7 +202,7 @@ class Parts:
     def _picture(self, graph: Graph, name: str, x: str, t: str) -> str:
         """Add what a block on the picture adds to `x`, both in blocks of 2x2, `[3, 4, H, W]`."""
         hidden = self._hidden(graph, name, x, t, self._config.picture_layers)
-        return _as_planes(graph, self._change(graph, name, hidden))
+        return _as_planes(graph, self._change(graph, name, "out", hidden))
 
     def _hidden(self, graph: Graph, name: str, x: str, t: str, layers: int) -> str:
         """Add what the last convolution of a block on the picture sees, at half its resolution."""
@@ -222,10 +224,10 @@ class Parts:
             hidden = graph.op("Add", hidden, change)
         return hidden
 
-    def _change(self, graph: Graph, name: str, hidden: str) -> str:
-        """Add the last convolution of such a block, in units of the picture, `[1, 12, H, W]`."""
+    def _change(self, graph: Graph, name: str, layer: str, hidden: str) -> str:
+        """Add a last convolution of such a block, in units of the picture, `[1, 12, H, W]`."""
         gain: Array = np.exp(self._table(f"{name}.log_gain"))
-        weight, bias = (self._array(f"{name}.out.{what}") for what in ("weight", "bias"))
+        weight, bias = (self._array(f"{name}.{layer}.{what}") for what in ("weight", "bias"))
         weight /= gain
         bias /= gain
         return graph.conv(hidden, weight, bias)

@@ -148,7 +148,8 @@ def _natural_shapes(config: Config, hidden: int) -> dict[str, tuple[int, ...]]:
         "enter.weight": (hidden, 4 * PLANES + SPREAD, 3, 3),
         "enter.bias": (hidden,),
     }
-    for name, inputs in (("out", hidden), ("grain", 4 * NATURAL_NOISE)):
+    last = {"out": hidden, "strength": hidden, "grain": 4 * NATURAL_NOISE}
+    for name, inputs in last.items():
         shapes |= {f"{name}.weight": (4 * PLANES, inputs, 3, 3), f"{name}.bias": (4 * PLANES,)}
     for layer in range(NATURAL_LAYERS):
         shapes |= {f"mix.{layer}.weight": (hidden, hidden, 3, 3), f"mix.{layer}.bias": (hidden,)}
