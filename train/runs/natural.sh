@@ -15,10 +15,21 @@ else
     processes=$gpus
     batch=(--batch $((8 / gpus > 0 ? 8 / gpus : 1)))
 fi
-resume=()
-[ ! -e "$out"/natural/checkpoint.pt ] || resume=(--resume)
-torchrun --standalone --nproc-per-node "$processes" -m train.natural --codec "$codec" \
-    --data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-images 6 --crop 192 "${batch[@]}" \
-    --features 4 --texture 6 --steps 2400 --lr 3e-4 --decay 0.6 --warmup 50 --seed 1 \
-    --checkpoint-minutes 5 --out "$out"/natural "${resume[@]}"
-python -m train.export_natural "$out"/natural/checkpoint.pt "$model"
+common=(--codec "$codec" --data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-images 6 --crop 192
+    "${batch[@]}" --checkpoint-minutes 5)
+
+stage() {  # its name, then its arguments: one that is done is not done again
+    local folder=$out/$1
+    shift
+    [ ! -e "$folder"/done ] || return 0
+    local resume=()
+    [ ! -e "$folder"/checkpoint.pt ] || resume=(--resume)
+    torchrun --standalone --nproc-per-node "$processes" -m train.natural "${common[@]}" "$@" \
+        --out "$folder" "${resume[@]}"
+    touch "$folder"/done
+}
+
+stage natural --features 8 --texture 12 --grid 1 --steps 2500 --lr 4e-4 --decay 0.5 --warmup 50 --seed 1
+stage natural-look --init "$out"/natural/checkpoint.pt --features 8 --texture 12 --grid 1 --adversary 0.6 \
+    --steps 1500 --lr 3e-4 --decay 0.5 --warmup 300 --seed 7
+python -m train.export_natural "$out"/natural-look/checkpoint.pt "$model"
