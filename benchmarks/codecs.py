@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, features
 
 from vqcodec import weights
-from vqcodec.codec.natural import FAITHFUL, NATURAL
+from vqcodec.codec.looks import FAITHFUL, NATURAL
 from vqcodec.commands.comparison import OPTIONS
 
 Options = dict[str, Any]  # what Pillow's `save` takes

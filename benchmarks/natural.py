@@ -24,7 +24,7 @@ from benchmarks.images import ImageRef, find_images
 from benchmarks.tables import Row
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
-from vqcodec.codec.natural import FAITHFUL, LOOKS, NATURAL
+from vqcodec.codec.looks import FAITHFUL, LOOKS, NATURAL
 from vqcodec.commands.comparison import (
     Contender,
     Squeezed,

@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks import texture
 from vqcodec.codec.codec import Codec
-from vqcodec.codec.natural import LOOKS, NATURAL
+from vqcodec.codec.looks import LOOKS, NATURAL
 
 SIZE = 256, 384
 # Of waves of 8 pixels, 60 to a degree, the eye sees half a per cent of contrast at best: at middle

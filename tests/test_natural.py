@@ -22,7 +22,7 @@ import vqcodec
 from train.export import write_weights
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
-from vqcodec.codec.natural import noise
+from vqcodec.codec.noise import noise
 from vqcodec.errors import ModelError
 from vqcodec.fileformat.container import unpack
 from vqcodec.fileformat.truncate import truncate

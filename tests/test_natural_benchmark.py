@@ -17,7 +17,7 @@ from benchmarks import metrics, natural, texture
 from train.export import write_weights
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
-from vqcodec.codec.natural import FAITHFUL, LOOKS, NATURAL
+from vqcodec.codec.looks import FAITHFUL, LOOKS, NATURAL
 from vqcodec.model.natural import NaturalBlock
 from vqcodec.weights import store
 

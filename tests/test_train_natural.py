@@ -20,7 +20,7 @@ from train.adversary import Discriminator, discriminator_loss, generator_loss
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.natural import main
 from vqcodec.codec.codec import Codec
-from vqcodec.codec.natural import LOOKS
+from vqcodec.codec.looks import LOOKS
 from vqcodec.model.vqvae import VQVAE
 
 

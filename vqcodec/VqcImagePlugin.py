@@ -12,7 +12,7 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from vqcodec.api import decode, encode
-from vqcodec.codec.natural import FAITHFUL
+from vqcodec.codec.looks import FAITHFUL
 from vqcodec.errors import VqcError, warn
 from vqcodec.fileformat.container import (
     ALPHA_TAGS,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vqcodec import weights
 from vqcodec.codec import target as targets
-from vqcodec.codec.natural import FAITHFUL
+from vqcodec.codec.looks import FAITHFUL
 from vqcodec.errors import UnknownModelError, VqcError, warn
 from vqcodec.fileformat import truncate as truncation
 from vqcodec.fileformat.container import (

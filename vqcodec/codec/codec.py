@@ -12,7 +12,7 @@ from PIL import Image
 
 from vqcodec import threads, weights
 from vqcodec.codec.decoder import Decoder, Synthesis
-from vqcodec.codec.natural import FAITHFUL, is_natural
+from vqcodec.codec.looks import FAITHFUL, is_natural
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.target import DEVICE, Target, check, encode_prepared
 from vqcodec.codec.tiles import Region, box, is_one_tile

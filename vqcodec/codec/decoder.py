@@ -14,7 +14,7 @@ from PIL import Image
 
 from vqcodec import threads
 from vqcodec.codec.arriving import Arriving
-from vqcodec.codec.natural import noise
+from vqcodec.codec.noise import noise
 from vqcodec.codec.pixels import place, reduced
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Region, Tile, box, covering, split

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vqcodec import weights
-from vqcodec.codec.natural import FAITHFUL, LOOKS, is_natural
+from vqcodec.codec.looks import FAITHFUL, LOOKS, is_natural
 from vqcodec.commands.batch import Done, Job, plan, refuse_streams, run
 from vqcodec.commands.files import VQC_SUFFIX, decoded_name, descriptor_of, spared_name
 from vqcodec.commands.options import (

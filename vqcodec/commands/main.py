@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from vqcodec import __version__, weights
-from vqcodec.codec.natural import LOOKS
+from vqcodec.codec.looks import LOOKS
 from vqcodec.commands.batch import describe
 from vqcodec.commands.bpd import bpd
 from vqcodec.commands.compare import compare

@@ -38,7 +38,7 @@ const packed = (filter, prepared = (data) => data) => ({
   },
 });
 
-const files = (await readdir(weights)).filter((file) => /^photo-.*\.safetensors$/.test(file));
+const files = (await readdir(weights)).filter((file) => /^photo-[^.]*\.safetensors$/.test(file));
 const ids = await Promise.all(
   files.map(async (file) => modelId(await readFile(`${weights}/${file}`))),
 );

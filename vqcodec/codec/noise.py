@@ -1,8 +1,7 @@
-"""The natural look: how it is asked for, and the noise that it is drawn from.
+"""The noise that the natural look is drawn from.
 
-It is the faithful picture and what one more block adds to it, of weights that a model may have
-beside its own. The noise is integers of a file's checksum and a pixel's place (docs/format.md):
-neither tiles nor regions change it.
+It is integers of a file's checksum and the place of a pixel (docs/format.md): neither tiles nor
+regions change it.
 """
 
 from __future__ import annotations
@@ -10,19 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-FAITHFUL, NATURAL = LOOKS = ("faithful", "natural")
-
 _ROW, _COLUMN = np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B)
 # Four bytes add up to so much on average, and deviate by so much.
 _MEAN, _DEVIATION = 510, 148
 _BYTES = np.uint32(0x00FF00FF)
-
-
-def is_natural(look: str) -> bool:
-    """Return whether a look is the natural one; ValueError for one that there is not."""
-    if look not in LOOKS:
-        raise ValueError(f"look is {' or '.join(LOOKS)}, not {look!r}")
-    return look == NATURAL
 
 
 def noise(seed: int, rows: slice, columns: slice) -> NDArray[np.float32]:
