@@ -18,12 +18,17 @@ from vqcodec.commands.comparison import OPTIONS
 
 Options = dict[str, Any]  # what Pillow's `save` takes
 
-# vqcodec as it comes, and tuned for what it is not tuned for unasked.
-_OWN = {"vqcodec": weights.DEFAULT} | {
-    f"vqcodec-{tune}": name for tune, name in weights.TUNED.items() if name != weights.DEFAULT
+# Weights and look of vqcodec as it comes, tuned for what it is not tuned for unasked, and the files
+# of the first shown with another look.
+_OWN = {
+    "vqcodec": (weights.DEFAULT, FAITHFUL),
+    **{
+        f"vqcodec-{tune}": (name, FAITHFUL)
+        for tune, name in weights.TUNED.items()
+        if name != weights.DEFAULT
+    },
+    f"vqcodec-{NATURAL}": (weights.DEFAULT, NATURAL),
 }
-# The files of the first, shown with another look.
-_WITH_LOOK = f"vqcodec-{NATURAL}"
 
 # AVIF, which is the better the slower, and with colours at full instead of half size.
 _AVIF_SPEEDS: dict[str, Options] = {"avif": {}} | {
@@ -63,7 +68,7 @@ def build(
         CodecUnavailableError: a library or the weights are not installed.
         KeyError: no codec has that name.
     """
-    if name in _OWN or name == _WITH_LOOK:
+    if name in _OWN:
         return _vqcodec(name, model, device)
     return _PILLOW[name](options)
 
@@ -85,7 +90,7 @@ def build_threaded(name: str, threads: int, *, model: str | None, device: str) -
         JpegXLImagePlugin.DECODE_THREADS = threads
     else:
         codec = build(name, model=model, device=device)
-        if name not in _PILLOW:
+        if name in _OWN:
             import torch
 
             torch.set_num_threads(threads)
@@ -117,14 +122,14 @@ def _vqcodec(name: str, model: str | None, device: str) -> BenchCodec:
         from vqcodec.fileformat.container import read_header
     except ImportError as error:
         raise CodecUnavailableError(str(error)) from error
+    own, look = _OWN[name]
     try:
-        codec = load_codec(model or _OWN.get(name, weights.DEFAULT), device)
+        codec = load_codec(model or own, device)
     except VqcError as error:
         raise CodecUnavailableError(str(error)) from error
     # The file itself names its weights, so the version is that of what was really measured.
     header, _ = read_header(codec.encode(Image.new("RGB", (16, 16)), quality=50))
     profiler = Profiler()
-    look = NATURAL if name == _WITH_LOOK else FAITHFUL
 
     def encode(image: Image.Image, setting: float) -> bytes:
         profiler.seconds.clear()
@@ -225,6 +230,9 @@ _PILLOW: dict[str, Callable[[Options], BenchCodec]] = {
     "jpeg2000": _jpeg2000,
 }
 
-NAMES: tuple[str, ...] = (*_OWN, _WITH_LOOK, *_PILLOW)
-# What is measured unless codecs are chosen: not the slow variants, nor those of colour.
-USUAL = (*_OWN, "jpeg", "webp", "avif", "avif-speed4", "jxl", "jpeg2000")
+NAMES: tuple[str, ...] = (*_OWN, *_PILLOW)
+# What is measured unless codecs are chosen: not the slow variants, nor those of colour or look.
+USUAL = (
+    *(name for name, (_, look) in _OWN.items() if look == FAITHFUL),
+    "jpeg", "webp", "avif", "avif-speed4", "jxl", "jpeg2000",
+)  # fmt: skip

@@ -3,10 +3,15 @@
 Every function takes two Pillow images of mode RGB and the same size, 8 bits a channel.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from PIL import Image
 
 from vqcodec import metrics
+
+if TYPE_CHECKING:
+    import torch
 
 MS_SSIM_MIN_SIDE = 161  # five scales of an 11-tap window: 10 * 2**4 + 1
 
@@ -30,10 +35,6 @@ def ms_ssim(x: Image.Image, x_hat: Image.Image) -> float | None:
     check(x, x_hat)
     if min(x.size) < MS_SSIM_MIN_SIDE:
         return None
-
-    def tensor(image: Image.Image) -> torch.Tensor:  # [1, 3, H, W]
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
-
     with torch.inference_mode():
         return float(package_ms_ssim(tensor(x), tensor(x_hat), data_range=255))
 
@@ -42,6 +43,13 @@ def ssimulacra2(x: Image.Image, x_hat: Image.Image) -> float:
     """SSIMULACRA2 score: 100 is lossless, 90 hard to tell apart, 50 medium, below 0 very bad."""
     check(x, x_hat)
     return metrics.ssimulacra2(np.asarray(x), np.asarray(x_hat))
+
+
+def tensor(image: Image.Image) -> "torch.Tensor":
+    """Return an RGB image as float32 `[1, 3, H, W]`, 0 to 255."""
+    import torch
+
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
 
 
 def check(x: Image.Image, x_hat: Image.Image) -> None:

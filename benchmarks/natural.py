@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-import numpy as np
 from PIL import Image
 
 from benchmarks import codecs, machine, metrics, perceptual, runs, tables, texture
@@ -78,12 +77,10 @@ def distance(x: Image.Image, x_hat: Image.Image) -> float:
 
     from train import features
 
-    def tensor(image: Image.Image) -> torch.Tensor:  # [1, 3, H, W]
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
-
     metrics.check(x, x_hat)
+    one, other = (metrics.tensor(image) / 255 for image in (x, x_hat))
     with torch.inference_mode():
-        return float(features.distance(tensor(x), tensor(x_hat), CLASSIFIER))
+        return float(features.distance(one, other, CLASSIFIER))
 
 
 def bytes_for(wanted: float, curve: Sequence[Point]) -> float | None:

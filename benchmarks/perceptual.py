@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.metrics import check
+from benchmarks.metrics import check, tensor
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 PACKAGES = {"cvvdp": "pycvvdp", "haarpsi": "piq", "vif": "piq"}
 DISPLAY = "standard_fhd"  # a 24 inch screen of 1920x1080, 200 cd/m², seen from 0.6 m
@@ -55,7 +55,7 @@ def haarpsi(x: Image.Image, x_hat: Image.Image) -> float | None:
     check(x, x_hat)
     if min(x.size) < MIN_SIDES["haarpsi"]:
         return None
-    value = float(load("haarpsi").haarpsi(_tensor(x_hat), _tensor(x), data_range=255))
+    value = float(load("haarpsi").haarpsi(tensor(x_hat), tensor(x), data_range=255))
     return min(value, 1.0)  # rounding takes it a little beyond
 
 
@@ -67,7 +67,7 @@ def vif(x: Image.Image, x_hat: Image.Image) -> float | None:
     check(x, x_hat)
     if min(x.size) < MIN_SIDES["vif"]:
         return None
-    return float(load("vif").vif_p(_tensor(x_hat), _tensor(x), data_range=255))  # original last
+    return float(load("vif").vif_p(tensor(x_hat), tensor(x), data_range=255))  # original last
 
 
 @functools.cache
@@ -75,9 +75,3 @@ def _cvvdp() -> Any:
     import torch
 
     return load("cvvdp").cvvdp(display_name=DISPLAY, device=torch.device("cpu"))
-
-
-def _tensor(image: Image.Image) -> "torch.Tensor":  # [1, 3, H, W]
-    import torch
-
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()

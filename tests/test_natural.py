@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from test_tiles import make_tiles_small
 
 import vqcodec
-from train.export import write_weights
+from train.export_natural import export
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.codec.noise import noise
@@ -44,9 +44,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         block = NaturalBlock(config, 8)
         for layer in (block.out, block.strength, block.grain):
             torch.nn.init.normal_(layer.weight, std=0.05)
-    arrays = {NATURAL + name: value.half().numpy() for name, value in block.state_dict().items()}
-    found = weights.find(path)
-    write_weights(arrays, found.natural.path, {NATURAL_KEY: found.model_id.hex()}, {})
+    export(block.state_dict(), weights.find(path), {})
     return path
 
 

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from benchmarks import metrics, natural, texture
-from train.export import write_weights
+from train.export_natural import export
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.codec.looks import FAITHFUL, LOOKS, NATURAL
 from vqcodec.model.natural import NaturalBlock
-from vqcodec.weights import store
 
 SIZE = 256, 320
 Plane = NDArray[np.float64]
@@ -148,15 +147,11 @@ def model(tiny_weights: Path, tmp_path: Path) -> Path:
     """The small network with a natural look of random weights, in a folder of its own."""
     path = tmp_path / "tiny.safetensors"
     shutil.copy(tiny_weights, path)
-    info = weights.find(path)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
         block = NaturalBlock(Codec.load(path).config, 8)
         torch.nn.init.normal_(block.out.weight, std=0.05)
-    arrays = {
-        store.NATURAL + name: value.half().numpy() for name, value in block.state_dict().items()
-    }
-    write_weights(arrays, info.natural.path, {store.NATURAL_KEY: info.model_id.hex()}, {})
+    export(block.state_dict(), weights.find(path), {})
     return path
 
 

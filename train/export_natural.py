@@ -8,18 +8,26 @@ The averaged weights of the block in half precision go to MODEL.natural.safetens
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
+from torch import Tensor
 
 from train.checkpoint import load_checkpoint
 from train.export import model_card, write_weights
+from train.natural import block_weights
 from train.options import FILE, Script
-from vqcodec.weights import find
+from vqcodec.weights import ModelInfo, find
 from vqcodec.weights.store import NATURAL, NATURAL_KEY
 
-_BLOCK = "block."  # of the names in a checkpoint
+
+def export(block: Mapping[str, Tensor], model: ModelInfo, card: Mapping[str, Any]) -> None:
+    """Write the weights of a `NaturalBlock` beside the model that they belong to, and a card."""
+    arrays = {NATURAL + name: value.half().contiguous().numpy() for name, value in block.items()}
+    write_weights(arrays, model.natural.path, {NATURAL_KEY: model.model_id.hex()}, card)
 
 
 @click.command(cls=Script)
@@ -28,14 +36,8 @@ _BLOCK = "block."  # of the names in a checkpoint
 def main(checkpoint: Path, model: str) -> None:
     """Make the natural look of MODEL, the name or file of a model, of the run in CHECKPOINT."""
     state = load_checkpoint(checkpoint, torch.device("cpu"))
-    info = find(model)
-    arrays = {
-        NATURAL + name.removeprefix(_BLOCK): value.half().contiguous().numpy()
-        for name, value in state["ema"].items()
-        if name.startswith(_BLOCK)
-    }
     card = model_card(state, "a block on the picture, of noise")
-    write_weights(arrays, info.natural.path, {NATURAL_KEY: info.model_id.hex()}, card)
+    export(block_weights(state), find(model), card)
 
 
 if __name__ == "__main__":

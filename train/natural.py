@@ -165,14 +165,18 @@ def start(model: NaturalLook, arguments: Arguments) -> list[dict[str, Any]]:
     if arguments.init is None:
         return []
     state = load_checkpoint(arguments.init, torch.device("cpu"))
+    load_weights(model.block, block_weights(state), arguments.init)
+    return stages(state)
+
+
+def block_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the averaged weights of the block in a checkpoint of this script."""
     prefix = "block."
-    weights = {
+    return {
         name.removeprefix(prefix): value
         for name, value in state["ema"].items()
         if name.startswith(prefix)
     }
-    load_weights(model.block, weights, arguments.init)
-    return stages(state)
 
 
 @click.command(cls=Script)

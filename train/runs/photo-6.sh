@@ -1,38 +1,15 @@
 #!/usr/bin/env bash
 # The weights photo-6-psnr and photo-6-ssim, from nothing: train/runs/photo-6.sh FREE OUT
 # FREE holds the free photographs, free-[0-6].tar and free-valid.tar. Run it again to go on where it
-# was stopped. Two processes of one thread train faster on two cores than one of two; on GPUs there is
-# one a GPU. The malloc settings keep glibc from returning memory to the system between steps.
+# was stopped.
 set -euo pipefail
 free=$1 out=$2 here=$(dirname "$0")
-export MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456 MALLOC_MMAP_MAX_=0
-# What is told to stop may be in the middle of a validation, which takes longer than torchrun's 30 s.
-export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=600
-gpus=$(python -c "import torch; print(torch.cuda.device_count())")
-if [ "$gpus" = 0 ]; then
-    processes=2
-    export OMP_NUM_THREADS=1
-    batch=(--batch 4 --no-bf16)
-else
-    processes=$gpus
-    batch=(--batch $((8 / gpus > 0 ? 8 / gpus : 1)))
-fi
+source "$here"/stages.sh train.vqvae
 # Steps are a quarter faster compiled, which wants a C++ compiler.
 ! command -v c++ >/dev/null || batch+=(--compile)
 common=(--data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-images 12 \
     --drawn 0.08 --crop 192 "${batch[@]}" --checkpoint-minutes 5)
 mixture=(--structure 0.25 --ssimulacra2 0.3 --features 0.35)
-
-stage() {  # its name, then its arguments: one that is done is not done again
-    local folder=$out/$1
-    shift
-    [ ! -e "$folder"/done ] || return 0
-    local resume=()
-    [ ! -e "$folder"/checkpoint.pt ] || resume=(--resume)
-    torchrun --standalone --nproc-per-node "$processes" -m train.vqvae "${common[@]}" "$@" \
-        --out "$folder" "${resume[@]}"
-    touch "$folder"/done
-}
 
 finish() {  # a stage, the tune it ends, the errors it tolerates: codebooks, weights file, forecast
     local stage=$1 tune=$2 tolerated=$3

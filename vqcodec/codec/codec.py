@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
 from PIL import Image
 
 from vqcodec import threads, weights
@@ -105,14 +104,10 @@ class Codec:
     ) -> Synthesis:
         from vqcodec.runtime.synthesis import Synthesis as OnnxSynthesis
 
-        arrays = self._loaded.arrays | (self._natural if natural else {})
+        arrays = self._loaded.arrays | (self._loaded.natural if natural else {})
         return OnnxSynthesis(
             self.config, arrays, quality, on_picture=on_picture, threads=each, at_once=at_once
         )
-
-    @cached_property
-    def _natural(self) -> dict[str, NDArray[Any]]:
-        return self._loaded.natural()
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -210,7 +205,7 @@ class Codec:
             raise ValueError(f"cannot decode {region or 'an image'} at 1/{scale}")
         self._check(container.header.model_id)
         if natural:
-            self._natural  # noqa: B018  (ModelError if there is none)
+            self._loaded.natural  # noqa: B018  (ModelError if there is none)
         profiler = profiler or Profiler()
         return self._decoder.decode(container, region, scale, profiler, natural=natural)
 

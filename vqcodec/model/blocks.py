@@ -92,17 +92,14 @@ class PictureBlock(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, t: Tensor, quality_weights: Tensor) -> Tensor:
-        """Return what the block adds to `x` `[B, planes, H, W]`; `t` is the state behind it."""
-        if self.training:
-            return self._change(x, t, quality_weights)
-        return self.in_strips(x, t, quality_weights)
+    def forward(self, x: Tensor, t: Tensor, quality_weights: Tensor, *halves: Tensor) -> Tensor:
+        """Return what the block adds to `x` `[B, planes, H, W]`; `t` is the state behind it.
 
-    def in_strips(self, x: Tensor, t: Tensor, quality_weights: Tensor, *halves: Tensor) -> Tensor:
-        """Return the same, worked on in strips with a margin, which need little memory.
-
-        `halves` are grids at half the resolution of `x` that the block sees too.
+        `halves` are grids at half the resolution of `x` that a kind of block sees too.
         """
+        if self.training:
+            return self._change(x, t, quality_weights, *halves)
+        # In strips, which need little memory, and a margin of what the convolutions reach.
         strips, margin = [], self.margin
         for start in range(0, t.shape[2], STRIP):
             first, stop = max(start - margin, 0), start + STRIP

@@ -42,10 +42,8 @@ class NaturalBlock(PictureBlock):
 
     def draw(self, x: Tensor, t: Tensor, quality_weights: Tensor, noise: Tensor) -> Tensor:
         """Return what the block adds to `x`, of `noise` `[B, 4, H / 2, W / 2]`; as forward."""
-        grain = self.grain(noise)
-        if self.training:
-            return self._change(x, t, quality_weights, grain)
-        return self.in_strips(x, t, quality_weights, grain)
+        change: Tensor = self(x, t, quality_weights, self.grain(noise))
+        return change
 
     def _change(self, x: Tensor, t: Tensor, quality_weights: Tensor, *halves: Tensor) -> Tensor:
         hidden = self._hidden(x, t, quality_weights)

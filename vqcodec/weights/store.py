@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,8 +47,9 @@ class Weights:
         except (TypeError, ValueError) as error:
             raise ModelError(f"the weights do not fit the network: {error}") from error
 
+    @cached_property
     def natural(self) -> dict[str, NDArray[np.float16]]:
-        """Return the arrays of the block that draws the natural look, `natural.*`.
+        """The arrays of the block that draws the natural look, `natural.*`.
 
         Raises ModelError if the model has none, or if they are damaged or of another model.
         """
@@ -64,14 +66,14 @@ class Weights:
         return arrays
 
     def natural_block(self) -> NaturalBlock:
-        """Return that block in float32; raises as :meth:`natural`."""
+        """Return that block in float32; raises as `natural`."""
         import torch
 
         from vqcodec.model.natural import NaturalBlock
 
         arrays = {
             name.removeprefix(NATURAL): torch.from_numpy(array)
-            for name, array in self.natural().items()
+            for name, array in self.natural.items()
         }
         with torch.random.fork_rng(devices=()):
             block = NaturalBlock(self.sizes(), len(arrays["enter.bias"]))
