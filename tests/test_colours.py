@@ -28,7 +28,8 @@ def luma_of(model: VQVAE, change: Tensor) -> Tensor:
     """Return the luma of what changes `[C]` of the finest state do to one position of a picture."""
     t = torch.zeros(1, len(change), 3, 3)
     t[0, :, 1, 1] = change
-    return (model.synthesis[-1](t)[0] * torch.tensor(LUMA)[:, None, None]).sum(0)
+    picture: Tensor = model.synthesis[-1](t)[0]
+    return (picture * torch.tensor(LUMA)[:, None, None]).sum(0)
 
 
 @torch.no_grad()
