@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 from torch.nn import functional
 
 from train import features
-from train.distortion import LUMA, MEASURES, Distortion, dissimilarity, video_error
+from train.distortion import LUMA, MEASURES, Distortion, dissimilarity
 from train.errors import TrainError
 
 
@@ -79,20 +77,6 @@ def test_dissimilarity_is_what_ms_ssim_of_luma_lacks_of_one(pair: tuple[Tensor, 
     expected = 1 - ms_ssim(x, x_hat, data_range=255, size_average=False)
     assert float(expected.min()) > 0.01
     torch.testing.assert_close(dissimilarity(*pair), expected)
-
-
-@torch.no_grad()
-def test_video_error_is_that_of_pillows_ycbcr(pair: tuple[Tensor, Tensor]) -> None:
-    values = []
-    for images in pair:
-        pixels = (255 * images.clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        values.append([np.array(Image.fromarray(p).convert("YCbCr"), np.float64) for p in pixels])
-    x, x_hat = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in values)
-    luma, colour = (x - x_hat).split([1, 2], 1)
-    halved = functional.avg_pool2d(colour, 2).square().mean((2, 3)).sum(1)
-    expected = (luma.square().mean((1, 2, 3)) + halved / 6) / 255**2
-    found = video_error(pair[0], pair[1].clamp(0, 1)).double()
-    torch.testing.assert_close(found, expected, rtol=0.01, atol=0)
 
 
 @pytest.mark.parametrize("classifier", features.BLOCKS)

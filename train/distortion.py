@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from pytorch_msssim import ms_ssim
 from torch import Tensor
-from torch.nn import functional
 
 from train import features, ssimulacra2
 from train.errors import TrainError
@@ -18,9 +17,6 @@ Measure = Callable[[Tensor, Tensor], Tensor]
 
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (Rec. BT.601, as in JPEG)
-_BLUE, _RED = 1.772, 1.402  # what a unit of the colour differences Cb and Cr is of B - Y and R - Y
-# An error of luma counts so many times one of Cb or Cr, which are seen at half the resolution.
-_LUMA_WEIGHT = 6.0
 
 
 def dissimilarity(x: Tensor, x_hat: Tensor) -> Tensor:
@@ -28,21 +24,6 @@ def dissimilarity(x: Tensor, x_hat: Tensor) -> Tensor:
     lumas = (_luma(image) for image in (x, x_hat))
     unlike: Tensor = 1 - ms_ssim(*lumas, data_range=1.0, size_average=False)
     return unlike
-
-
-def video_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Return the squared error of YCbCr 4:2:0 as video weighs it, 6:1:1, over 6: `[B]`.
-
-    Those are the weights of the Y, U and V in the mean PSNR of the JVET's tests. Of an image with
-    an odd side the last row or column counts in luma alone.
-    """
-    error = x - x_hat
-    luma = _luma(error)
-    total = _LUMA_WEIGHT * luma.square().mean((1, 2, 3))
-    for channel, unit in ((2, _BLUE), (0, _RED)):
-        difference = (error[:, channel : channel + 1] - luma) / unit
-        total = total + functional.avg_pool2d(difference, 2).square().mean((1, 2, 3))
-    return total / _LUMA_WEIGHT
 
 
 def _luma(x: Tensor) -> Tensor:
@@ -53,7 +34,6 @@ def _luma(x: Tensor) -> Tensor:
 # at 31 to 35 dB, the others at 26 to 35 dB.
 MEASURES: dict[str, tuple[Measure, float]] = {
     "structure": (dissimilarity, 1650 / 255**2),
-    "luma": (video_error, 1.3),
     "ssimulacra2": (ssimulacra2.distortion, 8e-5),
     "features": (features.distance, 1.5e-3),
 }

@@ -218,9 +218,8 @@ def initial_model(
     "--structure",
     type=SHARE,
     default=0.0,
-    help="Share of the distortion that is 1 - MS-SSIM, the rest being the mean squared error.",
+    help="Share of the distortion that is 1 - MS-SSIM of luma, the rest being squared error.",
 )
-@option("--luma", type=SHARE, default=0.0, help="The same of squared error by the eye's weights.")
 @option("--ssimulacra2", type=SHARE, default=0.0, help="The same of SSIMULACRA2's own sum.")
 @option("--features", type=SHARE, default=0.0, help="The same of a classifier's features.")
 @option(
