@@ -75,15 +75,9 @@ def test_n3_psnr_is_no_worse_than_a_plain_quality_of_as_many_bytes(
             assert reached >= best - 0.3
 
 
-# What photo-6 misses: quality 72, which is 1.2 dB behind a lower one.
-MISSED = ("stripes-psnr",)
-
-
 def test_n3_a_size_gives_no_worse_picture_than_a_plain_quality_that_fits(
-    case: Case, plain: Plain, request: pytest.FixtureRequest
+    case: Case, plain: Plain
 ) -> None:
-    if request.node.callspec.id in MISSED:
-        request.applymarker(pytest.mark.xfail(reason="known, see docs/design.md", strict=True))
     codec, pattern = case
     sizes = [size for size, _ in plain]
     for max_bytes in ((sizes[2] + sizes[3]) // 2, 2 * sizes[-1]):

@@ -44,6 +44,8 @@ _LEAST_DIVISOR = 1e-3  # of what a card may say that is divided by
 # decode to see whether the picture is a photograph's.
 _SUSPICIOUS = 0.4
 _MUCH = 1.0  # dB: the least by which truncation makes a picture worth another look
+# A search that takes longer is that of no photograph, and what it met may show the better picture.
+_USUAL_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,14 +221,18 @@ def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[by
 
     data = file(best)
     cut = best.is_off and len(best.stream) > space
+    rivals: list[Attempt] = []
     if (cut and _loses_much(codec, prepared, best, data)) or _may_be_better(
         codec, prepared, best, expected
     ):
         scanned = scan(_plain(PSNR.measuring(codec, prepared)), math.inf, space)
         complete = [attempt for attempt in scanned if len(attempt.stream) <= space]
-        better = max(complete, key=lambda attempt: attempt.value, default=None)
-        if better and better.value > _psnr_of_file(codec, prepared, data):
-            data = file(better)
+        rivals = sorted(complete, key=lambda attempt: attempt.value)[-1:]
+    elif len(attempts) > _USUAL_ATTEMPTS:
+        rivals = fitting
+    if rivals:
+        files = (data, *map(file, rivals))
+        data = max(files, key=lambda each: _psnr_of_file(codec, prepared, each))
     return data, notes
 
 
