@@ -28,10 +28,10 @@ NEEDS = {
     "WebDataset": ["webdataset"],
     "Hugging Face datasets": ["datasets"],
     "A DataLoader of PyTorch": [],
+    "Spark": ["pyspark", "pandas", "pyarrow"],
     "FFmpeg": [],
     "Browsers and Node": [],
 }
-NOT_RUN = {"Spark"}
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,8 @@ def values(heading: str, *expressions: str) -> list[Any]:
     Path("recipe.py").write_text(code, encoding="utf-8")
     root = str(Path(vqcodec.__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "HF_HOME": "hf"}
+    told = {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "HF_HOME": "hf"}
+    environment = os.environ | told | {"PYSPARK_PYTHON": sys.executable}
     done = subprocess.run(
         [sys.executable, "recipe.py"], env=environment, capture_output=True, text=True
     )
@@ -80,7 +81,7 @@ def decoded() -> np.ndarray[Any, Any]:
 
 
 def test_every_section_is_tested() -> None:
-    assert set(re.findall(r"^## (.+)$", PAGE, re.M)) == NEEDS.keys() | NOT_RUN
+    assert set(re.findall(r"^## (.+)$", PAGE, re.M)) == NEEDS.keys()
 
 
 def test_zarr_and_dask() -> None:
@@ -109,6 +110,19 @@ def test_imageio() -> None:
 def test_webdataset() -> None:
     (image,) = values("WebDataset", "image")
     assert apart(image, decoded()) <= 1
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="takes Java")
+def test_spark() -> None:
+    Path("broken.png").write_bytes(b"no picture")
+    (rows,) = values("Spark", "[tuple(row) for row in rows]")
+    coded = {Path(path).name: (vqc, error) for path, vqc, error in rows}
+    vqc, error = coded["photo.png"]
+    assert bytes(vqc) == vqcodec.encode(Image.open("photo.png"), quality=60)
+    assert not error
+    vqc, error = coded["broken.png"]
+    assert not vqc
+    assert "not an image" in error
 
 
 def test_datasets_keep_bytes_and_code_open_images_again() -> None:
