@@ -26,6 +26,8 @@ python -m benchmarks.rd "$valid" -o "$out"/photos.csv --dataset "BSDS500 validat
 python -m benchmarks.summary "$out"/photos.csv "${anchors[@]}" --csv $results/photos-summary.csv \
     --curves $results/photos-curves.csv --plots $results/photos
 python -m benchmarks.crops samples/photo.png -o $results/crops.png --box 40,150,96,96
+python -m benchmarks.crops samples/photo.png -o $results/looks.png --box 40,150,120,96 --bpp 0.12 \
+    -c vqcodec -c vqcodec-natural -c avif-speed4
 python -m benchmarks.natural "$kodak" -o "$out"/natural.csv --dataset Kodak --jobs 2
 cp "$out"/natural.csv $results/natural.csv
 python -m benchmarks.preview "$kodak" -o "$out"/previews.csv --dataset Kodak --jobs 2
