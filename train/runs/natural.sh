@@ -5,7 +5,7 @@
 # those of the model. Stopped, it goes on where it was when it is run again.
 set -euo pipefail
 free=$1 out=$2 here=$(dirname "$0")
-codec=$out/ssim-fifth-codebooks.pt model=$out/photo-6-ssim.safetensors
+codec=$out/ssim-fourth-codebooks.pt model=$out/photo-6-ssim.safetensors
 source "$here"/stages.sh train.natural
 common=(--codec "$codec" --data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-images 6 --crop 192
     "${batch[@]}" --checkpoint-minutes 5)

@@ -30,11 +30,9 @@ stage ssim-again --init "$out"/ssim/checkpoint.pt "${mixture[@]}" \
 mixture=(--structure 0.3 --ssimulacra2 0.4 --features 0.12)
 stage ssim-third --init "$out"/ssim-again/checkpoint.pt "${mixture[@]}" \
     --steps 6000 --lr 8e-4 --decay 0.95 --warmup 100 --seed 91
-stage ssim-fourth --init "$out"/ssim-third/checkpoint.pt "${mixture[@]}" \
-    --steps 3800 --lr 8e-4 --decay 0.95 --warmup 100 --seed 101
 # Colour in coarser steps than luma, of which its errors are no part: see docs/design.md.
-python -m train.colours "$out"/ssim-fourth/checkpoint.pt "$out"/ssim-luma.pt
+python -m train.colours "$out"/ssim-third/checkpoint.pt "$out"/ssim-luma.pt
 mixture=(--structure 0.4 --ssimulacra2 0.37 --features 0.08)
-stage ssim-fifth --init "$out"/ssim-luma.pt "${mixture[@]}" \
+stage ssim-fourth --init "$out"/ssim-luma.pt "${mixture[@]}" \
     --steps 5300 --lr 9e-4 --decay 0.9 --warmup 100 --seed 122
-finish ssim-fifth ssim 8
+finish ssim-fourth ssim 8
