@@ -49,23 +49,23 @@ def throughput(files: list[bytes], actors: int, quality: int) -> dict[str, float
     """
     import ray
 
-    data = ray.data.from_items([{"bytes": data} for data in files])
-    coded = data.repartition(-(-len(files) // BATCH)).map_batches(
+    rows = [{"bytes": data} for data in files]
+    coded = ray.data.from_items(rows, override_num_blocks=-(-len(files) // BATCH)).map_batches(
         Timed,
         batch_size=BATCH,
         fn_constructor_kwargs={"quality": quality},
         compute=ray.data.ActorPoolStrategy(size=actors),
     )
-    rows = coded.take_all()
-    total = {name: sum(row[name] for row in rows) for name in ("bytes", "pixels", "errors")}
+    done = coded.take_all()
+    total = {name: sum(row[name] for row in done) for name in ("bytes", "pixels", "errors")}
     if total["errors"]:
         raise click.ClickException(f"{total['errors']} images failed")
-    seconds = max(row["end"] for row in rows) - min(row["begin"] for row in rows)
+    seconds = max(row["end"] for row in done) - min(row["begin"] for row in done)
     return {
         "images": len(files) / seconds,
         "megapixels": total["pixels"] / 1e6 / seconds,
         "bytes": total["bytes"] / len(files),
-        "start": max(row["start"] for row in rows),
+        "start": max(row["start"] for row in done),
     }
 
 
@@ -84,7 +84,8 @@ def main(folder: Path, actors: tuple[int, ...], quality: int, images: int) -> No
         raise click.ClickException(f"{folder}: no images inside")
     paths = itertools.islice(itertools.cycle(found), images)
     files = [path.read_bytes() for path in paths]
-    ray.init(num_cpus=max(actors), log_to_driver=False)
+    # One more than actors: what hands them their images wants some of a processor too.
+    ray.init(num_cpus=max(actors) + 1, include_dashboard=False, log_to_driver=False)
     rows = []
     for number in actors:
         measured = throughput(files, number, quality)
