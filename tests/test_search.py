@@ -107,6 +107,7 @@ def test_the_weight_that_meets_the_size() -> None:
         assert step(90, [(0, math.log(1 + percent / 100))]) is None
     assert step(90, [(0, math.log(0.94))]) == 2
     assert step(90, [(0, math.log(0.94)), (2, math.log(0.95))]) == 4
+    assert step(90, [(0, math.log(0.94)), (2, math.log(0.941))]) is None  # no third would be enough
     assert step(90, [(0, math.log(1.02))]) == -1
     assert step(90, [(0, math.log(1.02)), (-1, math.log(0.95))]) == -0.5
 

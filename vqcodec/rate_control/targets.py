@@ -44,8 +44,8 @@ _LEAST_DIVISOR = 1e-3  # of what a card may say that is divided by
 # decode to see whether the picture is a photograph's.
 _SUSPICIOUS = 0.4
 _MUCH = 1.0  # dB: the least by which truncation makes a picture worth another look
-# A search that takes longer is that of no photograph, and what it met may show the better picture.
-_USUAL_ATTEMPTS = 4
+# A search of more qualities is that of no photograph, and what it met may show the better picture.
+_USUAL_QUALITIES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +228,7 @@ def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[by
         scanned = scan(_plain(PSNR.measuring(codec, prepared)), math.inf, space)
         complete = [attempt for attempt in scanned if len(attempt.stream) <= space]
         rivals = sorted(complete, key=lambda attempt: attempt.value)[-1:]
-    elif len(attempts) > _USUAL_ATTEMPTS:
+    elif sum(not attempt.log2_weight for attempt in attempts) > _USUAL_QUALITIES:
         rivals = fitting
     if rivals:
         files = (data, *map(file, rivals))
