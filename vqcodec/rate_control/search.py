@@ -74,9 +74,7 @@ class Goal:
         above = [k for k, surplus in tried if surplus > 0]
         if below and above:
             return (max(below) + min(above)) / 2
-        if (
-            below and not self.loss and len(tried) > 1
-        ):  # The finest level may hold little to change.
+        if below and not self.loss and len(tried) > 1:  # The finest level may be empty.
             _, before = tried[-2]
             if self.least - last > (last - before) * (REQUANTIZATIONS + 1 - len(tried)):
                 return None
