@@ -15,7 +15,7 @@ import click
 import torch
 from torch import Tensor
 
-from train.checkpoint import load_checkpoint, load_weights, save_checkpoint, stages
+from train.checkpoint import load_model, save_checkpoint, stages
 from train.distortion import LUMA
 from train.options import FILE, Script, option
 from vqcodec.model.config import PLANES, Config
@@ -36,7 +36,11 @@ def luma_of_planes(basis: Tensor) -> Tensor:
 
 @torch.no_grad()
 def turn_to_luma(model: VQVAE, coarser: float) -> None:
-    """Let the levels of `model` code luma apart, and colour in steps `coarser` times as large."""
+    """Let the levels of `model` code luma apart, and colour in steps `coarser` times as large.
+
+    With P the matrix that adds to each frequency's first plane the luma of its others, projections
+    become projections times P, and what leads back is multiplied by the inverse of P.
+    """
     finest = luma_of_planes(model.synthesis[-1].basis)
     for scale, numbers in enumerate(model.config.scales):
         channels = model.config.state_channels(scale)
@@ -61,9 +65,7 @@ def turn_to_luma(model: VQVAE, coarser: float) -> None:
 @option("--coarser", type=click.FloatRange(0.1, 10), default=1.4, help="Steps of colour, times.")
 def main(checkpoint: Path, out: Path, coarser: float) -> None:
     """Turn the levels of CHECKPOINT, of `train.vqvae` with integers, to luma and colour: OUT."""
-    source = load_checkpoint(checkpoint, torch.device("cpu"))
-    model = VQVAE(Config.from_dict(source["config"]["model"]))
-    load_weights(model, source["ema"], checkpoint)
+    model, source = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
     turn_to_luma(model, coarser)
     state = model.state_dict()
     config = {**source["config"], "settings": {}, "stages": stages(source)}
