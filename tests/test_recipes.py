@@ -149,7 +149,8 @@ def test_ffmpeg() -> None:
     environment = os.environ | {"PYTHONPATH": root}
     done = subprocess.run(["bash", "-ec", program], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert Image.open("small.png").width == 64
+    with Image.open("small.png") as small:
+        assert small.width == 64
     assert vqcodec.info(Path("again.vqc").read_bytes()).width == 96
 
 
