@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from train import features
-from train.distortion import LUMA, MEASURES, Distortion, dissimilarity
+from train.distortion import MEASURES, Distortion, dissimilarity
 from train.errors import TrainError
+from train.texture import LUMA
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from train.checkpoint import load_model, save_checkpoint, stages
-from train.distortion import LUMA
 from train.options import FILE, Script, option
+from train.texture import LUMA
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.vqvae import VQVAE
 

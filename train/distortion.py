@@ -11,23 +11,17 @@ from torch import Tensor
 
 from train import features, ssimulacra2
 from train.errors import TrainError
+from train.texture import luma
 
 # Of x and x_hat, float32 `[B, 3, H, W]` in [0, 1], over 160 pixels wide and high: `[B]`.
 Measure = Callable[[Tensor, Tensor], Tensor]
 
 
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (Rec. BT.601, as in JPEG)
-
-
 def dissimilarity(x: Tensor, x_hat: Tensor) -> Tensor:
     """Return 1 - MS-SSIM of luma (Wang et al. 2003), `[B]`."""
-    lumas = (_luma(image) for image in (x, x_hat))
+    lumas = (luma(image) for image in (x, x_hat))
     unlike: Tensor = 1 - ms_ssim(*lumas, data_range=1.0, size_average=False)
     return unlike
-
-
-def _luma(x: Tensor) -> Tensor:
-    return (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
 # A measure, and what brings it to the size of the mean squared error of coded photographs: features

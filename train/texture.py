@@ -14,8 +14,13 @@ from torch.nn import functional
 LEVELS = 2
 PERIOD = 8  # pixels
 WINDOW, STRIDE = 8, 4  # values of a band over which it has one deviation
-_LUMA = (0.299, 0.587, 0.114)
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (Rec. BT.601, as in JPEG)
 _TINY = (1 / 255) ** 2  # variance of what nobody sees
+
+
+def luma(x: Tensor) -> Tensor:
+    """Return the luma `[B, 1, H, W]` of images `[B, 3, H, W]`, red, green and blue."""
+    return (x * x.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
 
 
 def distance(x: Tensor, x_hat: Tensor) -> Tensor:
@@ -46,7 +51,7 @@ def grid(change: Tensor) -> Tensor:
 
 def deviations(x: Tensor) -> list[Tensor]:
     """Return the local deviations of the three bands of each octave, `[B, 3, h, w]`, fine first."""
-    low = (x * x.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+    low = luma(x)
     found = []
     for _ in range(LEVELS):
         low, bands = haar(low)
