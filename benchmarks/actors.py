@@ -17,7 +17,7 @@ import click
 import numpy as np
 
 from benchmarks import machine, tables
-from benchmarks.images import SUFFIXES
+from benchmarks.images import find_images
 from vqcodec.ray import Encoder
 
 BATCH = 8
@@ -36,8 +36,8 @@ class Timed(Encoder):
         begin = time.time()
         coded = super().__call__(batch)
         sums = (sum(map(len, coded["vqc"])), sum(coded["pixels"]), sum(map(bool, coded["error"])))
-        row = (*sums, len(coded["vqc"]), self._ready - self._born, begin, time.time())
-        names = ("bytes", "pixels", "errors", "images", "start", "begin", "end")
+        row = (*sums, self._ready - self._born, begin, time.time())
+        names = ("bytes", "pixels", "errors", "start", "begin", "end")
         return {name: np.array([value]) for name, value in zip(names, row, strict=True)}
 
 
@@ -70,7 +70,7 @@ def throughput(files: list[bytes], actors: int, quality: int) -> dict[str, float
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("-n", "--actors", multiple=True, type=click.IntRange(1), default=(1, 2))
 @click.option("-q", "--quality", default=50, type=click.IntRange(1, 100))
 @click.option("--images", default=200, type=click.IntRange(1), help="Files that each run codes.")
@@ -79,11 +79,12 @@ def main(folder: Path, actors: tuple[int, ...], quality: int, images: int) -> No
     os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise click.ClickException(f"{folder}: no images inside")
-    paths = itertools.islice(itertools.cycle(found), images)
-    files = [path.read_bytes() for path in paths]
+    try:
+        found = find_images(folder)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    refs = itertools.islice(itertools.cycle(found), images)
+    files = [(ref.source / ref.name).read_bytes() for ref in refs]
     # One more than actors: what hands them their images wants some of a processor too.
     ray.init(num_cpus=max(actors) + 1, include_dashboard=False, log_to_driver=False)
     rows = []

@@ -8,15 +8,12 @@ is missing, and the message says what to install.
 import functools
 import importlib
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.metrics import check, tensor
-
-if TYPE_CHECKING:
-    pass
 
 PACKAGES = {"cvvdp": "pycvvdp", "haarpsi": "piq", "vif": "piq"}
 DISPLAY = "standard_fhd"  # a 24 inch screen of 1920x1080, 200 cd/m², seen from 0.6 m

@@ -221,18 +221,17 @@ def encode_to_size(codec: Codec, prepared: Prepared, max_bytes: int) -> tuple[by
 
     data = file(best)
     cut = best.is_off and len(best.stream) > space
-    rivals: list[Attempt] = []
+    complete: list[Attempt] = []  # that may show more, with the dB of their pictures
     if (cut and _loses_much(codec, prepared, best, data)) or _may_be_better(
         codec, prepared, best, expected
     ):
         scanned = scan(_plain(PSNR.measuring(codec, prepared)), math.inf, space)
         complete = [attempt for attempt in scanned if len(attempt.stream) <= space]
-        rivals = sorted(complete, key=lambda attempt: attempt.value)[-1:]
     elif sum(not attempt.log2_weight for attempt in attempts) > _USUAL_QUALITIES:
-        rivals = fitting
-    if rivals:
-        files = (data, *map(file, rivals))
-        data = max(files, key=lambda each: _psnr_of_file(codec, prepared, each))
+        complete = [replace(each, value=_psnr_of_whole(codec, prepared, each)) for each in fitting]
+    better = max(complete, key=lambda attempt: attempt.value, default=None)
+    if better and better.value > _psnr_of_file(codec, prepared, data):
+        data = file(better)
     return data, notes
 
 
