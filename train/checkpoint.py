@@ -65,6 +65,15 @@ def _load_kept(path: Path, device: torch.device) -> dict[str, Any]:
     return {**card, "model": weights, "ema": weights}
 
 
+def save_start(
+    path: Path, model: torch.nn.Module, sizes: Mapping[str, Any], runs: list[dict[str, Any]]
+) -> None:
+    """Write a checkpoint that a run may begin with: a network, its config, the runs behind it."""
+    state = model.state_dict()
+    config = {"model": dict(sizes), "settings": {}, "stages": runs}
+    save_checkpoint(path, {"model": state, "ema": state, "step": 0, "config": config})
+
+
 def stages(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the runs that led to a checkpoint, its own the last: command, commit, what it took.
 

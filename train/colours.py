@@ -15,7 +15,7 @@ import click
 import torch
 from torch import Tensor
 
-from train.checkpoint import load_model, save_checkpoint, stages
+from train.checkpoint import load_model, save_start, stages
 from train.options import FILE, Script, option
 from train.texture import LUMA
 from vqcodec.model.config import PLANES, Config
@@ -67,9 +67,7 @@ def main(checkpoint: Path, out: Path, coarser: float) -> None:
     """Turn the levels of CHECKPOINT, of `train.vqvae` with integers, to luma and colour: OUT."""
     model, source = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
     turn_to_luma(model, coarser)
-    state = model.state_dict()
-    config = {**source["config"], "settings": {}, "stages": stages(source)}
-    save_checkpoint(out, {"model": state, "ema": state, "step": 0, "config": config})
+    save_start(out, model, source["config"]["model"], stages(source))
 
 
 if __name__ == "__main__":

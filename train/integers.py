@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.checkpoint import save_checkpoint
+from train.checkpoint import save_start
 from train.options import COUNT, FILE, Script, option
 from vqcodec.entropy.layer import SHIFT, Layer
 from vqcodec.model.config import QUALITIES
@@ -117,10 +117,7 @@ def main(weights: str, out: Path, analysis_blocks: int, synthesis_blocks: int) -
     """Turn WEIGHTS, the name or file of a model, into a checkpoint with integers, OUT."""
     shipped = load(find(weights))
     model = with_integers(shipped, analysis_blocks, synthesis_blocks)
-    state = model.state_dict()
-    runs = runs_of(shipped.info.card)
-    config = {"model": dataclasses.asdict(model.config), "settings": {}, "stages": runs}
-    save_checkpoint(out, {"model": state, "ema": state, "step": 0, "config": config})
+    save_start(out, model, dataclasses.asdict(model.config), runs_of(shipped.info.card))
 
 
 if __name__ == "__main__":
