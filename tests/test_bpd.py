@@ -143,7 +143,7 @@ def test_no_density_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "densities", tuple)
     result = vqcodec_("bpd", "photo.png")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("Error: no density model called density-1: give a path")
+    assert result.stderr.startswith("Error: no density model called density-2: give a path")
     assert result.stderr.count("\n") == 1
 
 
@@ -174,7 +174,7 @@ def test_info_asks_the_density_model_about_the_picture(
     codec: Codec, tiny_density: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     vqcodec_("encode", "photo.png")
-    shipped = tmp_path / "density-1.safetensors"
+    shipped = tmp_path / "density-2.safetensors"
     shipped.write_bytes(tiny_density.read_bytes())
     monkeypatch.setattr(weights, "densities", lambda: (weights.ModelInfo(shipped),))
     (found,) = facts(vqcodec_("info", "photo.vqc", "--bpd", "--json"))

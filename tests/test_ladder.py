@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from vqcodec.density.bounds import log_mean_exp
 from vqcodec.density.fitting import initialise
 from vqcodec.density.ladder import GROUPS, Ladder, LadderConfig
-from vqcodec.density.likelihoods import logistic_log_p
+from vqcodec.density.posterior import Prior
 from vqcodec.density.pyramid import DETAILS, analyse, merge, to_rgb
 from vqcodec.density.windows import PositionNoise, Window, windows
 
@@ -101,16 +102,18 @@ def test_bound_grows_with_k(fitted: Ladder, scenes: Tensor) -> None:
     assert means[-1] > means[0] + 1
 
 
-def test_probabilities_of_all_one_pixel_images_sum_to_one_at_most() -> None:
+@pytest.mark.parametrize("components", [1, 3])
+def test_probabilities_of_all_one_pixel_images_sum_to_one_at_most(components: int) -> None:
     torch.manual_seed(4)
-    model = Ladder(LadderConfig(scales=1, width=4))
+    model = Ladder(LadderConfig(scales=1, width=4, components=components))
     x = torch.arange(122, 134, dtype=torch.uint8)
     colours = torch.cartesian_prod(x, x, x)[:, :, None, None]
     with torch.no_grad():
         # A narrow prior, so that no other colours matter, and hardly any details.
         model.top_log_scale.fill_(-0.5)
         for layer in model.scales[0].layers:
-            layer.head.bias[len(layer.log_noise) :] = -2.0
+            first = components * len(layer.log_noise)
+            layer.head.bias[first : first + len(layer.log_noise)] = -1.5 - components / 2
         log_w = torch.cat([model(colours).log_w for _ in range(64)], 1)
     total = float(log_mean_exp(log_w).exp().sum())
     assert 0.2 < total < 1.02
@@ -167,10 +170,9 @@ def test_head_starts_near_the_best_scale(fitted: Ladder, scenes: Tensor) -> None
     costs = []
 
     def visit(layer: torch.nn.Module, features: Tensor, predicted: Tensor, h: Tensor) -> None:
-        mean, log_scale = layer.prior(features, predicted)  # type: ignore[operator]
-        costs.append(
-            [-float(logistic_log_p(h, mean, log_scale + d).mean()) for d in (-0.7, 0.0, 0.7)]
-        )
+        prior: Prior = layer.prior(features, predicted)  # type: ignore[operator]
+        priors = (replace(prior, log_scale=prior.log_scale + d) for d in (-0.7, 0.0, 0.7))
+        costs.append([-float(prior.log_p(h).mean()) for prior in priors])
 
     with torch.no_grad():
         fitted.maps(scenes[0], visit)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from train.drawings import drawn, on_page
 from train.errors import DataError
@@ -144,6 +145,26 @@ class CropSampler:
             crop = np.asarray(Image.fromarray(crop).resize(square, Image.Resampling.BICUBIC))
         crop = np.rot90(crop, int(rng.integers(4)))
         return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+class Halved:
+    """Batches of another sampler at half the resolution, the means of 2x2 pixels.
+
+    What a lossy file did to single pixels, and demosaicing before it, is mostly gone there.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+
+    def batch(self, step: int, rank: int) -> Tensor:
+        """Return uint8 [B, 3, size / 2, size / 2]."""
+        return halve(self._sampler.batch(step, rank))
+
+
+def halve(images: Tensor) -> Tensor:
+    """Return uint8 [B, 3, H, W] of even sides at half the resolution."""
+    means = functional.avg_pool2d(images.float(), 2)
+    return means.round().to(torch.uint8)
 
 
 def first_crops(sampler: Sampler, count: int, processes: int) -> Tensor:

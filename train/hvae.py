@@ -1,4 +1,8 @@
-"""Train the density model: python -m train.hvae --data PATH… --valid PATH… --out DIR --steps N"""
+"""Train the density model: python -m train.hvae --data PATH… --valid PATH… --out DIR --steps N
+
+It sees photographs at half the resolution of their files: what JPEG and demosaicing did to single
+pixels is no part of them.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,18 @@ import torch
 from torch import Tensor, nn
 
 from train.checkpoint import load_model
-from train.data import CropSampler, first_crops
+from train.data import Sampler, first_crops
 from train.errors import TrainError
 from train.loop import Trainer
+from train.muon import MuonWithAdam
 from train.options import COUNT, NOT_NEGATIVE, Arguments, Script, image_options, option
 from train.processes import Process
 from vqcodec.density.bounds import Terms
 from vqcodec.density.fitting import initialise
 from vqcodec.density.ladder import Ladder, LadderConfig
 
+ADAM_SHARE = 0.06  # of the rate
+SMALL_STEPS = {"predict", "head", "pixels"}
 INITIAL_PIXELS = 3 << 18  # what the linear parts are fitted to; all of it in memory, many times
 
 
@@ -74,13 +81,15 @@ def _bits_per_dimension(terms: Terms, x: Tensor) -> tuple[Tensor, Tensor]:
     return -terms.reconstruction.mean(1) / unit, kl / unit
 
 
-def initial_model(arguments: Arguments, sampler: CropSampler, processes: int) -> Ladder:
+def initial_model(arguments: Arguments, sampler: Sampler, processes: int) -> Ladder:
     """Return the network that training starts from: --init, or one fitted to some crops.
 
     Raises CheckpointError, and TrainError for crops that the network would have to pad.
     """
     if arguments.init is None:
-        model = Ladder(LadderConfig(arguments.scales, arguments.width, arguments.blocks))
+        model = Ladder(
+            LadderConfig(arguments.scales, arguments.width, arguments.blocks, arguments.components)
+        )
     else:
         model, _ = load_model(arguments.init, lambda sizes: Ladder(LadderConfig.from_dict(sizes)))
     stride = 1 << model.config.scales
@@ -92,13 +101,29 @@ def initial_model(arguments: Arguments, sampler: CropSampler, processes: int) ->
     return model
 
 
+def optimizer(model: Ladder, lr: float) -> MuonWithAdam:
+    """Return Muon for the convolutions over features, and Adam at a lower rate for the rest.
+
+    Of the rest, what weighs grey levels and what gives scales must move in small steps: a layer's
+    scale reaches all layers after it.
+    """
+    features: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        small = parameter.ndim < 4 or not SMALL_STEPS.isdisjoint(name.split("."))
+        (rest if small else features).append(parameter)
+    adam = torch.optim.Adam(rest, ADAM_SHARE * lr, betas=(0.9, 0.99), fused=True)
+    return MuonWithAdam(features, lr, adam)
+
+
 @click.command(
-    cls=Script, context_settings={"default_map": {"crop": 128, "lr": 6e-4, "warmup": 100}}
+    cls=Script, context_settings={"default_map": {"crop": 128, "lr": 1e-2, "warmup": 100}}
 )
 @image_options
 @option("--scales", type=COUNT, default=LadderConfig.scales)
 @option("--width", type=COUNT, default=LadderConfig.width, help="Channels.")
 @option("--blocks", type=COUNT, default=LadderConfig.blocks, help="Residual blocks a layer.")
+@option("--components", type=COUNT, default=LadderConfig.components, help="Logistics of a prior.")
 @option(
     "--free-bits",
     type=NOT_NEGATIVE,
@@ -110,14 +135,14 @@ def main(**options: Any) -> bool:
     """Train the density model on crops of images."""
     arguments = Arguments(**options)
     process = Process.join(arguments.device)
-    sampler, valid = arguments.photographs(process)
+    sampler, valid = arguments.photographs(process, halved=True)
     torch.manual_seed(arguments.seed)
     model = initial_model(arguments, sampler, process.world_size)
     trainer = Trainer(
         model,
         HVAETask(valid, arguments.free_bits),
         sampler,
-        torch.optim.Adam(model.parameters(), arguments.lr, betas=(0.9, 0.99), fused=True),
+        optimizer(model, arguments.lr),
         arguments.settings(),
         arguments.out,
         process,

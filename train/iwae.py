@@ -145,7 +145,7 @@ def main(**options: Any) -> bool:
         model,
         IWAETask(binarised_for_testing(held_out), arguments.k, ESTIMATORS[arguments.estimator]),
         sampler,
-        MuonWithAdam(model.parameters(), arguments.lr),
+        MuonWithAdam.by_shape(model.parameters(), arguments.lr),
         arguments.settings(),
         arguments.out,
         process,

@@ -273,7 +273,7 @@ def m2(**options: Any) -> bool:
         model,
         SemiTask(latents, digits, given.known, given.alpha, given.valid_images),
         sampler,
-        MuonWithAdam(model.parameters(), given.lr),
+        MuonWithAdam.by_shape(model.parameters(), given.lr),
         given.settings(),
         given.out,
         process,

@@ -137,7 +137,7 @@ def main(name: str, data: Path, passes: int, valid_images: int, **options: Any) 
     optimizer = (
         torch.optim.Adam(model.parameters(), arguments.lr)
         if name == "vqvae"
-        else MuonWithAdam(model.parameters(), arguments.lr)
+        else MuonWithAdam.by_shape(model.parameters(), arguments.lr)
     )
     trainer = Trainer(
         model, task, sampler, optimizer, arguments.settings(), arguments.out, process, config

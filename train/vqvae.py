@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from train.checkpoint import load_checkpoint, load_weights, stages
-from train.data import CropSampler, first_crops
+from train.data import Sampler, first_crops
 from train.distortion import MEASURES, Distortion
 from train.errors import TrainError
 from train.loop import Trainer
@@ -186,7 +186,7 @@ def initial_model(
     config: Config,
     initial: dict[str, Any] | None,
     arguments: Arguments,
-    sampler: CropSampler,
+    sampler: Sampler,
     processes: int,
 ) -> VQVAE:
     """Return the network with the weights of --init, or fitted to the first crops.

@@ -5,11 +5,11 @@
 The latents z are the coefficients of an orthonormal pyramid with a little noise. Going down, a
 scale knows the picture at half its resolution, with neighbours on every side, and adds the details
 in six stochastic layers: horizontal, vertical and diagonal ones of luma, then those of colour. The
-prior of a layer is a logistic whose mean and scale come from everything before it: from linear
-predictors over pixels, and from features that run through the layers in residual blocks and on to
-the next scale. The posterior weighs the image's coefficient against the prior by their precisions,
-as in the ladder VAE (Sønderby et al. 2016). What is left is p(x | z), a narrow mixture of
-discretised logistics around the inverse transform.
+prior of a layer is a mixture of logistics whose means and scales come from everything before it:
+from linear predictors over pixels, and from features that run through the layers in residual blocks
+and on to the next scale. The posterior weighs the image's coefficient against the prior by their
+precisions, as in the ladder VAE (Sønderby et al. 2016; `vqcodec.density.posterior`). What is left
+is p(x | z), a narrow mixture of discretised logistics around the inverse transform.
 
 Of Gaussian coefficients the bound would be exact, whatever the noise: all that is lost is what the
 priors do not know. `vqcodec.density.fitting` fits their linear parts by least squares, so that the
@@ -29,7 +29,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vqcodec.density.bounds import Terms
-from vqcodec.density.likelihoods import logistic_log_p, mixture_log_p, mixture_parameters
+from vqcodec.density.likelihoods import mixture_log_p, mixture_parameters
+from vqcodec.density.posterior import Prior
 from vqcodec.density.pyramid import CENTRE, DETAILS, PLANES, analyse, merge, to_rgb
 from vqcodec.density.windows import Window, windows
 from vqcodec.model.layers import Conv2d, module_list
@@ -44,19 +45,24 @@ LIKELIHOOD_SCALES = (0.13, 0.4)
 # A prior has no use for scales far below the noise or above all grey levels, and gradients through
 # them would explode: a layer's scale reaches all layers after it.
 LOG_SCALES = (math.log(0.05), math.log(500.0))
+# How far apart the log scales of the logistics of a mixture are at the start.
+_SPREAD = 0.5
 # Logarithms of local contrast begin here, in grey levels.
 _FLOOR = 0.5
 _BLUR = 3  # cells a side of its window
-_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
 class LadderConfig:
-    """Sizes of the network: scales, channels of the features, residual blocks a layer."""
+    """Sizes of the network: scales, channels of the features, residual blocks a layer.
+
+    `components` are the logistics of a prior.
+    """
 
     scales: int = 5
     width: int = 64
     blocks: int = 1
+    components: int = 3
 
     @classmethod
     def from_dict(cls, config: dict[str, Any]) -> LadderConfig:
@@ -74,15 +80,6 @@ class Maps:
 
     reconstruction: Tensor
     kl: tuple[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class Prior:
-    """A logistic, and the noise of the coefficients whose posterior it shapes, `[B, C, h, w]`."""
-
-    mean: Tensor
-    log_scale: Tensor
-    log_noise: Tensor
 
 
 class Block(nn.Module):
@@ -122,7 +119,8 @@ class StochasticLayer(nn.Module):
 
     def __init__(self, channels: int, later: int, config: LadderConfig) -> None:
         super().__init__()
-        self.head = Conv2d(config.width, 2 * channels, 1)
+        self._components = config.components
+        self.head = Conv2d(config.width, 3 * config.components * channels, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.log_noise = nn.Parameter(torch.full((channels, 1, 1), math.log(NOISE)))
@@ -130,14 +128,25 @@ class StochasticLayer(nn.Module):
         self.enter = Conv2d(4 * channels, config.width, 3, padding=1)
         self.blocks = _blocks(config)
 
-    def prior(self, features: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the prior's mean and log scale; features shift the mean in units of the scale."""
-        shift, log_scale = self.head(features).float().chunk(2, 1)
-        log_scale = log_scale.clamp(*LOG_SCALES)
-        return predicted + shift * log_scale.exp(), log_scale
+    def prior(self, features: Tensor, predicted: Tensor) -> Prior:
+        """Return the prior around a prediction `[B, C, h, w]`.
 
-    def advance(self, features: Tensor, z: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+        The features give a scale, in units of which means are shifted, and the log scales of the
+        logistics relative to it.
+        """
+        count = self._components
+        told = self.head(features).float().unflatten(1, (3 * count, predicted.shape[1]))
+        shift, log_scale, log_weight = told.split(count, 1)
+        common = log_scale[:, :1]
+        places = torch.arange(count, device=told.device)[:, None, None, None]
+        log_scale = torch.cat([common, common + log_scale[:, 1:]], 1)
+        log_scale = log_scale + _SPREAD * (places - (count - 1) / 2)
+        mean = predicted[:, None] + shift * common.clamp(*LOG_SCALES).exp()
+        return Prior(mean, log_scale.clamp(*LOG_SCALES), log_weight.log_softmax(1), self.log_noise)
+
+    def advance(self, features: Tensor, z: Tensor, prior: Prior) -> Tensor:
         """Return the features once `z` is known."""
+        mean, log_scale = prior.averages()
         missed = z - mean
         size = torch.log(_FLOOR + missed.abs())
         seen = torch.cat([torch.asinh(z), torch.asinh(missed), size, log_scale], 1)
@@ -233,7 +242,10 @@ class Ladder(nn.Module):
         features = None
         # What a grid has of the real picture, and of the tile.
         real, own = image.coarser(stride), tile.coarser(stride)
-        top = Prior(self.top_mean, self.top_log_scale, self.top_log_noise)
+        top = Prior(
+            self.top_mean[None, None], self.top_log_scale[None, None],
+            self.top_log_scale.new_zeros(1, 1, 1, 1, 1), self.top_log_noise,
+        )  # fmt: skip
         picture, kl = draw(0, picture, top, views[0][0], real)
         divergences = [own.cut(kl, views[0][0])]
         for scale, details, (view, right) in zip(self.scales, bands, views, strict=True):
@@ -246,10 +258,9 @@ class Ladder(nn.Module):
                 predicted = predicted[:, len(group) :]
                 if visit is not None:
                     visit(layer, features, ours, h)
-                mean, log_scale = layer.prior(features, ours)
-                prior = Prior(mean, log_scale, layer.log_noise)
+                prior = layer.prior(features, ours)
                 z, kl = draw(len(divergences), h, prior, view, real)
-                features = layer.advance(features, z, mean, log_scale)
+                features = layer.advance(features, z, prior)
                 if layer.predict is not None:
                     predicted = predicted + layer.predict(z)
                 divergences.append(own.cut(kl, view))
@@ -306,27 +317,15 @@ def _draw(
 ) -> tuple[Tensor, Tensor]:
     """Draw z from the posterior; also return log q - log p, summed over channels, `[B, h, w]`.
 
-    The posterior is the product of N(h, noise²) and the Gaussian that bounds the logistic prior
-    from below and touches it at h (Jaakkola & Jordan 2000), so that an outlier is pulled less.
-    In what a `view` has beyond the `real` picture it is the prior.
+    In what a `view` has beyond the `real` picture the posterior is the prior.
     """
-    mean, log_scale = prior.mean, prior.log_scale
-    noise_precision = torch.exp(-2 * prior.log_noise)
-    scale = log_scale.exp()
-    missed = h - mean
-    steps = (missed.abs() / (2 * scale)).clamp(min=1e-3)
-    prior_precision = torch.tanh(steps) / (steps * 2 * scale.square())
-    precision = noise_precision + prior_precision
-    centre = mean + missed * (noise_precision / precision)
-    drawn = noise(layer, h.shape[1], view)
-    z = centre + drawn * precision.rsqrt()
-    log_q = -0.5 * drawn.square() + 0.5 * precision.log() - _HALF_LOG_2PI
-    kl = log_q - logistic_log_p(z, mean, log_scale)
+    normal = noise(layer, h.shape[1], view)
+    z, kl = prior.draw(h, normal)
     if real.within(view) != view:
         inside = torch.zeros(view.shape, dtype=torch.bool, device=h.device)
         real.within(view).cut(inside, view).fill_(True)
-        free = mean + scale * torch.logit(torch.special.ndtr(drawn), eps=1e-6)
-        z, kl = torch.where(inside, z, free), torch.where(inside, kl, 0.0)
+        z = torch.where(inside, z, prior.sample(normal))
+        kl = torch.where(inside, kl, 0.0)
     return z, kl.sum(1)
 
 

@@ -14,7 +14,7 @@ from vqcodec.weights.store import read_arrays
 
 CONFIG_KEY = "vqcodec_density_config"
 # Bounds on what a config may ask for, before the network it describes is laid out.
-_MOST = LadderConfig(scales=8, width=256, blocks=4)
+_MOST = LadderConfig(scales=8, width=256, blocks=4, components=8)
 
 
 def load(info: ModelInfo) -> Ladder:

@@ -20,7 +20,7 @@ from vqcodec.weights.packages import MOVED, offered, package_of
 # What a picture can be made for: the least squared error, or to look like the original.
 TUNED = {"psnr": "photo-6-psnr", "ssim": "photo-6-ssim"}
 DEFAULT = TUNED["ssim"]
-DENSITY = "density-1"
+DENSITY = "density-2"
 MODEL_ID_BYTES = 4
 MAX_BYTES = 64 << 20
 SUFFIX = ".safetensors"
