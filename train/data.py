@@ -23,6 +23,7 @@ from train.stream import Pool, Stream
 
 ENLARGED_SHARE = 0.3
 ENLARGED_MOST = 1.6
+_ENLARGING = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
 ON_PAGE_SHARE = 0.4  # of the crops with something drawn
 
 _log = logging.getLogger("train")
@@ -150,21 +151,45 @@ class CropSampler:
 class Halved:
     """Batches of another sampler at half the resolution, the means of 2x2 pixels.
 
-    What a lossy file did to single pixels, and demosaicing before it, is mostly gone there.
+    What a lossy file did to single pixels, and demosaicing before it, is mostly gone there. So are
+    the soft colours of such files, which `soften_colour` gives back to a share of the crops.
     """
 
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, sampler: Sampler, seed: int, soft: float) -> None:
         self._sampler = sampler
+        self._seed = seed
+        self._soft = soft
 
     def batch(self, step: int, rank: int) -> Tensor:
         """Return uint8 [B, 3, size / 2, size / 2]."""
-        return halve(self._sampler.batch(step, rank))
+        images = halve(self._sampler.batch(step, rank))
+        for place, image in enumerate(images, start=rank * len(images)):
+            rng = np.random.default_rng((self._seed, step, place, 1))
+            if rng.random() < self._soft:
+                image.copy_(soften_colour(image, rng))
+        return images
 
 
 def halve(images: Tensor) -> Tensor:
     """Return uint8 [B, 3, H, W] of even sides at half the resolution."""
     means = functional.avg_pool2d(images.float(), 2)
     return means.round().to(torch.uint8)
+
+
+def soften_colour(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return a uint8 [3, H, W] image whose colour differences are at half the resolution.
+
+    That is how most cameras and JPEG files have them (4:2:0), and decoders enlarge them again.
+    """
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).convert("YCbCr")
+    luma, *colours = picture.split()
+    half = (picture.width // 2, picture.height // 2)
+    kernel = _ENLARGING[int(rng.integers(len(_ENLARGING)))]
+    soft = [
+        plane.resize(half, Image.Resampling.BOX).resize(picture.size, kernel) for plane in colours
+    ]
+    merged = Image.merge("YCbCr", [luma, *soft]).convert("RGB")
+    return torch.from_numpy(np.array(merged)).permute(2, 0, 1)
 
 
 def first_crops(sampler: Sampler, count: int, processes: int) -> Tensor:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from train.checkpoint import load_model
-from train.data import Sampler, first_crops
+from train.data import Halved, Sampler, first_crops, halve
 from train.errors import TrainError
 from train.loop import Trainer
 from train.muon import MuonWithAdam
-from train.options import COUNT, NOT_NEGATIVE, Arguments, Script, image_options, option
+from train.options import COUNT, NOT_NEGATIVE, SHARE, Arguments, Script, image_options, option
 from train.processes import Process
 from vqcodec.density.bounds import Terms
 from vqcodec.density.fitting import initialise
@@ -125,6 +125,12 @@ def optimizer(model: Ladder, lr: float) -> MuonWithAdam:
 @option("--blocks", type=COUNT, default=LadderConfig.blocks, help="Residual blocks a layer.")
 @option("--components", type=COUNT, default=LadderConfig.components, help="Logistics of a prior.")
 @option(
+    "--soft-colour",
+    type=SHARE,
+    default=0.5,
+    help="Share of the crops whose colours are at half their resolution.",
+)
+@option(
     "--free-bits",
     type=NOT_NEGATIVE,
     default=0.0,
@@ -135,7 +141,9 @@ def main(**options: Any) -> bool:
     """Train the density model on crops of images."""
     arguments = Arguments(**options)
     process = Process.join(arguments.device)
-    sampler, valid = arguments.photographs(process, halved=True)
+    crops, whole = arguments.photographs(process, scale=2)
+    sampler = Halved(crops, arguments.seed, arguments.soft_colour)
+    valid = [halve(batch) for batch in whole]
     torch.manual_seed(arguments.seed)
     model = initial_model(arguments, sampler, process.world_size)
     trainer = Trainer(

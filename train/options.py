@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import click
 from torch import Tensor
 
-from train.data import CropSampler, Halved, Sampler, halve, whole_images
+from train.data import CropSampler, whole_images
 from train.errors import TrainError
 from train.loop import Settings
 from train.photographs import find_photographs
@@ -140,20 +140,19 @@ class Arguments(SimpleNamespace):
     """What the shared options, and a script's others, were given as."""
 
     def photographs(
-        self, process: Process, multiple: int = 64, *, halved: bool = False
-    ) -> tuple[Sampler, list[Tensor]]:
+        self, process: Process, multiple: int = 64, scale: int = 1
+    ) -> tuple[CropSampler, list[Tensor]]:
         """Return what `image_options` tell: crops to train on, batches of whole images.
 
-        The images are cut so that their sides are multiples of `multiple` pixels. If `halved`, all
-        are at half the resolution of their files. Raises DataError if there are none.
+        The images are cut so that their sides are multiples of `multiple` pixels. All is `scale`
+        times as large as they say. Raises DataError if there are none.
         """
-        memory, processes, scale = int(self.memory * 2**30), process.world_size, 2 if halved else 1
-        crops = CropSampler.open(
+        memory, processes = int(self.memory * 2**30), process.world_size
+        sampler = CropSampler.open(
             self.data, memory, scale * self.crop, self.batch, self.seed, self.drawn, processes
         )
         found = find_photographs(self.valid)
-        valid = whole_images(found, self.valid_images, scale * multiple)
-        return (Halved(crops), [halve(batch) for batch in valid]) if halved else (crops, valid)
+        return sampler, whole_images(found, self.valid_images, scale * multiple)
 
     def settings(self) -> Settings:
         """Return the settings of the training loop."""

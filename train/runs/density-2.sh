@@ -9,5 +9,5 @@ source "$here"/stages.sh train.hvae
 common=(--data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-images 12 \
     --crop 128 "${batch[@]}" --batch 8 --bf16 --checkpoint-minutes 4)
 
-stage density --steps 3000 --decay 0.8
+stage density --steps 2700 --decay 0.8
 python -m train.export_density "$out"/density/checkpoint.pt "$out"/density-2.safetensors
