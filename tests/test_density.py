@@ -63,6 +63,21 @@ def test_bounds_are_those_of_the_model(model: Ladder, pixels: Pixels) -> None:
     assert density == measure(model, pixels, 5)
 
 
+def test_gaps_are_what_samples_of_one_layer_gain(model: Ladder, pixels: Pixels) -> None:
+    unit = pixels.size * math.log(2)
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        samples = [model.maps(x, noise=PositionNoise(0, number)) for number in range(4)]
+    density = measure(model, pixels, 4)
+    assert len(density.gaps) == len(density.kl)
+    assert min(density.gaps) >= 0
+    for layer in (0, 7, len(density.gaps) - 1):
+        log_w = torch.stack([-maps.kl[layer].double().sum() for maps in samples])
+        gap = float(torch.logsumexp(log_w, 0) - math.log(4) - log_w.mean()) / unit
+        assert density.gaps[layer] == pytest.approx(gap, rel=1e-3, abs=1e-9)
+    assert measure(model, pixels, 1).gaps == pytest.approx([0.0] * len(density.kl))
+
+
 def test_one_sample_has_no_error(model: Ladder, pixels: Pixels) -> None:
     density = measure(model, pixels, 1)
     assert density.elbo == density.iwae

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.data import CropSampler, first_crops, prefetch
+from train.data import CropSampler, Halved, first_crops, halve, prefetch, soften_colour
 from train.photographs import Pixels
 
 
@@ -92,3 +92,34 @@ def test_prefetch_yields_the_steps_in_order() -> None:
         assert len(batches) == 10
         for step, batch in enumerate(batches, start=2):
             assert torch.equal(batch, sampler.batch(step, 1))
+
+
+def test_halved_crops_do_not_depend_on_how_many_processes_share_them() -> None:
+    images = [noise(80, 90, 0), noise(70, 60, 1)]
+    whole = Halved(CropSampler(images, 32, 6, seed=5), 5, soft=0.5)
+    thirds = Halved(CropSampler(images, 32, 2, seed=5), 5, soft=0.5)
+    parts = torch.cat([thirds.batch(3, rank) for rank in range(3)])
+    assert parts.shape == (6, 3, 16, 16)
+    assert torch.equal(parts, whole.batch(3, 0))
+    plain = Halved(CropSampler(images, 32, 6, seed=5), 5, soft=0.0).batch(3, 0)
+    assert torch.equal(plain, halve(CropSampler(images, 32, 6, seed=5).batch(3, 0)))
+    soft = [not torch.equal(one, other) for one, other in zip(parts, plain, strict=True)]
+    assert 0 < sum(soft) < 6
+
+
+def test_softened_colours_have_no_fine_details_and_luma_keeps_its_own() -> None:
+    y, x = np.mgrid[:64, :64]
+    gray = 128 + 40 * np.sin(x * 2.5) * np.cos(y * 2.2)
+    # The red is lighter by as much as its luma asks for, so that luma is that of the gray.
+    red = 30 * np.sign(np.sin(x * 3) * np.sin(y * 3))
+    planes = np.stack([gray + red, gray - 0.299 / 0.587 * red, gray], -1)
+    image = torch.from_numpy(planes.round().astype(np.uint8)).permute(2, 0, 1)
+    soft = soften_colour(image, np.random.default_rng(0)).float()
+    weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+    luma, luma_before = (weights * soft).sum(0), (weights * image).sum(0)
+    assert float((luma - luma_before).abs().max()) < 1.5
+    colour, before = soft[0] - soft[2], (image[0] - image[2].float())
+    assert float(before.std()) > 20
+    assert float((colour - colour.mean()).std()) < 0.5 * float(before.std())
+    fine = colour[:, 1:] - colour[:, :-1]
+    assert float(fine.std()) < 0.3 * float((before[:, 1:] - before[:, :-1]).std())

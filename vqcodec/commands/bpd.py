@@ -139,6 +139,7 @@ def _tell_density(
             "iwae_error": density.iwae_error,
             "reconstruction": density.reconstruction,
             "kl": density.kl,
+            "gaps": density.gaps,
             "kl_of_scales": density.kl_of_scales(),
             "files": {
                 name: 8 * sizes[name] / dimensions if name in sizes else None for name in CODECS

@@ -48,7 +48,7 @@ class CsvLines:
         """Return the row of an image; what it has none of stays empty."""
         row: dict[str, Any] = {}
         for name, value in facts.items():
-            if name in ("notes", "kl"):  # said on stderr; the layers of `kl_of_scales` in detail
+            if name in ("notes", "kl", "gaps"):  # said on stderr; layers one by one
                 continue
             if isinstance(value, dict):
                 row |= {f"{name}_{key}": each for key, each in value.items()}

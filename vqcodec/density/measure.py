@@ -34,7 +34,9 @@ class Density:
 
     `elbo` is the mean over `samples`, `iwae` L_k of all of them; the errors are None for one
     sample. `reconstruction` and `kl`, a value for each stochastic layer, coarse to fine, sum to
-    `elbo`.
+    `elbo`. `gaps` are by how much L_k is below the ELBO where the weights of one layer alone are
+    random, layer by layer: where the gap comes from. They need not sum to it, since no sample has
+    the best weights of all layers.
     """
 
     samples: int
@@ -44,6 +46,7 @@ class Density:
     iwae_error: float | None
     reconstruction: float
     kl: list[float]
+    gaps: list[float]
 
     def kl_of_scales(self) -> list[float]:
         """The KL summed over the layers of each scale, coarse to fine; first the coarsest means."""
@@ -66,6 +69,7 @@ def measure(model: Ladder, pixels: Pixels, k: int, *, gray: bool = False, seed: 
         samples.append(torch.stack(layers).sum(0) / unit)
     parts = torch.stack(samples)  # [k, 1 + layers], bits per dimension
     log_w = -unit * parts.sum(1)
+    of_layers = -unit * parts[:, 1:].T
     several = k > 1
     return Density(
         samples=k,
@@ -75,6 +79,7 @@ def measure(model: Ladder, pixels: Pixels, k: int, *, gray: bool = False, seed: 
         iwae_error=float(jackknife_error(log_w) / unit) if several else None,
         reconstruction=float(parts[:, 0].mean()),
         kl=parts[:, 1:].mean(0).tolist(),
+        gaps=((log_mean_exp(of_layers) - of_layers.mean(1)) / unit).tolist(),
     )
 
 
