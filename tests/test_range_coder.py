@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vqcodec.entropy import coder
+from vqcodec.entropy import order
 from vqcodec.entropy.coder import Counter, Decoder, Encoder
 from vqcodec.entropy.prior import CLASSES
 from vqcodec.entropy.tables import FREQUENCY_BITS, FrequencyTables
@@ -132,8 +132,8 @@ def test_pieces_change_no_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     indices = drawn(rng, counts, classes)
     stream = there_and_back(tables, classes, indices)
     bits = counted(tables, classes, indices)
-    monkeypatch.setattr(coder, "PIECE", 70)
-    monkeypatch.setattr(coder, "SORTED", 200)
+    monkeypatch.setattr(order, "PIECE", 70)
+    monkeypatch.setattr(order, "SORTED", 200)
     assert there_and_back(tables, classes, indices) == stream
     assert counted(tables, classes, indices) == pytest.approx(bits)
 

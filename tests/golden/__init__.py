@@ -33,6 +33,7 @@ INDICES = FOLDER / "indices.npz"
 _SIZES = ((1, 1), (1, 9), (9, 1), (7, 5), (8, 8), (63, 64), (64, 64), (65, 63), (64, 1), (128, 72),
           (129, 65), (100, 37), (31, 130))  # fmt: skip
 _QUALITIES = (1, 5, 10, 20, 30, 40, 60, 70, 80, 90, 95, 100)
+_BLOCKS = (25, 90)
 _CUTS = (21, 40, 60, 100, 200, 400)
 
 
@@ -55,6 +56,10 @@ def cases() -> Iterator[Case]:
         yield Case(f"size-{width}x{height}", photo.crop((90, 60, 90 + width, 60 + height)))
     for quality in _QUALITIES:
         yield Case(f"quality-{quality}", part, quality)
+    # Large enough for quiet blocks (docs/format.md), at the second quality some of them loud.
+    large = photo.crop((60, 30, 60 + 300, 30 + 220))
+    for quality in _BLOCKS:
+        yield Case(f"blocks-{quality}", large, quality)
     for name, image in _drawn().items():
         yield Case(f"drawn-{name}", image, 60)
     for quality in (30, 75):

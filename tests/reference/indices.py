@@ -11,6 +11,8 @@ from .arrays import Array
 from .config import Config
 from .stream import Symbols, cumulative_frequencies
 
+BLOCK, FEWEST = 2048, 256
+FLAGS = cumulative_frequencies(np.array([2**24 - 2**19, 2**19]))
 _CELLS = {
     1: [[(0, 0), (0, 1), (1, 0), (1, 1)]],
     2: [[(0, 0), (1, 1)], [(0, 1), (1, 0)]],
@@ -34,6 +36,21 @@ def groups(arrays: Mapping[str, Array], name: str) -> list[Array]:
     return result
 
 
+def _silent(symbols: Symbols, quiet: Array, coded: Array) -> Array:
+    """Read the flags of a table; return which symbols `[codebooks, height, width]` they spare."""
+    spared = np.zeros_like(quiet)
+    blocks = []
+    for book in range(len(quiet)):
+        row, column = np.nonzero(coded)
+        for start in range(0, len(row), BLOCK):
+            block = book, row[start : start + BLOCK], column[start : start + BLOCK]
+            if quiet[block].sum() >= FEWEST:
+                blocks.append(block)
+    for block, flag in zip(blocks, symbols.read(FLAGS.tolist(), len(blocks)), strict=True):
+        spared[block] = quiet[block] & (flag == 0)
+    return spared
+
+
 class Prior:
     """The integers of a weights file."""
 
@@ -41,6 +58,10 @@ class Prior:
         self._arrays, self._config = arrays, config
         self._tables = [
             [cumulative_frequencies(counts) for counts in groups(arrays, f"tables.{number}")]
+            for number in range(len(config.groups))
+        ]
+        self._quiet = [
+            [counts[..., 0] >= 2**24 - 2**13 for counts in groups(arrays, f"tables.{number}")]
             for number in range(len(config.groups))
         ]
 
@@ -94,13 +115,14 @@ class Prior:
             classes = self._layer(f"{name}.head", hidden, offset) >> 1
             coded = positions(phases, phase, height, width)
             planes = np.moveaxis(classes, -1, 0)
-            for group, index in zip(tables, indices, strict=True):
+            for group, quiet, index in zip(tables, self._quiet[number], indices, strict=True):
                 own, planes = planes[: len(index)], planes[len(index) :]
                 shape = len(group), -1, height, width  # by the table that codebooks share
-                rows = zip(group, index.reshape(shape), own.reshape(shape), strict=True)
-                for table, chosen, class_of in rows:
-                    for class_ in np.unique(class_of[:, coded]):
-                        here = coded & (class_of == class_)
+                rows = zip(group, quiet, index.reshape(shape), own.reshape(shape), strict=True)
+                for table, hushed, chosen, class_of in rows:
+                    there = coded & ~_silent(symbols, hushed[class_of], coded)
+                    for class_ in np.unique(class_of[there]):
+                        here = there & (class_of == class_)
                         chosen[here] = symbols.read(table[class_].tolist(), int(here.sum()))
             known |= coded
             magnitude = self._planes(f"prior.{number}.magnitudes", indices, known)

@@ -1,8 +1,8 @@
 """The range coder: symbols with classes <-> bytes, each class one shipped frequency table.
 
 A queue, so that a stream can be cut anywhere and read up to the cut. A phase is coded table by
-table, the symbols that share one class by class, codebook by codebook and in raster order within a
-class.
+table, of the symbols that share one flags first, then those that are coded, in the order of
+`vqcodec.entropy.order`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,13 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.entropy.prior import CLASSES, Symbols, index_type
-from vqcodec.entropy.tables import FrequencyTables, Numbers, Tables
+from vqcodec.entropy.order import Order
+from vqcodec.entropy.prior import Symbols, index_type
+from vqcodec.entropy.tables import FrequencyTables, Numbers, Tables, flag_tables
 from vqcodec.errors import CorruptError
 
-# Symbols that are looked through or coded at a time, in up to thirty bytes each, and those that are
-# sorted at a time, in four: a large phase is looked through once for every so many.
-PIECE = 2**18
-SORTED = 2**24
-
 Positions = NDArray[np.int64]
-Places = NDArray[np.int64] | NDArray[np.uint32]  # in a row of the symbols that share a table
+_FLAGS = flag_tables()
 
 
 class Encoder:
@@ -41,8 +37,8 @@ class Encoder:
         With `positions` they are those that `indices` of the whole level has there.
         """
         for tables, group, whole in zip(self._tables[level], classes, indices, strict=True):
-            for table, class_, symbols in _in_order(tables, group, whole, positions):
-                self._coder.encode(symbols.astype(np.int32), tables.model(table, class_))
+            for own, table, class_, symbols in _in_order(tables, group, whole, positions):
+                self._coder.encode(symbols.astype(np.int32), own.model(table, class_))
 
     def copy(self) -> Encoder:
         """Return an encoder that goes on from here by itself."""
@@ -73,8 +69,8 @@ class Counter:
     ) -> None:
         """Add the indices of a phase, as an encoder is given them."""
         for tables, group, whole in zip(self._tables[level], classes, indices, strict=True):
-            for table, class_, symbols in _in_order(tables, group, whole, positions):
-                costs = tables.row_bits(table, class_)[symbols]
+            for own, table, class_, symbols in _in_order(tables, group, whole, positions):
+                costs = own.row_bits(table, class_)[symbols]
                 used = np.flatnonzero(symbols)
                 if used.size:
                     self.bits += self._trailing
@@ -112,10 +108,14 @@ class Decoder:
         return [self._group(tables, group) for tables, group in groups]
 
     def _group(self, tables: FrequencyTables, classes: Numbers) -> Numbers:
-        indices = np.empty((len(tables), classes.size // len(tables)), index_type(tables.codewords))
-        for table, class_, places in _runs(classes.reshape(indices.shape)):
-            indices[table, places] = self._next(tables.model(table, class_), len(places))
-        return indices.reshape(classes.shape)
+        indices = np.zeros(classes.shape, index_type(tables.codewords))
+        for table, books in _sharing(tables, classes):
+            order = Order(classes[books], tables.quiet[table])
+            own = indices[books].reshape(-1)
+            loud = self._next(_FLAGS.model(0, 0), order.flags)
+            for class_, places in order.runs(loud):
+                own[places] = self._next(tables.model(table, class_), len(places))
+        return indices
 
     def _next(self, model: constriction.stream.model.Categorical, count: int) -> NDArray[np.int32]:
         if self._ended:
@@ -137,63 +137,25 @@ class Decoder:
 
 def _in_order(
     tables: FrequencyTables, classes: Numbers, indices: Numbers, positions: Positions | None
-) -> Iterator[tuple[int, int, Numbers]]:
-    """Yield table, class and the symbols that are coded at once, of the indices of a group."""
-    rows = classes.reshape(len(tables), -1)
-    for table, class_, places in _runs(rows):
-        codebook, place = np.divmod(table * rows.shape[1] + places, classes.shape[1])
-        yield table, class_, indices[codebook, place if positions is None else positions[place]]
+) -> Iterator[tuple[FrequencyTables, int, int, Numbers]]:
+    """Yield tables, which of them, class and the symbols that are coded at once, of a group."""
+    for table, books in _sharing(tables, classes):
+        order = Order(classes[books], tables.quiet[table])
+        own = indices[books]
+
+        def at(some: slice, own: Numbers = own) -> Numbers:
+            return own[some] if positions is None else own[some][:, positions]
+
+        loud = order.loud(at)
+        yield _FLAGS, 0, 0, loud
+        for class_, places in order.runs(loud):
+            book, place = np.divmod(places, classes.shape[1])
+            yield tables, table, class_, own[book, place if positions is None else positions[place]]
 
 
-def _runs(classes: Numbers) -> Iterator[tuple[int, int, Places]]:
-    """Yield table, class and places of the symbols that are coded at once."""
-    for table, row in enumerate(classes):
-        pieces = range(0, len(row), PIECE)
-        counts = np.zeros(CLASSES, np.int64)
-        for start in pieces:
-            counts += np.bincount(row[start : start + PIECE], minlength=CLASSES)
-        for span in _spans(counts):
-            runs: Iterator[tuple[int, Places]]
-            if len(span) == 1:  # which may be all symbols, and are found in order
-                runs = ((span.start, _places(row, start, span)[0]) for start in pieces)
-            else:
-                runs = _sorted(row, span, counts[span.start : span.stop])
-            for class_, places in runs:
-                if places.size:
-                    yield table, class_, places
-
-
-def _spans(counts: NDArray[np.int64]) -> Iterator[range]:
-    """Yield the classes whose symbols are sorted at once: one, or those of few enough."""
-    first, total = 0, 0
-    for class_, count in enumerate(counts):
-        if total + count > SORTED and class_ > first:
-            yield range(first, class_)
-            first, total = class_, 0
-        total += count
-    yield range(first, CLASSES)
-
-
-def _sorted(
-    row: Numbers, span: range, counts: NDArray[np.int64]
-) -> Iterator[tuple[int, NDArray[np.uint32]]]:
-    """Yield class and places of the symbols of some classes, of which there are so many."""
-    stops = np.cumsum(counts)
-    # All places in one block: as many small ones as there are pieces would leave gaps in memory.
-    order, ends = np.empty(stops[-1], np.uint32), stops - counts
-    for start in range(0, len(row), PIECE):
-        for class_, places in enumerate(_places(row, start, span)):
-            order[ends[class_] : ends[class_] + len(places)] = places
-            ends[class_] += len(places)
-    for class_, count, stop in zip(span, counts, stops, strict=True):
-        for first in range(stop - count, stop, PIECE):
-            yield class_, order[first : min(first + PIECE, stop)]
-
-
-def _places(row: Numbers, start: int, span: range) -> list[NDArray[np.int64]]:
-    """Return where each of some classes is in the piece of a row that begins at `start`."""
-    piece = row[start : start + PIECE]
-    inside = np.flatnonzero((piece >= span.start) & (piece < span.stop))
-    groups = piece[inside] - span.start
-    ordered = start + inside[np.argsort(groups, kind="stable")]
-    return np.split(ordered, np.cumsum(np.bincount(groups, minlength=len(span)))[:-1])
+def _sharing(tables: FrequencyTables, classes: Numbers) -> Iterator[tuple[int, slice]]:
+    """Yield each table that symbols of a phase have, and the codebooks that share it."""
+    share = len(classes) // len(tables)
+    if classes.size:
+        for table in range(len(tables)):
+            yield table, slice(table * share, (table + 1) * share)

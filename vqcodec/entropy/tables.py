@@ -13,6 +13,8 @@ from vqcodec.entropy.prior import CLASSES
 from vqcodec.errors import ModelError
 
 FREQUENCY_BITS = 24
+# A class is quiet if all indices but 0 have no more of the 2^24 than this together.
+QUIET = 1 << 13
 
 Numbers = NDArray[np.unsignedinteger[Any]]
 
@@ -21,7 +23,8 @@ class FrequencyTables:
     """Frequencies of the codewords of every codebook of a group, one row a class.
 
     `counts` is uint32 `[codebooks, CLASSES, codewords]`, or `[1, …]` if the codebooks share their
-    table; each row is positive and sums to 2^24. Raises ModelError otherwise.
+    table; each row is positive and sums to 2^24. Raises ModelError otherwise. `quiet` tells which
+    classes are, bool `[codebooks, CLASSES]`.
     """
 
     def __init__(self, counts: NDArray[np.uint32]) -> None:
@@ -31,6 +34,7 @@ class FrequencyTables:
         if (rows < 1).any() or (rows.sum(-1) != 1 << FREQUENCY_BITS).any():
             raise ModelError("a frequency table does not sum to 2^24")
         self.codewords = rows.shape[-1]
+        self.quiet: NDArray[np.bool_] = rows[..., 0] >= (1 << FREQUENCY_BITS) - QUIET
         self._counts = counts
         self._models: dict[tuple[int, int], constriction.stream.model.Categorical] = {}
 
@@ -60,6 +64,13 @@ class FrequencyTables:
 def _bits(counts: NDArray[np.uint32]) -> NDArray[np.float64]:
     bits: NDArray[np.float64] = FREQUENCY_BITS - np.log2(counts)
     return bits
+
+
+def flag_tables() -> FrequencyTables:
+    """Return the table, of every class alike, of whether something is in a block of symbols."""
+    loud = 1 << (FREQUENCY_BITS - 5)
+    counts = np.array([(1 << FREQUENCY_BITS) - loud, loud], np.uint32)
+    return FrequencyTables(np.broadcast_to(counts, (1, CLASSES, 2)))
 
 
 Tables = Sequence[Sequence[FrequencyTables]]  # [level][group]

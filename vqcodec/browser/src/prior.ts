@@ -15,6 +15,11 @@ import { type Frequencies, frequenciesOf, type Symbols } from "./stream.js";
 import { coarsestGrid, type Weights } from "./weights.js";
 
 const CLASSES = 64;
+const BLOCK = 2048; // symbols of a codebook that may share a flag
+const FEWEST = 256; // of quiet classes, for which there is one
+const ALL = 2 ** 24; // of the counts of a class
+const QUIET = 2 ** 13;
+const FLAGS = frequenciesOf([ALL - 2 ** 19, 2 ** 19]);
 
 /** The indices of a level, a group of codebooks each: `[codebooks, rows, columns]`. */
 export type LevelIndices = Uint16Array[];
@@ -105,16 +110,22 @@ export class Prior {
     const sharing = books / tables; // codebooks of a table
     for (let table = 0; table < tables; table++) {
       const first = table * sharing;
-      const counts = new Uint32Array(CLASSES);
-      for (let book = first; book < first + sharing; book++) {
-        for (let place = 0; place < coded.length; place++) counts[classes(book, place)]++;
-      }
-      const places = Array.from(counts, (count) => new Uint32Array(count));
-      counts.fill(0);
-      for (let book = first; book < first + sharing; book++) {
+      const own = new Uint8Array(sharing * coded.length);
+      for (let book = 0, symbol = 0; book < sharing; book++) {
         for (let place = 0; place < coded.length; place++) {
-          const class_ = classes(book, place);
-          places[class_][counts[class_]++] = book * area + coded[place];
+          own[symbol++] = classes(first + book, place);
+        }
+      }
+      hush(own, coded.length, this.quiet(name, table, size), symbols);
+      const counts = new Uint32Array(CLASSES + 1);
+      for (const class_ of own) counts[class_]++;
+      const places = Array.from(counts.subarray(0, CLASSES), (count) => new Uint32Array(count));
+      counts.fill(0);
+      for (let book = 0, symbol = 0; book < sharing; book++) {
+        for (let place = 0; place < coded.length; place++) {
+          const class_ = own[symbol++];
+          if (class_ === CLASSES) continue;
+          places[class_][counts[class_]++] = (first + book) * area + coded[place];
         }
       }
       for (const [class_, here] of places.entries()) {
@@ -190,6 +201,13 @@ export class Prior {
     return layer;
   }
 
+  /** Which classes of a table are quiet. */
+  private quiet(name: string, table: number, size: number): boolean[] {
+    const counts = this.weights.numbers(name);
+    const rows = Array.from({ length: CLASSES }, (_, class_) => table * CLASSES + class_);
+    return rows.map((row) => counts[row * size] >= ALL - QUIET);
+  }
+
   private row(name: string, row: number, size: number): Frequencies {
     const key = `${name} ${row}`;
     let frequencies = this.rows.get(key);
@@ -199,6 +217,26 @@ export class Prior {
       this.rows.set(key, frequencies);
     }
     return frequencies;
+  }
+}
+
+/** Read the flags of a table; give symbols that they spare CLASSES for a class. */
+function hush(classes: Uint8Array, size: number, quiet: boolean[], symbols: Symbols): void {
+  const blocks: Uint8Array[] = [];
+  for (let book = 0; book < classes.length; book += size) {
+    for (let start = book; start < book + size; start += BLOCK) {
+      const block = classes.subarray(start, Math.min(start + BLOCK, book + size));
+      let count = 0;
+      for (const class_ of block) if (quiet[class_]) count++;
+      if (count >= FEWEST) blocks.push(block);
+    }
+  }
+  for (const [number, flag] of symbols.read(FLAGS, blocks.length).entries()) {
+    if (flag) continue;
+    const block = blocks[number];
+    for (let place = 0; place < block.length; place++) {
+      if (quiet[block[place]]) block[place] = CLASSES;
+    }
   }
 }
 
