@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from train.texture import LUMA
 from vqcodec.model.transform import WaveletAnalysis
 
 Plane = NDArray[np.float64]
@@ -24,7 +25,6 @@ NAMES = (
     *(f"{name}_{octave}" for name in _OF_BANDS for octave in range(1, OCTAVES + 1)),
     *(f"{name}_{period}" for period in PERIODS for name in _OF_GRID),
 )
-_LUMA = (0.299, 0.587, 0.114)
 _EDGE = 8  # pixels at every side that see what is beyond, in a high-pass of 9 taps
 
 
@@ -51,7 +51,7 @@ class Grid:
 
 def luma(image: Image.Image) -> Plane:
     """Return the luma of an image of mode RGB, unrounded."""
-    plane: Plane = np.asarray(image, np.float64) @ np.array(_LUMA)
+    plane: Plane = np.asarray(image, np.float64) @ np.array(LUMA)
     return plane
 
 

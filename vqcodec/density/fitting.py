@@ -65,13 +65,12 @@ def _fit_head(layer: StochasticLayer, features: Tensor, predicted: Tensor, h: Te
     known = _rows(features.float())
     known = torch.cat([known, torch.ones_like(known[:1])])
     weights = _least_squares(known, torch.log(NOISE + missed.abs()))
-    count = layer.head.out_channels // (3 * len(missed))
     zero = torch.zeros(())
     # Least squares gives the mean logarithm; the offset from there to the scale is searched.
     for channel, (own, log_scale) in enumerate(zip(missed, weights @ known, strict=True)):
         fits = [logistic_log_p(own, zero, log_scale + offset).mean() for offset in _OFFSETS]
         # Shifts come first in the head, then the log scale that is common to the logistics.
-        row = count * len(missed) + channel
+        row = layer.components * len(missed) + channel
         layer.head.weight[row] = weights[channel, :-1, None, None]
         layer.head.bias[row] = weights[channel, -1] + _OFFSETS[int(torch.stack(fits).argmax())]
 

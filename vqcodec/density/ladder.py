@@ -119,7 +119,7 @@ class StochasticLayer(nn.Module):
 
     def __init__(self, channels: int, later: int, config: LadderConfig) -> None:
         super().__init__()
-        self._components = config.components
+        self.components = config.components
         self.head = Conv2d(config.width, 3 * config.components * channels, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -134,7 +134,7 @@ class StochasticLayer(nn.Module):
         The features give a scale, in units of which means are shifted, and the log scales of the
         logistics relative to it.
         """
-        count = self._components
+        count = self.components
         told = self.head(features).float().unflatten(1, (3 * count, predicted.shape[1]))
         shift, log_scale, log_weight = told.split(count, 1)
         common = log_scale[:, :1]

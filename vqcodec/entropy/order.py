@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.entropy.prior import CLASSES
+from vqcodec.entropy.tables import Numbers
 
 # Symbols of a codebook that share a flag, and how many of quiet classes must be among them: one by
 # one fewer would take less than the flag.
@@ -25,7 +26,6 @@ FEWEST = 256
 PIECE = 2**18
 SORTED = 2**24
 
-Numbers = NDArray[np.unsignedinteger[Any]]
 Marks = NDArray[np.bool_]
 Places = NDArray[np.int64] | NDArray[np.uint32]  # in a row of the symbols that share a table
 
