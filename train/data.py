@@ -20,11 +20,13 @@ from train.drawings import drawn, on_page
 from train.errors import DataError
 from train.photographs import Photograph, Pixels, find_photographs, nothing_in, spread
 from train.stream import Pool, Stream
+from vqcodec.density.ycc import SPACES, added_to_luma
 
 ENLARGED_SHARE = 0.3
 ENLARGED_MOST = 1.6
 _ENLARGING = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC)
 ON_PAGE_SHARE = 0.4  # of the crops with something drawn
+SOFT_SHARE = 0.8  # of the crops in YCC
 
 _log = logging.getLogger("train")
 
@@ -152,21 +154,27 @@ class Halved:
     """Batches of another sampler at half the resolution, the means of 2x2 pixels.
 
     What a lossy file did to single pixels, and demosaicing before it, is mostly gone there. So are
-    the soft colours of such files, which `soften_colour` gives back to a share of the crops.
+    the soft colours of such files, which `soften_colour` gives back to a share of the crops, and
+    their integers of luma and colour, which a share has in place of red, green and blue as the
+    model sees them (`vqcodec.density.ycc`).
     """
 
-    def __init__(self, sampler: Sampler, seed: int, soft: float) -> None:
+    def __init__(self, sampler: Sampler, seed: int, soft: float, ycc: float) -> None:
         self._sampler = sampler
         self._seed = seed
         self._soft = soft
+        self._ycc = ycc
 
     def batch(self, step: int, rank: int) -> Tensor:
         """Return uint8 [B, 3, size / 2, size / 2]."""
         images = halve(self._sampler.batch(step, rank))
         for place, image in enumerate(images, start=rank * len(images)):
             rng = np.random.default_rng((self._seed, step, place, 1))
-            if rng.random() < self._soft:
+            kind = rng.random()
+            if kind < self._soft:
                 image.copy_(soften_colour(image, rng))
+            elif kind < self._soft + self._ycc:
+                image.copy_(in_ycc(image, rng))
         return images
 
 
@@ -190,6 +198,25 @@ def soften_colour(image: Tensor, rng: np.random.Generator) -> Tensor:
     ]
     merged = Image.merge("YCbCr", [luma, *soft]).convert("RGB")
     return torch.from_numpy(np.array(merged)).permute(2, 0, 1)
+
+
+def in_ycc(image: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return a uint8 [3, H, W] image as the model sees it if it was decoded from integer YCC.
+
+    Most have colours that were decoded at half the resolution.
+    """
+    space = SPACES[int(rng.integers(len(SPACES)))]
+    pixels = image.permute(1, 2, 0).contiguous().numpy().astype(np.float32)
+    planes = [Image.fromarray(plane) for plane in np.moveaxis(space.from_rgb(pixels), 2, 0)]
+    size = planes[0].size
+    if rng.random() < SOFT_SHARE:
+        half = (size[0] // 2, size[1] // 2)
+        kernel = _ENLARGING[int(rng.integers(len(_ENLARGING)))]
+        small = [plane.resize(half, Image.Resampling.BOX) for plane in planes[1:]]
+        whole = [Image.fromarray(np.rint(np.asarray(plane))) for plane in small]
+        planes[1:] = [plane.resize(size, kernel) for plane in whole]
+    ycc = np.rint(np.stack([np.asarray(plane) for plane in planes], 2))
+    return torch.from_numpy(added_to_luma(ycc).clip(0, 255).astype(np.uint8)).permute(2, 0, 1)
 
 
 def first_crops(sampler: Sampler, count: int, processes: int) -> Tensor:

@@ -127,8 +127,14 @@ def optimizer(model: Ladder, lr: float) -> MuonWithAdam:
 @option(
     "--soft-colour",
     type=SHARE,
-    default=0.5,
+    default=0.3,
     help="Share of the crops whose colours are at half their resolution.",
+)
+@option(
+    "--ycc",
+    type=SHARE,
+    default=0.3,
+    help="Share of the crops seen as integers of luma and colour differences.",
 )
 @option(
     "--free-bits",
@@ -142,7 +148,7 @@ def main(**options: Any) -> bool:
     arguments = Arguments(**options)
     process = Process.join(arguments.device)
     crops, whole = arguments.photographs(process, scale=2)
-    sampler = Halved(crops, arguments.seed, arguments.soft_colour)
+    sampler = Halved(crops, arguments.seed, arguments.soft_colour, arguments.ycc)
     valid = [halve(batch) for batch in whole]
     torch.manual_seed(arguments.seed)
     model = initial_model(arguments, sampler, process.world_size)
