@@ -75,11 +75,13 @@ def pictures(task: Task) -> dict[str, Image.Image]:
 def measure(task: Task) -> list[Row]:
     """Measure one image in all its states; the rows lack the columns of the whole run."""
     from vqcodec.density.measure import measure as density_of
+    from vqcodec.density.ycc import as_recorded
 
     rows = []
     for name, picture in pictures(task).items():
         pixels = np.array(picture)
-        bound = density_of(density.loaded(task.model), pixels, task.samples).iwae
+        seen = as_recorded(pixels)
+        bound = density_of(density.loaded(task.model), seen, task.samples).iwae
         codec, size = lossless(picture)
         row = {"image": task.ref.name, "side": str(task.side), "seed": str(task.seed)}
         row |= {"samples": str(task.samples), "picture": name, "codec": codec}

@@ -64,9 +64,10 @@ def measure(task: Task) -> list[Row]:
     """Measure one image; the row lacks the columns of the whole run."""
     from vqcodec.api import load_codec
     from vqcodec.density.measure import bit_map
+    from vqcodec.density.ycc import as_recorded
 
     picture = middle(task.ref.load(), task.side)
-    bits = bit_map(density.loaded(task.model), np.array(picture))
+    bits = bit_map(density.loaded(task.model), as_recorded(np.array(picture)))
     size = len(load_codec(task.codec).encode(picture, quality=task.quality))
     codec, whole = lossless(picture)
     row = {"image": task.ref.name, "side": str(task.side), "quality": str(task.quality)}

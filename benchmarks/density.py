@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 import numpy as np
+from PIL import Image
 
 from benchmarks import machine, runs, tables
 from benchmarks.images import ImageRef, find_images
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 FIELDS = (
     "dataset", "image", "width", "height", "samples", "elbo", "elbo_error", "iwae", "iwae_error",
-    "png", "webp", "jxl", "model_id", "machine", "versions", "commit",
+    "png", "webp", "jxl", "space", "stored_elbo", "recorded_jxl", "model_id", "machine",
+    "versions", "commit",
 )  # fmt: skip
 
 
@@ -49,15 +51,22 @@ class Task:
 def measure(task: Task) -> list[Row]:
     """Measure one image; the row lacks the columns of the whole run.
 
-    A codec that is not here leaves its column empty.
+    A codec that is not here leaves its column empty. What an image was before it was RGB also goes
+    through JPEG XL, and what it is through the model, once.
     """
     from vqcodec.density.measure import measure as density_of
+    from vqcodec.density.ycc import as_recorded, as_stored
 
     image = task.ref.load()
     pixels = np.array(image)
-    density = density_of(loaded(task.model), pixels, task.samples)
+    model, seen = loaded(task.model), as_recorded(pixels)
+    density = density_of(model, seen, task.samples)
     sizes, _ = file_sizes(image, BEST_WEBP)
+    if "jxl" in sizes:
+        recorded, _ = file_sizes(Image.fromarray(seen.pixels), BEST_WEBP)
+        sizes["recorded_jxl"] = recorded["jxl"]
     bounds = {
+        "stored_elbo": density_of(model, as_stored(pixels), 1).elbo,
         "elbo": density.elbo,
         "elbo_error": density.elbo_error,
         "iwae": density.iwae,
@@ -65,7 +74,7 @@ def measure(task: Task) -> list[Row]:
         **{name: 8 * size / pixels.size for name, size in sizes.items()},
     }
     row = {"image": task.ref.name, "width": str(image.width), "height": str(image.height)}
-    row["samples"] = str(task.samples)
+    row |= {"samples": str(task.samples), "space": seen.space}
     return [row | {name: f"{value:.6f}" for name, value in bounds.items() if value is not None}]
 
 

@@ -5,6 +5,7 @@ Every table says underneath what it shows: anchor, average, colour space, proces
 
 import csv
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,13 +132,20 @@ def preview_table(rows: Sequence[Row]) -> str:
 def density_table(rows: Sequence[Row]) -> str:
     """Lay out mean bits per dimension, from a CSV of `density`."""
     first = rows[0]
+    spaces = Counter(row["space"] for row in rows if row["space"] not in ("", "RGB"))
     columns = {
         "png": "PNG (Pillow, optimised)",
         "webp": "WebP lossless (method 6, quality 100)",
         "jxl": "JPEG XL lossless (effort 7)",
+        "stored_elbo": "density model, ELBO of the RGB values",
+        "recorded_jxl": "JPEG XL lossless of the YCC behind them",
         "elbo": "density model, ELBO",
         "iwae": f"density model, IWAE-{first['samples']}",
     }
+    if not spaces:
+        del columns["stored_elbo"], columns["recorded_jxl"]
+    known = ", ".join(f"{space} ({count} images)" for space, count in spaces.most_common())
+    behind = f" The YCC behind RGB values: {known}." if spaces else ""
     body = []
     for column, name in columns.items():
         values = [float(row[column]) for row in rows if row[column]]
@@ -149,7 +157,7 @@ def density_table(rows: Sequence[Row]) -> str:
             markdown(["", "bits per dimension", "single images"], body),
             "",
             f"{first['dataset']} ({len(rows)} images), RGB, whole images; bytes of whole files, "
-            "bounds of the density model, means over the images.",
+            f"bounds of the density model, means over the images.{behind}",
         ]
     )
 

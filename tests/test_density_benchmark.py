@@ -69,6 +69,16 @@ def test_a_codec_that_is_not_here_has_no_line() -> None:
     assert "made (2 images)" in table
 
 
+def test_what_is_behind_rgb_has_lines_of_its_own() -> None:
+    row = dict.fromkeys(density.FIELDS, "") | {"dataset": "made", "samples": "1", "space": "JFIF"}
+    row |= {"elbo": "2", "iwae": "2", "jxl": "3", "recorded_jxl": "2.5", "stored_elbo": "2.75"}
+    table = tables.density_table([row])
+    assert "| density model, ELBO of the RGB values | 2.750 | 2.75–2.75 |" in table
+    assert "| JPEG XL lossless of the YCC behind them | 2.500 | 2.50–2.50 |" in table
+    assert "| density model, ELBO | 2.000 |" in table
+    assert table.endswith("The YCC behind RGB values: JFIF (1 images).")
+
+
 def test_digits_stand_beside_the_paper() -> None:
     row = dict.fromkeys(NLL_FIELDS, "") | {"samples": "5000", "images": "10000", "passes": "100.0"}
     rows = [

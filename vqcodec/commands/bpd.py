@@ -5,8 +5,10 @@ Everything heavy is imported inside the functions, as in `vqcodec.commands.main`
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,21 +119,29 @@ def _tell_density(
     model: str | None, samples: int, map_path: Path | None, force: bool
 ) -> Callable[[Job], Facts]:
     from vqcodec.density.lossless import CODECS, file_sizes
-    from vqcodec.density.measure import bit_map, colour_range, draw_map, map_file, measure
+    from vqcodec.density.ycc import as_recorded
     from vqcodec.fileformat.image import assemble
 
-    ladder = _density_model(model)
+    info = weights.find_density(model or weights.DENSITY)
+    aside = ThreadPoolExecutor(1)
 
     def tell(job: Job) -> Facts:
         prepared = without_alpha(job.read())
+        # Encoders need no torch, which takes as long to import as they take.
+        files = aside.submit(file_sizes, assemble(prepared.pixels, gray=prepared.gray))
+        ladder = _loaded(info)
+        from vqcodec.density.measure import bit_map, colour_range, draw_map, map_file, measure
+
         height, width = prepared.pixels.shape[:2]
         dimensions = height * width * (1 if prepared.gray else 3)
-        density = measure(ladder, prepared.pixels, samples, gray=prepared.gray)
-        sizes, absent = file_sizes(assemble(prepared.pixels, gray=prepared.gray))
+        seen = as_recorded(prepared.pixels)
+        density = measure(ladder, seen, samples, gray=prepared.gray)
+        sizes, absent = files.result()
         facts: Facts = {
             "width": width,
             "height": height,
             "dimensions": dimensions,
+            "space": seen.space,
             "samples": samples,
             "elbo": density.elbo,
             "elbo_error": density.elbo_error,
@@ -146,7 +156,7 @@ def _tell_density(
             },
         }
         if map_path is not None:
-            bits = bit_map(ladder, prepared.pixels, gray=prepared.gray)
+            bits = bit_map(ladder, seen, gray=prepared.gray)
             write = map_file if map_path.suffix.lower() == ".npy" else draw_map
             atomic_write(map_path, write(bits), force=force)
             low, high = colour_range(bits)
@@ -192,10 +202,12 @@ def file_density(data: bytes) -> Facts:
     }
     if weights.densities():
         from vqcodec.density.measure import measure
+        from vqcodec.density.ycc import as_recorded
         from vqcodec.fileformat.image import prepare
 
-        decoded = prepare(codec.decode(data))
-        facts["elbo"] = measure(_density_model(None), decoded.pixels, 1, gray=header.gray).elbo
+        seen = as_recorded(prepare(codec.decode(data)).pixels)
+        ladder = _loaded(weights.find_density(weights.DENSITY))
+        facts["elbo"] = measure(ladder, seen, 1, gray=header.gray).elbo
     return facts
 
 
@@ -204,10 +216,11 @@ def _level_rates(codec: Codec, tokens: Tokens) -> list[float]:
     return [bits / (tokens.width * tokens.height) for bits in codec.bits(tokens)]
 
 
-def _density_model(model: str | None) -> Ladder:
+@functools.cache
+def _loaded(info: weights.ModelInfo) -> Ladder:
     from vqcodec.density.store import load
 
-    return load(weights.find_density(model or weights.DENSITY))
+    return load(info)
 
 
 def density_text(facts: Facts) -> str:

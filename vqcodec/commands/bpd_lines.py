@@ -30,7 +30,8 @@ def text_lines(facts: Facts) -> list[str]:
     ]
     if "map" in facts:
         rows.append(("map", f"black {facts['map']['low']:.2f}, yellow {facts['map']['high']:.2f}"))
-    return [f"{head}, bits per dimension", *_lines(rows)]
+    as_what = "" if facts["space"] == "RGB" else f", as the YCC of {facts['space']}"
+    return [f"{head}{as_what}, bits per dimension", *_lines(rows)]
 
 
 def json_lines(facts: Facts) -> list[str]:

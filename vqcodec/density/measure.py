@@ -20,7 +20,7 @@ from vqcodec import threads
 from vqcodec.density.bounds import jackknife_error, log_mean_exp
 from vqcodec.density.ladder import GROUPS, Ladder, Maps
 from vqcodec.density.windows import PositionNoise, Window, tiles
-from vqcodec.fileformat.image import Pixels
+from vqcodec.density.ycc import Seen
 
 # Larger images are worked on in tiles of so many pixels a side, to bound memory.
 TILE = 1024
@@ -57,14 +57,14 @@ class Density:
 
 
 @torch.inference_mode()
-def measure(model: Ladder, pixels: Pixels, k: int, *, gray: bool = False, seed: int = 0) -> Density:
-    """Return the bounds of uint8 `[H, W, 3]` pixels with `k` samples, a function of the seed."""
-    unit = math.log(2) * (pixels.size // 3 if gray else pixels.size)
+def measure(model: Ladder, seen: Seen, k: int, *, gray: bool = False, seed: int = 0) -> Density:
+    """Return the bounds of an image with `k` samples, a function of the seed."""
+    unit = math.log(2) * (seen.pixels.size // 3 if gray else seen.pixels.size)
     samples = []
     for number in range(k):
         layers = [
             torch.stack([-maps.reconstruction.sum(), *(kl.sum() for kl in maps.kl)]).double()
-            for _, maps in _maps(model, pixels, PositionNoise(seed, number))
+            for _, maps in _maps(model, seen, PositionNoise(seed, number))
         ]
         samples.append(torch.stack(layers).sum(0) / unit)
     parts = torch.stack(samples)  # [k, 1 + layers], bits per dimension
@@ -84,17 +84,15 @@ def measure(model: Ladder, pixels: Pixels, k: int, *, gray: bool = False, seed: 
 
 
 @torch.inference_mode()
-def bit_map(
-    model: Ladder, pixels: Pixels, *, gray: bool = False, seed: int = 0
-) -> NDArray[np.float32]:
+def bit_map(model: Ladder, seen: Seen, *, gray: bool = False, seed: int = 0) -> NDArray[np.float32]:
     """Return bits per dimension of each pixel, `[H, W]`; their mean is the ELBO of one sample.
 
     What a coarse latent costs is spread evenly over the pixels that it stands for.
     """
-    height, width = pixels.shape[:2]
+    height, width = seen.pixels.shape[:2]
     bits = np.empty((height, width), np.float32)
     unit = math.log(2) * (1 if gray else 3)
-    for tile, maps in _maps(model, pixels, PositionNoise(seed, 0)):
+    for tile, maps in _maps(model, seen, PositionNoise(seed, 0)):
         nats = -maps.reconstruction[0].double().numpy()
         for number, kl in enumerate(maps.kl):
             stride = 1 << (model.config.scales - max(0, number - 1) // len(GROUPS))
@@ -129,12 +127,14 @@ def map_file(bits: NDArray[np.float32]) -> bytes:
     return stream.getvalue()
 
 
-def _maps(model: Ladder, pixels: Pixels, noise: PositionNoise) -> Iterator[tuple[Window, Maps]]:
-    """Yield each tile and the terms of it."""
-    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
-    height, width = pixels.shape[:2]
+def _maps(model: Ladder, seen: Seen, noise: PositionNoise) -> Iterator[tuple[Window, Maps]]:
+    """Yield each tile and the terms of it; those of the pixels are of the image's own."""
+    x = torch.from_numpy(np.ascontiguousarray(seen.pixels)).permute(2, 0, 1)[None]
+    height, width = seen.pixels.shape[:2]
     for tile in tiles(height, width, TILE):
-        yield tile, model.maps(x, tile=tile, noise=noise)
+        maps = model.maps(x, tile=tile, noise=noise)
+        told = seen.nats[tile.top : tile.bottom, tile.left : tile.right]
+        yield tile, Maps(maps.reconstruction - torch.from_numpy(told), maps.kl)
         threads.release_memory()
 
 
