@@ -15,7 +15,7 @@ import click
 import torch
 from torch import Tensor, nn
 
-from train.checkpoint import load_model
+from train.checkpoint import load_model, stages
 from train.data import Halved, Sampler, first_crops, halve
 from train.errors import TrainError
 from train.loop import Trainer
@@ -81,24 +81,29 @@ def _bits_per_dimension(terms: Terms, x: Tensor) -> tuple[Tensor, Tensor]:
     return -terms.reconstruction.mean(1) / unit, kl / unit
 
 
-def initial_model(arguments: Arguments, sampler: Sampler, processes: int) -> Ladder:
-    """Return the network that training starts from: --init, or one fitted to some crops.
+def initial_model(
+    arguments: Arguments, sampler: Sampler, processes: int
+) -> tuple[Ladder, list[dict[str, Any]]]:
+    """Return the network that training starts from, --init or fitted to some crops, and its past.
 
     Raises CheckpointError, and TrainError for crops that the network would have to pad.
     """
+    past: list[dict[str, Any]] = []
     if arguments.init is None:
         model = Ladder(
             LadderConfig(arguments.scales, arguments.width, arguments.blocks, arguments.components)
         )
     else:
-        model, _ = load_model(arguments.init, lambda sizes: Ladder(LadderConfig.from_dict(sizes)))
+        model, source = load_model(
+            arguments.init, lambda sizes: Ladder(LadderConfig.from_dict(sizes))
+        )
+        past = stages(source)
     stride = 1 << model.config.scales
     if arguments.crop % stride:
         raise TrainError(f"--crop {arguments.crop} is no multiple of {stride}")
-    if arguments.init is not None:
-        return model
-    initialise(model, first_crops(sampler, -(-INITIAL_PIXELS // arguments.crop**2), processes))
-    return model
+    if arguments.init is None:
+        initialise(model, first_crops(sampler, -(-INITIAL_PIXELS // arguments.crop**2), processes))
+    return model, past
 
 
 def optimizer(model: Ladder, lr: float) -> MuonWithAdam:
@@ -151,7 +156,7 @@ def main(**options: Any) -> bool:
     sampler = Halved(crops, arguments.seed, arguments.soft_colour, arguments.ycc)
     valid = [halve(batch) for batch in whole]
     torch.manual_seed(arguments.seed)
-    model = initial_model(arguments, sampler, process.world_size)
+    model, past = initial_model(arguments, sampler, process.world_size)
     trainer = Trainer(
         model,
         HVAETask(valid, arguments.free_bits),
@@ -160,7 +165,7 @@ def main(**options: Any) -> bool:
         arguments.settings(),
         arguments.out,
         process,
-        arguments.run_config(dataclasses.asdict(model.config)),
+        {**arguments.run_config(dataclasses.asdict(model.config)), "stages": past},
     )
     return trainer.train(resume=arguments.resume)
 

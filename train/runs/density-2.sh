@@ -10,5 +10,5 @@ common=(--data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-ima
     --crop 128 "${batch[@]}" --batch 8 --bf16 --checkpoint-minutes 4)
 
 stage density --steps 2700 --decay 0.8 --soft-colour 0.5 --ycc 0
-stage ycc --init "$out"/density/checkpoint.pt --steps 5000 --lr 7e-3 --decay 0.8 --seed 1
+stage ycc --init "$out"/density/checkpoint.pt --steps 3400 --lr 7e-3 --decay 0.8 --seed 1
 python -m train.export_density "$out"/ycc/checkpoint.pt "$out"/density-2.safetensors
