@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from train.data import CropSampler, Halved, first_crops, halve, prefetch, soften_colour
+from train.data import CropSampler, Halved, first_crops, halve, in_ycc, prefetch, soften_colour
 from train.photographs import Pixels
 
 
@@ -123,3 +123,15 @@ def test_softened_colours_have_no_fine_details_and_luma_keeps_its_own() -> None:
     assert float((colour - colour.mean()).std()) < 0.5 * float(before.std())
     fine = colour[:, 1:] - colour[:, :-1]
     assert float(fine.std()) < 0.3 * float((before[:, 1:] - before[:, :-1]).std())
+
+
+def test_crops_in_ycc_come_from_rounded_integers_of_soft_colours() -> None:
+    noise_ = torch.from_numpy(noise(64, 64, 3)).permute(2, 0, 1)
+    fine = []
+    for seed in range(12):
+        planes = in_ycc(noise_, np.random.default_rng(seed)).int()
+        colour = planes[0] - planes[1]
+        fine.append(float((colour[:, 1:] - colour[:, :-1]).float().std() / colour.float().std()))
+    # White noise has 1.41, and enlarged colours far less; one crop in five keeps what it has.
+    assert sum(step < 0.8 for step in fine) >= 7
+    assert sum(step > 1.2 for step in fine) >= 1

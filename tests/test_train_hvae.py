@@ -13,8 +13,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from train import hvae
+from train.checkpoint import load_model, stages
 from train.hvae import HVAETask
 from vqcodec.density.bounds import Terms
+from vqcodec.density.ladder import Ladder, LadderConfig
 
 
 class Counting(nn.Module):
@@ -81,6 +83,10 @@ def test_script_lowers_the_bound_from_a_good_start(images: Path, tmp_path: Path)
     with (tmp_path / "b" / "log.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["loss"]) < 5
+    _, state = load_model(
+        tmp_path / "b" / "checkpoint.pt", lambda sizes: Ladder(LadderConfig.from_dict(sizes))
+    )
+    assert [stage["step"] for stage in stages(state)] == [24, 4]
 
 
 def test_crop_that_needs_padding_is_refused(images: Path, tmp_path: Path) -> None:

@@ -133,8 +133,8 @@ def _maps(model: Ladder, seen: Seen, noise: PositionNoise) -> Iterator[tuple[Win
     height, width = seen.pixels.shape[:2]
     for tile in tiles(height, width, TILE):
         maps = model.maps(x, tile=tile, noise=noise)
-        told = seen.nats[tile.top : tile.bottom, tile.left : tile.right]
-        yield tile, Maps(maps.reconstruction - torch.from_numpy(told), maps.kl)
+        told = torch.tensor(seen.nats[tile.top : tile.bottom, tile.left : tile.right])
+        yield tile, Maps(maps.reconstruction - told, maps.kl)
         threads.release_memory()
 
 

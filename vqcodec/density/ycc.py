@@ -94,8 +94,9 @@ class Seen:
 
 def as_stored(pixels: Pixels) -> Seen:
     """Return uint8 `[H, W, 3]` pixels as they are."""
-    count = pixels.shape[0] * pixels.shape[1]
-    return Seen("RGB", pixels, np.full(pixels.shape[:2], _CHOICE / count, np.float32))
+    height, width = pixels.shape[:2]
+    choice = np.float32(_CHOICE / (height * width))
+    return Seen("RGB", pixels, np.broadcast_to(choice, (height, width)))
 
 
 def as_recorded(pixels: Pixels) -> Seen:
