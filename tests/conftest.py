@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from hypothesis import settings
 from PIL import Image
 
 import vqcodec
+
+# Test files that run side by side share the processors, and threads that wait would hold them up.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -127,7 +127,7 @@ def _explains(space: Space, pixels: Pixels) -> bool:
     flat = pixels.reshape(-1, 3)
     sample = flat[:: max(1, len(flat) // _SAMPLE)]
     sample = sample[((sample > 0) & (sample < 255)).all(1)]
-    # Of a few pixels a share says little; whoever can tell looks at all of them.
+    # A sample may have more exceptions than the image, which is looked at as a whole after this.
     allowed = 2 * MOST_EXCEPTIONS * len(sample) + 8
     return int((~_found(space, sample)[1]).sum()) <= allowed
 
