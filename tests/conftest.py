@@ -17,9 +17,11 @@ from PIL import Image
 
 import vqcodec
 
-# Test files that run side by side share the processors, and threads that wait would hold them up.
+# Test files that run side by side share the processors, and PyTorch's threads, which wait for each
+# other, would hold them up. NumPy's keep their number.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OPENBLAS_NUM_THREADS"] = str(os.cpu_count())
 
 if TYPE_CHECKING:
     from torch import Tensor
