@@ -62,9 +62,8 @@ def measure(task: Task) -> list[Row]:
     model, seen = loaded(task.model), as_recorded(pixels)
     density = density_of(model, seen, task.samples)
     sizes, _ = file_sizes(image, BEST_WEBP)
-    if "jxl" in sizes:
-        recorded, _ = file_sizes(Image.fromarray(seen.pixels), BEST_WEBP)
-        sizes["recorded_jxl"] = recorded["jxl"]
+    recorded, _ = file_sizes(Image.fromarray(seen.pixels), codecs=["jxl"])
+    sizes |= {f"recorded_{name}": size for name, size in recorded.items()}
     bounds = {
         "stored_elbo": density_of(model, as_stored(pixels), 1).elbo,
         "elbo": density.elbo,

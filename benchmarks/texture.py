@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from train.texture import LUMA
+from vqcodec.density.ycc import LUMA
 from vqcodec.model.transform import WaveletAnalysis
 
 Plane = NDArray[np.float64]

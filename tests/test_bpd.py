@@ -139,6 +139,15 @@ def test_arguments_that_make_no_sense_are_code_2(arguments: list[str]) -> None:
     assert result.stderr.splitlines()[-1].startswith("Error: ")
 
 
+def test_a_damaged_model_is_one_line_however_many_images(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"nothing of the kind")
+    result = vqcodec_("bpd", "photo.png", "photo.png", "--model", str(damaged), "-k", "1")
+    assert result.exit_code == 1
+    assert result.stderr.count("damaged.safetensors") == 1
+    assert result.stderr.startswith("Error: ")
+
+
 def test_no_density_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "densities", tuple)
     result = vqcodec_("bpd", "photo.png")

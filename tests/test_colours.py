@@ -12,7 +12,7 @@ from torch import Tensor
 
 from train import colours
 from train.checkpoint import load_checkpoint, load_model, save_checkpoint
-from train.texture import LUMA
+from vqcodec.density.ycc import LUMA
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.vqvae import VQVAE
 

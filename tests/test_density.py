@@ -27,7 +27,7 @@ from vqcodec.density.lossless import file_sizes
 from vqcodec.density.measure import bit_map, colour_range, draw_map, measure
 from vqcodec.density.store import CONFIG_KEY, load
 from vqcodec.density.windows import PositionNoise
-from vqcodec.density.ycc import as_stored
+from vqcodec.density.ycc import Seen, as_stored
 from vqcodec.errors import ModelError
 from vqcodec.fileformat.image import Pixels
 from vqcodec.weights import ModelInfo
@@ -44,8 +44,14 @@ def pixels(scenes: Tensor) -> Pixels:
     return scenes[1, 0, :, :83, :121].permute(1, 2, 0).contiguous().numpy()
 
 
-def test_bounds_are_those_of_the_model(model: Ladder, pixels: Pixels) -> None:
-    density = measure(model, as_stored(pixels), 5)
+@pytest.fixture(scope="module")
+def seen(pixels: Pixels) -> Seen:
+    """The scene as it is stored."""
+    return as_stored(pixels)
+
+
+def test_bounds_are_those_of_the_model(model: Ladder, pixels: Pixels, seen: Seen) -> None:
+    density = measure(model, seen, 5)
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     with torch.no_grad():
         samples = [model.maps(x, noise=PositionNoise(0, number)) for number in range(5)]
@@ -62,65 +68,63 @@ def test_bounds_are_those_of_the_model(model: Ladder, pixels: Pixels) -> None:
     assert density.elbo == pytest.approx(density.reconstruction + sum(density.kl), rel=1e-6)
     assert sum(density.kl_of_scales()) == pytest.approx(sum(density.kl))
     assert len(density.kl_of_scales()) == 1 + model.config.scales
-    assert density == measure(model, as_stored(pixels), 5)
+    assert density == measure(model, seen, 5)
 
 
-def test_gaps_are_what_samples_of_one_layer_gain(model: Ladder, pixels: Pixels) -> None:
+def test_gaps_are_what_samples_of_one_layer_gain(model: Ladder, pixels: Pixels, seen: Seen) -> None:
     unit = pixels.size * math.log(2)
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     with torch.no_grad():
         samples = [model.maps(x, noise=PositionNoise(0, number)) for number in range(4)]
-    density = measure(model, as_stored(pixels), 4)
+    density = measure(model, seen, 4)
     assert len(density.gaps) == len(density.kl)
     assert min(density.gaps) >= 0
     for layer in (0, 7, len(density.gaps) - 1):
         log_w = torch.stack([-maps.kl[layer].double().sum() for maps in samples])
         gap = float(torch.logsumexp(log_w, 0) - math.log(4) - log_w.mean()) / unit
         assert density.gaps[layer] == pytest.approx(gap, rel=1e-3, abs=1e-9)
-    assert measure(model, as_stored(pixels), 1).gaps == pytest.approx([0.0] * len(density.kl))
+    assert measure(model, seen, 1).gaps == pytest.approx([0.0] * len(density.kl))
 
 
-def test_one_sample_has_no_error(model: Ladder, pixels: Pixels) -> None:
-    density = measure(model, as_stored(pixels), 1)
+def test_one_sample_has_no_error(model: Ladder, seen: Seen) -> None:
+    density = measure(model, seen, 1)
     assert density.elbo == density.iwae
     assert density.elbo_error is density.iwae_error is None
 
 
-def test_global_random_numbers_are_left_alone(model: Ladder, pixels: Pixels) -> None:
+def test_global_random_numbers_are_left_alone(model: Ladder, seen: Seen) -> None:
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    measure(model, as_stored(pixels), 1)
+    measure(model, seen, 1)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_gray_has_a_third_of_the_dimensions(model: Ladder, pixels: Pixels) -> None:
     gray = np.repeat(pixels[:, :, :1], 3, 2)
-    as_gray, as_colour = (
-        measure(model, as_stored(gray), 1, gray=True),
-        measure(model, as_stored(gray), 1),
-    )
+    seen = as_stored(gray)
+    as_gray, as_colour = measure(model, seen, 1, gray=True), measure(model, seen, 1)
     assert as_gray.elbo == pytest.approx(3 * as_colour.elbo)
 
 
 def test_tiles_give_the_bits_of_the_whole(
-    model: Ladder, pixels: Pixels, monkeypatch: pytest.MonkeyPatch
+    model: Ladder, seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, bits = measure(model, as_stored(pixels), 2), bit_map(model, as_stored(pixels))
+    whole, bits = measure(model, seen, 2), bit_map(model, seen)
     monkeypatch.setattr(measuring, "TILE", 32)
-    tiled = measure(model, as_stored(pixels), 2)
+    tiled = measure(model, seen, 2)
     assert tiled.elbo == pytest.approx(whole.elbo, rel=1e-6)
     assert tiled.kl == pytest.approx(whole.kl, rel=1e-4)
-    np.testing.assert_allclose(bit_map(model, as_stored(pixels)), bits, atol=2e-3)
+    np.testing.assert_allclose(bit_map(model, seen), bits, atol=2e-3)
     # With no margin the neighbours are unknown, and that shows.
     monkeypatch.setattr(Scale, "reach", lambda self: 0)
-    assert float(np.abs(bit_map(model, as_stored(pixels)) - bits).max()) > 0.5
+    assert float(np.abs(bit_map(model, seen) - bits).max()) > 0.5
 
 
-def test_map_holds_all_the_bits(model: Ladder, pixels: Pixels) -> None:
-    bits = bit_map(model, as_stored(pixels))
+def test_map_holds_all_the_bits(model: Ladder, seen: Seen) -> None:
+    bits = bit_map(model, seen)
     assert bits.shape == (83, 121)
     assert bits.dtype == np.float32
-    assert float(bits.mean()) == pytest.approx(measure(model, as_stored(pixels), 1).elbo, rel=1e-5)
+    assert float(bits.mean()) == pytest.approx(measure(model, seen, 1).elbo, rel=1e-5)
 
 
 def test_map_shows_where_the_noise_is(model: Ladder) -> None:
@@ -152,8 +156,8 @@ from pathlib import Path
 import numpy as np
 from benchmarks.machine import peak_memory
 from vqcodec.density.measure import measure
-from vqcodec.density.ycc import as_stored
 from vqcodec.density.store import load
+from vqcodec.density.ycc import as_stored
 from vqcodec.weights import ModelInfo
 pixels = np.random.default_rng(0).integers(0, 256, (4000, int(sys.argv[2]), 3), np.uint8)
 measure(load(ModelInfo(Path(sys.argv[1]))), as_stored(pixels), 1)
@@ -196,7 +200,7 @@ def test_a_side_too_long_for_webp_is_said() -> None:
 
 
 def test_half_precision_costs_next_to_nothing(
-    model: Ladder, tiny_density: Path, pixels: Pixels, tmp_path: Path
+    model: Ladder, tiny_density: Path, seen: Seen, tmp_path: Path
 ) -> None:
     arrays = load_file(tiny_density)
     assert all(array.dtype == np.float16 for array in arrays.values())
@@ -204,8 +208,8 @@ def test_half_precision_costs_next_to_nothing(
     state = {name: v + 2e-4 * v * torch.randn_like(v) for name, v in model.state_dict().items()}
     shaken = Ladder(model.config)
     shaken.load_state_dict(state)
-    expected = measure(model, as_stored(pixels), 1).elbo
-    assert measure(shaken, as_stored(pixels), 1).elbo == pytest.approx(expected, abs=0.01)
+    expected = measure(model, seen, 1).elbo
+    assert measure(shaken, seen, 1).elbo == pytest.approx(expected, abs=0.01)
 
 
 def test_script_exports_the_averaged_weights(model: Ladder, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from train import features
 from train.distortion import MEASURES, Distortion, dissimilarity
 from train.errors import TrainError
-from train.texture import LUMA
+from vqcodec.density.ycc import LUMA
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from train.checkpoint import load_model, save_start, stages
 from train.options import FILE, Script, option
-from train.texture import LUMA
+from vqcodec.density.ycc import LUMA
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.vqvae import VQVAE
 

@@ -191,12 +191,7 @@ def soften_colour(image: Tensor, rng: np.random.Generator) -> Tensor:
     """
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).convert("YCbCr")
     luma, *colours = picture.split()
-    half = (picture.width // 2, picture.height // 2)
-    kernel = _ENLARGING[int(rng.integers(len(_ENLARGING)))]
-    soft = [
-        plane.resize(half, Image.Resampling.BOX).resize(picture.size, kernel) for plane in colours
-    ]
-    merged = Image.merge("YCbCr", [luma, *soft]).convert("RGB")
+    merged = Image.merge("YCbCr", [luma, *_softened(colours, rng)]).convert("RGB")
     return torch.from_numpy(np.array(merged)).permute(2, 0, 1)
 
 
@@ -208,15 +203,19 @@ def in_ycc(image: Tensor, rng: np.random.Generator) -> Tensor:
     space = SPACES[int(rng.integers(len(SPACES)))]
     pixels = image.permute(1, 2, 0).contiguous().numpy().astype(np.float32)
     planes = [Image.fromarray(plane) for plane in np.moveaxis(space.from_rgb(pixels), 2, 0)]
-    size = planes[0].size
     if rng.random() < SOFT_SHARE:
-        half = (size[0] // 2, size[1] // 2)
-        kernel = _ENLARGING[int(rng.integers(len(_ENLARGING)))]
-        small = [plane.resize(half, Image.Resampling.BOX) for plane in planes[1:]]
-        whole = [Image.fromarray(np.rint(np.asarray(plane))) for plane in small]
-        planes[1:] = [plane.resize(size, kernel) for plane in whole]
+        planes[1:] = _softened(planes[1:], rng)
     ycc = np.rint(np.stack([np.asarray(plane) for plane in planes], 2))
     return torch.from_numpy(added_to_luma(ycc).clip(0, 255).astype(np.uint8)).permute(2, 0, 1)
+
+
+def _softened(planes: Sequence[Image.Image], rng: np.random.Generator) -> list[Image.Image]:
+    """Return planes of one size at half the resolution, in whole numbers, and enlarged again."""
+    width, height = planes[0].size
+    kernel = _ENLARGING[int(rng.integers(len(_ENLARGING)))]
+    small = [plane.resize((width // 2, height // 2), Image.Resampling.BOX) for plane in planes]
+    whole = [Image.fromarray(np.round(np.asarray(plane))) for plane in small]
+    return [plane.resize((width, height), kernel) for plane in whole]
 
 
 def first_crops(sampler: Sampler, count: int, processes: int) -> Tensor:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vqcodec.density.ycc import LUMA
+
 LEVELS = 2
 PERIOD = 8  # pixels
 WINDOW, STRIDE = 8, 4  # values of a band over which it has one deviation
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (Rec. BT.601, as in JPEG)
 _TINY = (1 / 255) ** 2  # variance of what nobody sees
 
 

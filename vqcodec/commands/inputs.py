@@ -15,6 +15,7 @@ import click
 from vqcodec.commands.batch import STREAM, Job, describe
 from vqcodec.commands.files import expand
 from vqcodec.commands.terminal import progress, remark
+from vqcodec.errors import ModelError
 
 if TYPE_CHECKING:
     from vqcodec.fileformat.image import Prepared
@@ -47,7 +48,7 @@ def inputs_of(names: Sequence[str], suffixes: Collection[str]) -> Iterator[Input
 def outcomes(inputs: Sequence[Input], work: Callable[[Job], _T]) -> Iterator[tuple[str, _T | None]]:
     """Yield what the work gives for each input, None for those that failed.
 
-    With a progress bar, as in `run`.
+    With a progress bar, as in `run`. Raises ModelError, which all of them would meet.
     """
     from tqdm import tqdm
 
@@ -58,7 +59,7 @@ def outcomes(inputs: Sequence[Input], work: Callable[[Job], _T]) -> Iterator[tup
                 if not isinstance(job, Job):
                     raise job
                 yield name, work(job)
-            except BrokenPipeError:
+            except (BrokenPipeError, ModelError):
                 raise
             except Exception as error:  # as in `run`: the other images must not suffer
                 tqdm.write(remark(name, describe(error)), file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,18 +16,18 @@ CODECS = ("png", "webp", "jxl")
 
 
 def file_sizes(
-    image: Image.Image, webp_quality: int = QUICK_WEBP
+    image: Image.Image, webp_quality: int = QUICK_WEBP, codecs: Sequence[str] = CODECS
 ) -> tuple[dict[str, int], list[str]]:
-    """Return the bytes of PNG, WebP and JPEG XL files of an image of mode L or RGB.
+    """Return the bytes of PNG, WebP and JPEG XL files of an image of mode L or RGB, by name.
 
     Also a note on each codec that is not here or cannot hold the image.
     """
     sizes, notes = {}, []
-    savers: tuple[Callable[[Image.Image], bytes], ...]
-    savers = (_png, partial(_webp, webp_quality), _jxl)
-    for name, save in zip(CODECS, savers, strict=True):
+    savers: dict[str, Callable[[Image.Image], bytes]]
+    savers = {"png": _png, "webp": partial(_webp, webp_quality), "jxl": _jxl}
+    for name in codecs:
         try:
-            sizes[name] = len(save(image))
+            sizes[name] = len(savers[name](image))
         except (ImportError, OSError, ValueError) as error:
             notes.append(f"{name} left out: {error}")
     return sizes, notes

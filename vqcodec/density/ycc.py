@@ -22,6 +22,7 @@ from vqcodec.fileformat.image import Pixels
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (Rec. BT.601, as in JPEG)
 # The share of RGB values that may not follow from x'.
 MOST_EXCEPTIONS = 0.1
 # Pixels that are looked at before all are, and pixels that are looked at together.
@@ -37,7 +38,7 @@ _AROUND = np.array(sorted(itertools.product((0, -1, 1), repeat=3), key=lambda o:
 class Space:
     """A way to store colours: RGB values for a step of luma, and for steps of both differences.
 
-    `to_rgb` maps luma and the differences of blue and red, `[..., 3]`, to RGB before it is clipped;
+    `to_rgb` maps luma and the differences of blue and red, `[..., 3]`, to RGB, clipped to 0..255;
     `middle` is how far above its value the middle of what becomes an RGB value is.
     """
 
@@ -51,7 +52,7 @@ class Space:
     def from_rgb(self, pixels: NDArray[Any]) -> Floats:
         """Return luma and the differences of blue and red, `[..., 3]`, not rounded."""
         red, green, blue = np.moveaxis(pixels, -1, 0)
-        luma = 0.299 * red + 0.587 * green + 0.114 * blue
+        luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
         planes = [luma / self.luma, (blue - luma) / self.blue, (red - luma) / self.red]
         return np.stack(planes, -1).astype(np.float32)
 
@@ -60,7 +61,7 @@ def _jfif(ycc: Integers) -> Integers:
     """Return RGB as libjpeg does."""
     luma, blue, red = np.moveaxis(ycc, -1, 0)
     planes = 91881 * red, -22554 * blue - 46802 * red, 116130 * blue
-    return np.stack([luma + (plane + 32768 >> 16) for plane in planes], -1)
+    return np.stack([luma + (plane + 32768 >> 16) for plane in planes], -1).clip(0, 255)
 
 
 def _photo_cd(ycc: Integers) -> Integers:
@@ -69,7 +70,7 @@ def _photo_cd(ycc: Integers) -> Integers:
     luma, blue, red = 13584 * luma, 22179 * blue, 18215 * red
     # Where it is an integer exactly, green has come out one lower.
     green = luma - 1940 * (blue // 10000) - 5090 * (red // 10000) - 1
-    return np.stack([luma + red, green, luma + blue], -1) // 10000
+    return (np.stack([luma + red, green, luma + blue], -1) // 10000).clip(0, 255)
 
 
 JFIF = Space("JFIF", 1.0, 1.772, 1.402, (0.0, 0.0, 0.0), _jfif)
@@ -101,9 +102,10 @@ def as_stored(pixels: Pixels) -> Seen:
 
 def as_recorded(pixels: Pixels) -> Seen:
     """Return uint8 `[H, W, 3]` pixels as the YCC that explains them, or else as they are."""
-    gray = bool((pixels == pixels[..., :1]).all())
+    if (pixels == pixels[..., :1]).all():  # gray is its own luma
+        return as_stored(pixels)
     for space in SPACES:
-        if not gray and _explains(space, pixels):
+        if _explains(space, pixels):
             before, exceptions = _before(space, pixels)
             if exceptions.mean() <= MOST_EXCEPTIONS:
                 return Seen(space.name, before, _nats(space, pixels, before, exceptions))
@@ -158,7 +160,7 @@ def _nats(space: Space, pixels: Pixels, before: Pixels, exceptions: NDArray[np.b
     nats = np.full(exceptions.shape, (_CHOICE + math.log(count + 1)) / count, np.float32)
     for rows in _strips(pixels):
         where = exceptions[rows]
-        expected = space.to_rgb(subtracted(before[rows][where])).clip(0, 255)
+        expected = space.to_rgb(subtracted(before[rows][where]))
         away = np.abs(pixels[rows][where] - expected)
         # Of a step the sum of both sides, cut off at the ends of the range.
         total = 3 - 0.5**expected - 0.5 ** (255 - expected)
@@ -181,19 +183,23 @@ def _found(space: Space, colours: Pixels) -> tuple[Pixels, NDArray[np.bool_]]:
     Of a clipped colour, what is the least beyond the range is taken.
     """
     beyond = (colours == 255).astype(np.int64) - (colours == 0)
+    clipped = beyond.any(1)
     seen = added_to_luma(np.rint(space.from_rgb(colours + np.array(space.middle))))
     seen = seen.clip(0, 255).astype(np.uint8)
     found = np.zeros(len(colours), bool)
+    left = np.arange(len(colours))
     for distance in _BEYOND:
-        left = np.flatnonzero(~found if distance == 0 else ~found & beyond.any(1))
         nearest = colours[left] + distance * beyond[left] + space.middle
         nearest = np.rint(space.from_rgb(nearest)).astype(np.int64)
         for offset in _AROUND:
             ycc = nearest + offset
             planes = added_to_luma(ycc)
-            rgb = space.to_rgb(ycc).clip(0, 255)
-            fits = (rgb == colours[left]).all(1) & (planes >= 0).all(1) & (planes < 256).all(1)
+            fits = (space.to_rgb(ycc) == colours[left]).all(1)
+            fits &= (planes >= 0).all(1) & (planes < 256).all(1)
             seen[left[fits]] = planes[fits]
             found[left[fits]] = True
             left, nearest = left[~fits], nearest[~fits]
+        left = left[clipped[left]]
+        if not len(left):
+            break
     return seen, found
