@@ -18,7 +18,7 @@ from reference import Reference, parse
 from reference.arrays import read_safetensors
 from reference.config import read_config
 from reference.indices import Prior
-from reference.stream import RangeDecoder, Symbols, cumulative_frequencies
+from reference.stream import RangeDecoder, Segments, Symbols, cumulative_frequencies
 
 from vqcodec import weights
 
@@ -67,7 +67,7 @@ def _stored(tune: str) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
 
 
 class _Recorder(Symbols):
-    """Keeps the table that each symbol is read with."""
+    """Keeps the table that each symbol of a segment is read with."""
 
     def __init__(self, stream: bytes) -> None:
         super().__init__(stream, cut=False)
@@ -78,6 +78,17 @@ class _Recorder(Symbols):
         return super().read(cumulative, count)
 
 
+class _Recorded(Segments):
+    """A stream of one segment with a recorder."""
+
+    def __init__(self, stream: bytes, recorder: _Recorder) -> None:
+        super().__init__(stream, cut=False)
+        self._recorder = recorder
+
+    def only(self) -> Symbols:
+        return self._recorder
+
+
 def _example() -> Iterator[tuple[str, str]]:
     """Yield the lines of the example, and what is said of them."""
     data = (FOLDER / f"{EXAMPLE}.vqc").read_bytes()
@@ -86,7 +97,7 @@ def _example() -> Iterator[tuple[str, str]]:
     metadata, arrays = read_safetensors(info.data)
     config = read_config(metadata["vqcodec_config"])
     symbols = _Recorder(stream)
-    Prior(arrays, config).indices(symbols, QUALITY, HEIGHT, WIDTH)
+    Prior(arrays, config).indices(_Recorded(stream, symbols), QUALITY, HEIGHT, WIDTH)
     counts = arrays["tables.0.0"]
     (_, class_, row), (_, next_class, _) = (_found(counts, table) for table in symbols.tables[:2])
     yield data[:HEADER].hex(" "), "header: version 1, model, no flag, quality 50, 7 x 5"

@@ -12,7 +12,7 @@ import pytest
 from vqcodec import threads
 from vqcodec.codec.arriving import Arriving
 from vqcodec.codec.profiler import Profiler
-from vqcodec.entropy.prior import Symbols
+from vqcodec.entropy.levels import Symbols
 from vqcodec.errors import CorruptError
 
 

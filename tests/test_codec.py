@@ -19,7 +19,7 @@ from PIL import Image
 
 import vqcodec
 from vqcodec.codec.codec import Codec
-from vqcodec.entropy.prior import Indices, Symbols
+from vqcodec.entropy.levels import Indices, Symbols
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import (
     CorruptError,

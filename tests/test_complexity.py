@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from benchmarks import complexity
 from benchmarks.complexity import Complexity, complexity_table, measure, network_macs, prior_macs
 from vqcodec.entropy.layer import Layer
-from vqcodec.entropy.prior import PriorLevel, PriorNetwork, PriorPhase
+from vqcodec.entropy.levels import PriorLevel, PriorPhase
+from vqcodec.entropy.prior import PriorNetwork
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.weights import ModelInfo
 

@@ -22,7 +22,7 @@ from train.checkpoint import load_checkpoint, save_checkpoint
 from train.export import export, frequencies, integer_arrays, model_card, trained_for
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
-from vqcodec.entropy.prior import CLASSES
+from vqcodec.entropy.levels import CLASSES
 from vqcodec.entropy.tables import FREQUENCY_BITS
 from vqcodec.errors import ModelError
 from vqcodec.model.config import Config

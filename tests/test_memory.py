@@ -19,11 +19,13 @@ SIDE_BY_SIDE = 16
 # a file or counted, or read from one; printed is what the most memory rose by meanwhile, in bytes.
 SCRIPT = f"""
 import sys
+from collections import defaultdict
 import numpy as np
 from benchmarks.machine import peak_memory
 from vqcodec.codec.codec import Codec
 from vqcodec.codec.tokens import Tokens
 from vqcodec.entropy.coder import Encoder
+from vqcodec.entropy.stream import join, replay
 from vqcodec.fileformat.container import Container, Header, pack
 
 times = {SIDE_BY_SIDE}
@@ -54,12 +56,14 @@ else:
     if what == "count":
         codec.bits(tokens)
     else:
-        stream = Encoder(codec._loaded.tables)
+        coders = defaultdict(lambda: Encoder(codec._loaded.tables))
         grid = codec.config.grid(0, height, width)
-        codec._loaded.prior.replay(tokens.quality, *grid, indices, stream.put)
+        prior = codec._loaded.prior
+        count = replay(prior, tokens.quality, grid, indices, lambda number: coders[number].put)
+        stream = join([coders[number].finish() for number in range(count)])
         header = Header(tokens.model_id, width, height, tokens.quality)
         with open(large, "wb") as file:
-            file.write(pack(Container(header, payload=stream.finish())))
+            file.write(pack(Container(header, payload=stream)))
 print(peak_memory() - before)
 """
 

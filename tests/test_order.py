@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from vqcodec.entropy import order
 from vqcodec.entropy.coder import Counter, Decoder, Encoder
+from vqcodec.entropy.levels import CLASSES
 from vqcodec.entropy.order import BLOCK, FEWEST, Order
-from vqcodec.entropy.prior import CLASSES
 from vqcodec.entropy.tables import FREQUENCY_BITS, QUIET, FrequencyTables
 
 Symbols = NDArray[np.uint8]

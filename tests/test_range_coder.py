@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vqcodec.entropy import order
 from vqcodec.entropy.coder import Counter, Decoder, Encoder
-from vqcodec.entropy.prior import CLASSES
+from vqcodec.entropy.levels import CLASSES
 from vqcodec.entropy.tables import FREQUENCY_BITS, FrequencyTables
 from vqcodec.errors import CorruptError, ModelError
 

@@ -19,7 +19,7 @@ from vqcodec.entropy.schedule import phase_positions
 
 if TYPE_CHECKING:
     from vqcodec.codec.codec import Codec
-    from vqcodec.entropy.prior import Indices
+    from vqcodec.entropy.levels import Indices
 
 # Two groups, one of which has more codewords than a byte tells apart.
 SHAPES = (LevelShape(1, 2, 1, (2,), (300,)), LevelShape(4, 6, 3, (1, 2), (7, 900)))

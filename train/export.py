@@ -23,7 +23,7 @@ from train.credits import PAGE, credited
 from train.distortion import MEASURES
 from train.options import FILE, POSITIVE, Script, option
 from vqcodec.entropy.layer import SHIFT
-from vqcodec.entropy.prior import CLASSES
+from vqcodec.entropy.levels import CLASSES
 from vqcodec.entropy.tables import FREQUENCY_BITS
 from vqcodec.model.config import QUALITIES, Config
 from vqcodec.model.layers import Conv2d

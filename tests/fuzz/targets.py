@@ -22,8 +22,7 @@ from PIL import Image, ImageFile
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.commands.main import cli
-from vqcodec.entropy.coder import Decoder
-from vqcodec.entropy.prior import Symbols
+from vqcodec.entropy.stream import read
 from vqcodec.errors import CorruptError, TargetError, TruncatedError, VqcError
 from vqcodec.fileformat.container import (
     MAX_HEADER_SIZE,
@@ -98,14 +97,10 @@ class ContainerTarget:
         grid = _grid(header)
         if grid != (1, 1):  # larger ones are left to the decoder's target: they are slow
             return
+        prior, tables = self._weights.prior, self._weights.tables
         partial = not container.whole_stream
-        stream = Decoder(self._weights.tables, container.payload, partial=partial)
-
-        def code(number: int, _: int, classes: Symbols) -> Symbols:
-            return stream.get(number, classes)
-
         with suppress(CorruptError):
-            list(self._weights.prior.walk(header.quality, *grid, code))
+            list(read(prior, tables, container.payload, header.quality, grid, partial=partial))
 
     def _info(self, data: bytes, damaged: bool) -> None:
         result = CliRunner().invoke(cli, ["info", "-", "--json"], input=data)

@@ -49,7 +49,7 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """Yield all: sizes, qualities, pictures unlike photographs, channels, chunks, cut streams."""
+    """Yield all: sizes, qualities, tiles, drawn pictures, channels, chunks, cut streams."""
     photo = Image.open(SAMPLE).convert("RGB")
     part = photo.crop((150, 90, 222, 146))
     for width, height in _SIZES:
@@ -60,6 +60,10 @@ def cases() -> Iterator[Case]:
     large = photo.crop((60, 30, 60 + 300, 30 + 220))
     for quality in _BLOCKS:
         yield Case(f"blocks-{quality}", large, quality)
+    # Large enough for tiles, of which four meet in the photograph.
+    page = Image.new("RGB", (1290, 1286), "white")
+    page.paste(part, (476, 488))
+    yield Case("tiles", page, 30)
     for name, image in _drawn().items():
         yield Case(f"drawn-{name}", image, 60)
     for quality in (30, 75):

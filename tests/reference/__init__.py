@@ -20,7 +20,7 @@ from .config import read_config
 from .container import File, Refused, parse
 from .indices import Prior
 from .network import Network
-from .stream import Symbols
+from .stream import Segments
 
 __all__ = ["File", "Reference", "Refused", "parse"]
 
@@ -40,8 +40,8 @@ class Reference:
         return self._indices(self._parse(data, partial))
 
     def _indices(self, file: File) -> list[list[Array]]:
-        symbols = Symbols(file.stream, file.cut)
-        return self._prior.indices(symbols, file.quality, file.height, file.width)
+        segments = Segments(file.stream, file.cut)
+        return self._prior.indices(segments, file.quality, file.height, file.width)
 
     def pixels(self, data: bytes, *, partial: bool = False, natural: Path | None = None) -> Array:
         """Return the picture of a file, uint8 `[H, W, 3]`; `[H, W]` if gray, 2 or 4 with alpha.

@@ -30,7 +30,7 @@ class File:
     crc: int  # 0 of a truncated file
 
 
-class _Reader:
+class Reader:
     """Reads a file from its front."""
 
     def __init__(self, data: bytes) -> None:
@@ -59,7 +59,7 @@ class _Reader:
 
 def parse(data: bytes, *, partial: bool = False, max_pixels: int = 2**27) -> File:
     """Take a file apart, or as much as there is of it; raises Refused."""
-    reader = _Reader(data)
+    reader = Reader(data)
     file, has_chunks = _header(reader, max_pixels)
     sound = zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
     try:
@@ -85,7 +85,7 @@ def parse(data: bytes, *, partial: bool = False, max_pixels: int = 2**27) -> Fil
     return file
 
 
-def _header(reader: _Reader, max_pixels: int) -> tuple[File, bool]:
+def _header(reader: Reader, max_pixels: int) -> tuple[File, bool]:
     data = reader.data
     if data[:3] != b"VQC"[: len(data)]:
         raise Refused("NotVqcError", "magic")
@@ -106,7 +106,7 @@ def _header(reader: _Reader, max_pixels: int) -> tuple[File, bool]:
     return File(model_id, gray, cut, quality, width, height, {}, b"", 0), bool(flags & 2)
 
 
-def _read_chunks(reader: _Reader, chunks: dict[int, bytes], sound: bool) -> None:
+def _read_chunks(reader: Reader, chunks: dict[int, bytes], sound: bool) -> None:
     """Fill `chunks` one by one; those of a tag that need not be known are left out."""
     count, previous = reader.byte(), -1
     if not count:

@@ -9,8 +9,9 @@ import numpy as np
 
 from .arrays import Array
 from .config import Config
-from .stream import Symbols, cumulative_frequencies
+from .stream import Segments, Symbols, cumulative_frequencies
 
+SIDE, ONE_TILE = 64, 25600
 BLOCK, FEWEST = 2048, 256
 FLAGS = cumulative_frequencies(np.array([2**24 - 2**19, 2**19]))
 _CELLS = {
@@ -65,10 +66,15 @@ class Prior:
             for number in range(len(config.groups))
         ]
 
-    def indices(self, symbols: Symbols, quality: int, height: int, width: int) -> list[list[Array]]:
+    def indices(
+        self, segments: Segments, quality: int, height: int, width: int
+    ) -> list[list[Array]]:
         """Return the indices of a picture of so many pixels, as `Reference.indices` does."""
         strides = self._config.strides
         height, width = (-(-side // math.prod(strides)) for side in (height, width))
+        times = math.prod(strides[:-1])
+        in_tiles = times * height * times * width > ONE_TILE
+        symbols = segments.next() if in_tiles else segments.only()
         hats = [max(0, 99 - abs(2 * (quality - 1) - 99 * knot)) for knot in range(3)]
         planes = [(127 * 2 * hat + 99) // 198 for hat in hats]
         features = np.broadcast_to(planes, (height, width, 3))
@@ -82,10 +88,33 @@ class Prior:
                 height, width = stride * height, stride * width
                 spread = np.broadcast_to(planes, (height, width, 3))
                 features = np.concatenate([spread, fine.reshape(height, width, -1)], -1)
+            if in_tiles and levels is self._config.phases[-1]:
+                result += self._in_tiles(len(result), levels, features, quality, segments)
+                break
             for phases in levels:
                 indices, features = self._level(len(result), phases, features, quality, symbols)
                 result.append(indices)
         return [[group.reshape(len(group), -1) for group in level] for level in result]
+
+    def _in_tiles(
+        self, first: int, levels: Sequence[int], features: Array, quality: int, segments: Segments
+    ) -> list[list[Array]]:
+        """Return the indices of the finest grid, whose first level is `first`."""
+        height, width = features.shape[:2]
+        corners = [(y, x) for y in range(0, height, SIDE) for x in range(0, width, SIDE)]
+        tiles = {(y, x): features[y : y + SIDE, x : x + SIDE] for y, x in corners}
+        result = []
+        for number, phases in enumerate(levels, first):
+            counts = [count for _, _, count in self._config.groups[number]]
+            whole = [np.zeros((count, height, width), int) for count in counts]
+            for y, x in corners:
+                symbols = segments.next()
+                found, tiles[y, x] = self._level(number, phases, tiles[y, x], quality, symbols)
+                for group, indices in zip(whole, found, strict=True):
+                    group[:, y : y + SIDE, x : x + SIDE] = indices
+            result.append(whole)
+        segments.end()
+        return result
 
     def _known(self, features: Array, count: int, levels: Sequence[Sequence[Array]]) -> Array:
         """Return features, magnitudes of the last `count` levels but one, and values of all."""

@@ -1,4 +1,4 @@
-"""The range coder, in integers: "The range coder" and "A stream that was cut"."""
+"""Segments and the range coder, in integers: "Segments" to "A stream that was cut"."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .arrays import Array
-from .container import Refused
+from .container import Reader, Refused
 
 
 class RangeDecoder:
@@ -64,6 +64,39 @@ class Symbols:
             self._over = True
             symbols[differs[0] :] = 0
         return symbols
+
+
+class Segments:
+    """Takes a stream apart, from its front."""
+
+    def __init__(self, stream: bytes, cut: bool) -> None:
+        self._rest, self._cut = stream, cut
+
+    def only(self) -> Symbols:
+        """Return what reads the symbols of a stream of one segment."""
+        return Symbols(self._rest, self._cut)
+
+    def next(self) -> Symbols:
+        """Return what reads the symbols of the next of several segments."""
+        reader, size = Reader(self._rest), 0
+        try:
+            if self._rest:
+                size = reader.varint()
+        except Refused as refused:
+            if refused.error != "TruncatedError" or not self._cut:
+                raise Refused("CorruptError", "a size in the stream") from None
+            reader.offset = len(self._rest)
+        stop = reader.offset + size
+        segment, is_cut = self._rest[reader.offset : stop], stop > len(self._rest)
+        if is_cut and not self._cut:
+            raise Refused("CorruptError", "a segment is not whole")
+        self._rest = self._rest[stop:]
+        return Symbols(segment, is_cut)
+
+    def end(self) -> None:
+        """Refuse a stream in which something is left."""
+        if self._rest:
+            raise Refused("CorruptError", "bytes after the last segment")
 
 
 def cumulative_frequencies(counts: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, overload
 
 from vqcodec import threads
 from vqcodec.codec.profiler import Profiler
-from vqcodec.entropy.prior import Symbols
+from vqcodec.entropy.levels import Symbols
 
 
 class Arriving(Sequence[Symbols]):

@@ -16,7 +16,7 @@ from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.target import DEVICE, Target, check, encode_prepared
 from vqcodec.codec.tiles import Region, box, is_one_tile
 from vqcodec.codec.tokens import Shapes, Tokens, check_tokens, level_shapes
-from vqcodec.entropy.coder import Counter
+from vqcodec.entropy.stream import bits
 from vqcodec.errors import ModelError, UnknownModelError, warn
 from vqcodec.fileformat.container import (
     DEFAULT_QUALITY,
@@ -251,10 +251,10 @@ class Codec:
         coder's own overhead.
         """
         self._check(tokens.model_id)
-        counter = Counter(self._loaded.tables)
+        prior, tables = self._loaded.prior, self._loaded.tables
         grid = self.config.grid(0, tokens.height, tokens.width)
-        self._loaded.prior.replay(tokens.quality, *grid, tokens.indices, counter.put)
-        return list(map(float, counter.bits))
+        found = bits(prior, tables, tokens.quality, grid, tokens.indices)
+        return list(map(float, found))
 
     def coefficients(self, pixels: Pixels) -> Iterator[tuple[Tensor, int, int]]:
         """Yield the transform that analysis begins with, of uint8 `[H, W, 3]` pixels.

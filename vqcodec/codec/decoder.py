@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,11 +20,13 @@ from vqcodec.codec.pixels import place, reduced
 from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Region, Tile, box, covering, split
 from vqcodec.codec.tokens import Tokens, level_shapes
-from vqcodec.entropy import coder
-from vqcodec.entropy.prior import PriorNetwork, Symbols
+from vqcodec.entropy import stream
+from vqcodec.entropy.levels import Symbols
+from vqcodec.entropy.prior import PriorNetwork
+from vqcodec.entropy.schedule import Part
 from vqcodec.entropy.tables import Tables
 from vqcodec.fileformat import coarse_alpha
-from vqcodec.fileformat.container import ChunkTag, Container
+from vqcodec.fileformat.container import ChunkTag, Container, Header
 from vqcodec.fileformat.image import Pixels, assemble, decode_alpha, info_of
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.reach import ENTERED, reach
@@ -97,17 +100,24 @@ class Decoder:
         """
         return self._tokens(container, list(self._walk(container)))
 
-    def _walk(self, container: Container, levels: int | None = None) -> Iterator[Symbols]:
-        """Yield the indices of the first so many levels in a file's stream, or of all."""
+    def _walk(
+        self, container: Container, levels: int | None = None, window: Part | None = None
+    ) -> Iterator[Symbols]:
+        """Yield the indices of the first so many levels in a file's stream, or of all.
+
+        At least those in a window of the finest grid.
+        """
         header = container.header
-        partial = not container.whole_stream
-        stream = coder.Decoder(self._tables, container.payload, partial=partial)
-
-        def code(number: int, _: int, classes: Symbols) -> Symbols:
-            return stream.get(number, classes)
-
-        grid = self._config.grid(0, header.height, header.width)
-        return self._prior.walk(header.quality, *grid, code, levels)
+        return stream.read(
+            self._prior,
+            self._tables,
+            container.payload,
+            header.quality,
+            self._config.grid(0, header.height, header.width),
+            partial=not container.whole_stream,
+            stop=levels,
+            window=window,
+        )
 
     def _tokens(self, container: Container, indices: Sequence[Symbols]) -> Tokens:
         header = container.header
@@ -154,7 +164,8 @@ class Decoder:
     ) -> Pixels:
         """Return some pixels of a file's picture, whose indices are not kept, or all at 1/scale."""
         header, count = container.header, levels_shown(self._config, scale)
-        walk = self._walk(container, count)
+        window = self._seen(header, rows, columns, natural=seed is not None)
+        walk = self._walk(container, count, window)
         grid = self._config.grid(len(self._config.scales) - 1, header.height, header.width)
         if math.prod(grid) > OVERLAPPED:
             with profiler.stage("entropy"):
@@ -163,6 +174,15 @@ class Decoder:
         with Arriving(walk, count, profiler) as indices:
             tokens = self._tokens(container, indices)
             return self.render(tokens, rows, columns, scale, profiler, seed)
+
+    def _seen(self, header: Header, rows: slice, columns: slice, *, natural: bool) -> Part:
+        """Return the part of the finest grid that some pixels are made of at full size."""
+        stride = self._config.strides[-1]
+        grid = self._config.grid(len(self._config.scales) - 1, header.height, header.width)
+        margin = ENTERED + reach(self._config, self._config.scales[-1], natural=natural)
+        asked = covering(rows, stride), covering(columns, stride)
+        tile = replace(Tile.whole(*grid), rows=asked[0], columns=asked[1]).narrowed(margin)
+        return tile.wide_rows, tile.wide_columns
 
     def render(
         self,

@@ -17,7 +17,8 @@ from vqcodec.codec.tensors import tile_of, to_pixels
 from vqcodec.codec.tiles import Tile, box, split
 from vqcodec.entropy import coder
 from vqcodec.entropy.layer import Grid
-from vqcodec.entropy.prior import Indices, PriorNetwork, PutPhase, Symbols
+from vqcodec.entropy.levels import Indices, Symbols
+from vqcodec.entropy.prior import PriorNetwork, PutPhase
 from vqcodec.entropy.tables import Tables
 from vqcodec.fileformat.image import Pixels
 from vqcodec.model.closed_loop import Phase

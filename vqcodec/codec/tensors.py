@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqcodec.codec.pixels import bordered
 from vqcodec.codec.tiles import Tile
-from vqcodec.entropy.prior import Symbols
+from vqcodec.entropy.levels import Symbols
 from vqcodec.fileformat.image import Pixels
 from vqcodec.model.closed_loop import decode_level
 from vqcodec.model.config import PLANES

@@ -1,7 +1,7 @@
 """Large images -> stream: features and indices tile by tile, several tiles at once.
 
-Analysis looks at every tile, the coarser grids are coded as a whole, the indices of the finest are
-chosen tile by tile, and then every phase is coded for all tiles, as if there were none.
+Analysis looks at every tile, the coarser grids are coded as a whole, and the indices of the finest
+are chosen tile by tile. The tiles that these are coded in are others, smaller and without margins.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,8 +23,11 @@ from vqcodec.codec.profiler import Profiler
 from vqcodec.codec.tiles import Tile, split
 from vqcodec.entropy import coder
 from vqcodec.entropy.layer import Grid
-from vqcodec.entropy.prior import Indices, PutPhase, Symbols
-from vqcodec.entropy.schedule import phase_positions
+from vqcodec.entropy.levels import Indices, Symbols
+from vqcodec.entropy.prior import PutPhase, PutPhaseOfLevel
+from vqcodec.entropy.schedule import Part, coding_tiles, cut, phase_positions, within
+from vqcodec.entropy.stream import PutOf, join, replay_finest, segment
+from vqcodec.entropy.threads import side_by_side
 from vqcodec.model.config import PLANES
 from vqcodec.model.reach import ENTERED, choice_reach, feature_reach, reach
 
@@ -48,8 +52,8 @@ class TiledEncoder(ImageEncoder):
         with self._each_tile() as each_tile:
             with stages.stage("analysis"):
                 means, features = self._analysed_whole(each_tile)
-            stream = coder.Encoder(self.tables)
-            indices, means, known = self.coarse_levels(means, stream)
+            segments = {0: coder.Encoder(self.tables)}
+            indices, means, known = self.coarse_levels(means, segments[0])
             levels = self.prior.levels[self.prior.scales[-1].start :]
             size = math.prod(self.grid)
             fine = [level.room(size) for level in levels]
@@ -63,13 +67,18 @@ class TiledEncoder(ImageEncoder):
 
             with stages.stage("quantize"):
                 each_tile(choose)
+
+        def put_of(segment: int) -> PutPhaseOfLevel:
+            return segments.setdefault(segment, coder.Encoder(self.tables)).put
+
         with stages.stage("entropy"):
-            numbers, every = self.prior.scales[-1], [*indices, *fine]
+            every = [*indices, *fine]
             if classes is None:
-                self.prior.replay_levels(numbers, known, self.quality, every, stream.put)
+                replay_finest(self.prior, self.quality, known, every, put_of)
             else:
-                self._put(stream, fine, classes)
-        return Encoded(stream.finish(), every, picture, None)
+                self._put(put_of, fine, classes)
+            found = join([segments[number].finish() for number in range(len(segments))])
+        return Encoded(found, every, picture, None)
 
     @contextmanager
     def _each_tile(self) -> Iterator[EachTile]:
@@ -109,6 +118,11 @@ class TiledEncoder(ImageEncoder):
                 yield together
             finally:
                 torch.set_num_threads(own)  # threads to come would have as many as the pool's
+
+    @cached_property
+    def _coded(self) -> list[Part]:
+        """The tiles that are coded by themselves."""
+        return coding_tiles(*self.grid)
 
     @property
     def _keeps(self) -> bool:
@@ -173,7 +187,8 @@ class TiledEncoder(ImageEncoder):
             seen = []
             search = IndexSearch(self, t, h, _collecting(seen))
             levels = range(number, number + 1)
-            (chosen,), known = self.prior.walk_levels(levels, known, self.quality, search)
+            parts = within(self._coded, (tile.wide_rows, tile.wide_columns))
+            (chosen,), known = self.prior.walk_levels(levels, known, self.quality, search, parts)
             tile.paste(chosen, fine[done], self.grid)
             if classes is not None:
                 tile.paste(_joined(seen, *known.shape[:2]), classes[done], self.grid)
@@ -189,14 +204,22 @@ class TiledEncoder(ImageEncoder):
         t, h = (x[..., rows, columns].contiguous(memory_format=torch.channels_last) for x in (t, h))
         return narrow, known[rows, columns], t, h
 
-    def _put(self, stream: coder.Encoder, fine: Indices, classes: Indices) -> None:
+    def _put(self, put_of: PutOf, fine: Indices, classes: Indices) -> None:
         """Code the indices of the finest grid, whose classes are known."""
-        for done, number in enumerate(self.prior.scales[-1]):
-            level = self.prior.levels[number]
-            for phase in range(len(level.phases)):
-                positions = phase_positions(len(level.phases), phase, *self.grid)
-                known = [group[:, positions] for group in classes[done]]
-                stream.put(number, known, fine[done], positions)
+
+        def put_tile(place: int) -> None:
+            tile = self._coded[place]
+            size = tile[0].stop - tile[0].start, tile[1].stop - tile[1].start
+            for done, number in enumerate(self.prior.scales[-1]):
+                put = put_of(segment(len(self._coded), done, place))
+                own, asked = (cut(all_[done], self.grid, tile) for all_ in (fine, classes))
+                phases = len(self.prior.levels[number].phases)
+                for phase in range(phases):
+                    positions = phase_positions(phases, phase, *size)
+                    put(number, [group[:, positions] for group in asked], own, positions)
+
+        count = len(self._coded)
+        side_by_side(put_tile, range(count), min(threads.number(), count))
 
 
 def _collecting(classes: list[Symbols]) -> PutPhase:

@@ -12,11 +12,11 @@ from operator import index
 
 import numpy as np
 
-from vqcodec.entropy.prior import Symbols
+from vqcodec.entropy.levels import Symbols
+from vqcodec.entropy.schedule import ONE_TILE, cut, paste
 from vqcodec.errors import RegionError
 
 SIDE = 128  # positions
-ONE_TILE = 160**2  # an image of no more positions is one tile: margins would cost it more
 
 Region = tuple[int, int, int, int]  # left, upper, width, height; pixels
 
@@ -59,16 +59,13 @@ class Tile:
 
     def cut(self, level: Symbols, size: tuple[int, int]) -> Symbols:
         """Return the indices of a level for this tile, with its margin, of a grid of that size."""
-        grids = (group.reshape(-1, *size)[:, self.wide_rows, self.wide_columns] for group in level)
-        return [grid.reshape(len(grid), -1) for grid in grids]
+        return cut(level, size, (self.wide_rows, self.wide_columns))
 
     def paste(self, level: Symbols, whole: Symbols, size: tuple[int, int]) -> None:
         """Write what this tile, with its margin, has of a level into that of the grid."""
         wide = [span.stop - span.start for span in (self.wide_rows, self.wide_columns)]
-        rows, columns = self.inner
-        for group, whole_group in zip(level, whole, strict=True):
-            inner = group.reshape(-1, *wide)[:, rows, columns]
-            whole_group.reshape(-1, *size)[:, self.rows, self.columns] = inner
+        inner = cut(level, (wide[0], wide[1]), self.inner)
+        paste(inner, (self.rows, self.columns), whole, size)
 
 
 def split(height: int, width: int, rows: slice, columns: slice, margin: int) -> list[Tile]:

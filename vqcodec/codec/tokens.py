@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.entropy.prior import Indices, PriorNetwork, index_type
+from vqcodec.entropy.levels import Indices, index_type
+from vqcodec.entropy.prior import PriorNetwork
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.errors import CorruptError
 

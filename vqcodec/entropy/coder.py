@@ -13,8 +13,8 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
+from vqcodec.entropy.levels import Symbols, index_type
 from vqcodec.entropy.order import Order
-from vqcodec.entropy.prior import Symbols, index_type
 from vqcodec.entropy.tables import FrequencyTables, Numbers, Tables, flag_tables
 from vqcodec.errors import CorruptError
 

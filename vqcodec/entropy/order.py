@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.entropy.prior import CLASSES
+from vqcodec.entropy.levels import CLASSES
 from vqcodec.entropy.tables import Numbers
 
 # Symbols of a codebook that share a flag, and how many of quiet classes must be among them: one by

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -14,84 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vqcodec.entropy.features import around, beside, look_up, quality_planes
-from vqcodec.entropy.layer import Activations, Grid, Layer
-from vqcodec.entropy.schedule import phase_positions
+from vqcodec.entropy.layer import Grid, Layer
+from vqcodec.entropy.levels import Indices, PriorLevel, Symbols, level_of
+from vqcodec.entropy.schedule import Part, cut, phase_positions
 from vqcodec.entropy.threads import in_strips, one_blas_thread
 from vqcodec.errors import ModelError
-
-CLASSES = 64
-CLASS_SHIFT = 1  # a class spans two activation values
-
-# Indices or classes of a phase or a level: [codebooks, N], one array a group of codebooks. They are
-# uint8, indices uint16 where a codebook has more than 256 codewords.
-Symbols = list[NDArray[np.unsignedinteger[Any]]]
-Indices = Sequence[Symbols]  # of all levels
-
-
-@dataclass(frozen=True)
-class PriorPhase:
-    """The part of the prior that belongs to one phase of a level."""
-
-    update: Layer
-    hidden: Layer
-    head: Layer
-    slope: Activations
-
-    def __post_init__(self) -> None:
-        # At any quality the slope adds to the head's bias: together, too, they must stay exact.
-        Layer(self.head.weight, np.abs(self.head.bias) + 100 * np.abs(self.slope))
-
-    def classes(self, state: Activations, quality: int) -> NDArray[np.uint8]:
-        """Return the classes `[codebooks, N]` at positions whose hidden state is `[N, width]`."""
-        log_scales = self.head(self.hidden(state), self.slope * np.float32(quality))
-        return np.ascontiguousarray(log_scales.T.astype(np.uint8) >> CLASS_SHIFT)
-
-
-@dataclass(frozen=True)
-class PriorLevel:
-    """A level of the prior, and what its codewords look like to the levels after it.
-
-    `magnitudes` and `values` hold one uint8 / int8 array `[codebooks, codewords, dim]` a group.
-    """
-
-    phases: Sequence[PriorPhase]
-    magnitudes: Sequence[NDArray[np.uint8]]
-    values: Sequence[NDArray[np.int8]]
-
-    @property
-    def groups(self) -> list[int]:
-        """The number of codebooks of each group."""
-        return [len(group) for group in self.magnitudes]
-
-    @property
-    def codewords(self) -> list[int]:
-        """The number of codewords of each group's codebooks."""
-        return [group.shape[1] for group in self.magnitudes]
-
-    @property
-    def index_types(self) -> list[type[np.unsignedinteger[Any]]]:
-        """The type of the indices of each group."""
-        return list(map(index_type, self.codewords))
-
-    def room(self, size: int) -> Symbols:
-        """Return zeros for the indices of so many positions."""
-        typed = zip(self.groups, self.index_types, strict=True)
-        return [np.zeros((count, size), kind) for count, kind in typed]
-
-    def room_for_classes(self, size: int) -> Symbols:
-        """Return zeros for the classes of so many positions."""
-        return [np.zeros((count, size), np.uint8) for count in self.groups]
-
-    @property
-    def channels(self) -> int:
-        """The number of values at a position."""
-        return sum(len(group) * group.shape[-1] for group in self.magnitudes)
-
-
-def index_type(codewords: int) -> type[np.unsignedinteger[Any]]:
-    """Return the type of the indices of codebooks of so many codewords."""
-    return np.uint8 if codewords <= 256 else np.uint16
-
 
 # Called with a level's number, the phase and its classes; returns the indices of its N positions.
 CodePhase = Callable[[int, int, Symbols], Symbols]
@@ -137,7 +64,7 @@ class PriorNetwork:
         """
         books = iter(enumerate(counts))
         try:
-            levels = [[_level(arrays, *next(books), size) for size in scale] for scale in phases]
+            levels = [[level_of(arrays, *next(books), size) for size in scale] for scale in phases]
             upsample = [
                 Layer.from_arrays(arrays, f"prior.upsample.{i}") for i in range(len(phases) - 1)
             ]
@@ -153,43 +80,51 @@ class PriorNetwork:
         `height` and `width` are those of the coarsest grid. `code` is told the classes of a phase
         and returns its indices: the encoder chooses them, the decoder reads them.
         """
+        stop = len(self.levels) if stop is None else stop
+        features = yield from self.walk_coarse(quality, height, width, code, stop)
+        for number in range(self.scales[-1].start, stop):
+            one = range(number, number + 1)
+            chosen, features = self.walk_levels(one, features, quality, code)
+            yield from chosen
+
+    def walk_coarse(
+        self, quality: int, height: int, width: int, code: CodePhase, stop: int
+    ) -> Generator[Symbols, None, Grid]:
+        """Do the same for all scales but the finest; return the features that this begins with.
+
+        They mean nothing if not all levels before it are among the first `stop`.
+        """
         features = self.start(quality, height, width)
         indices: Indices = []
-        visited = range(len(self.levels) if stop is None else stop)
-        for scale, numbers in enumerate(self.scales):
-            if numbers.start not in visited:
-                break
-            if scale:
-                features = self.finer(scale, features, indices, quality)
-            for number in range(numbers.start, min(numbers.stop, visited.stop)):
+        for scale, numbers in enumerate(self.scales[:-1]):
+            for number in range(numbers.start, min(numbers.stop, stop)):
                 one = range(number, number + 1)
                 chosen, features = self.walk_levels(one, features, quality, code)
                 indices = [*indices, *chosen]
                 yield from chosen
-
-    def replay(
-        self, quality: int, height: int, width: int, indices: Indices, put: PutPhaseOfLevel
-    ) -> None:
-        """Tell `put` the classes of every phase of `indices` that are known, in order."""
-        features = self.start(quality, height, width)
-        for scale, numbers in enumerate(self.scales):
-            if scale:
-                features = self.finer(scale, features, indices[: numbers.start], quality)
-            features = self.replay_levels(numbers, features, quality, indices, put)
+            if stop <= numbers.stop:
+                break
+            features = self.finer(scale + 1, features, indices, quality)
+        return features
 
     def replay_levels(
         self, numbers: range, features: Grid, quality: int, indices: Indices, put: PutPhaseOfLevel
     ) -> Grid:
-        """Do the same for some levels of a grid; return the features then.
+        """Tell `put` the classes of every phase of `indices`, of some levels of a grid, in order.
 
-        `features` are those before, `indices` those of all levels.
+        `features` are those before, `indices` those of all levels. Return the features then.
         """
         with one_blas_thread:
             for number in numbers:
-                state = _entered(self.levels[number], features)
+                state = _entered(self.levels[number], features, whole(features))
                 _replay_level(number, self.levels[number], state, quality, indices[number], put)
                 features = self._left(number, state, indices[number])
         return features
+
+    def finest(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of the finest grid where the coarsest has `size`, rows and columns."""
+        times = math.prod(self._strides[: len(self.scales) - 1])
+        return size[0] * times, size[1] * times
 
     def start(self, quality: int, height: int, width: int) -> Grid:
         """Return the features that the coarsest grid begins with."""
@@ -197,18 +132,25 @@ class PriorNetwork:
         return np.broadcast_to(planes, (height, width, len(planes)))
 
     def walk_levels(
-        self, numbers: range, features: Grid, quality: int, code: CodePhase
+        self,
+        numbers: range,
+        features: Grid,
+        quality: int,
+        code: CodePhase,
+        tiles: Sequence[Part] | None = None,
     ) -> tuple[Indices, Grid]:
         """Visit the phases of some levels of a grid; return their indices, and the features then.
 
         `features`, what is known before, may be those of a part of the grid that begins in an even
-        row and column.
+        row and column. It may have several tiles, which know nothing of each other, or parts of
+        some, and is one if none are given.
         """
+        tiles = tiles or whole(features)
         with one_blas_thread:
             result = []
             for number in numbers:
-                state = _entered(self.levels[number], features)
-                chosen = _walk_level(number, self.levels[number], state, quality, code)
+                state = _entered(self.levels[number], features, tiles)
+                chosen = _walk_level(number, self.levels[number], state, quality, code, tiles)
                 features = self._left(number, state, chosen)
                 result.append(chosen)
             return result, features
@@ -243,30 +185,43 @@ class PriorNetwork:
         return np.concatenate([spread, fine], -1)
 
 
-def _entered(level: PriorLevel, features: Grid) -> Grid:
+def whole(features: Grid) -> list[Part]:
+    """Return the tile that is all of a grid."""
+    height, width = features.shape[:2]
+    return [(slice(0, height), slice(0, width))]
+
+
+def _entered(level: PriorLevel, features: Grid, tiles: Sequence[Part]) -> Grid:
     """Return the state of a level's first phase."""
     height, width = features.shape[:2]
     update = level.phases[0].update
     state = np.empty((height, width, len(update.bias)), np.uint8)
+    for tile in tiles:
+        own, known = state[tile], features[tile]
 
-    def enter_rows(rows: slice) -> None:
-        state[rows] = update.rows(features, rows)
+        def enter_rows(rows: slice, own: Grid = own, known: Grid = known) -> None:
+            own[rows] = update.rows(known, rows)
 
-    in_strips(enter_rows, height, width)
+        in_strips(enter_rows, *own.shape[:2])
     return state
 
 
 def _walk_level(
-    number: int, level: PriorLevel, state: Grid, quality: int, code: CodePhase
+    number: int,
+    level: PriorLevel,
+    state: Grid,
+    quality: int,
+    code: CodePhase,
+    tiles: Sequence[Part],
 ) -> Symbols:
     """Return the indices of a level."""
-    indices = level.room(state.shape[0] * state.shape[1])
-
-    def choose(phase: int, positions: NDArray[np.int64], classes: Symbols) -> None:
-        for whole, group in zip(indices, code(number, phase, classes), strict=True):
-            whole[:, positions] = group
-
-    _visit(level, state, quality, indices, choose)
+    size = state.shape[:2]
+    indices = level.room(math.prod(size))
+    for phase in range(len(level.phases)):
+        positions = phase_positions(len(level.phases), phase, *size)
+        classes = _classes_of_tiles(level, phase, positions, state, quality, indices, tiles)
+        for group, chosen in zip(indices, code(number, phase, classes), strict=True):
+            group[:, positions] = chosen
     return indices
 
 
@@ -279,21 +234,34 @@ def _replay_level(
     put: PutPhaseOfLevel,
 ) -> None:
     """Tell `put` the classes of a level's indices."""
-
-    def tell(_: int, positions: NDArray[np.int64], classes: Symbols) -> None:
-        put(number, classes, indices, positions)
-
-    _visit(level, state, quality, indices, tell)
-
-
-def _visit(
-    level: PriorLevel, state: Grid, quality: int, indices: Symbols, visit: VisitPhase
-) -> None:
-    """Visit the phases of a level; `indices` are those of all of it, a phase's after its visit."""
     for phase in range(len(level.phases)):
         positions = phase_positions(len(level.phases), phase, *state.shape[:2])
         # Without a name, or the classes of this phase would be held beside those of the next.
-        visit(phase, positions, _classes(level, phase, positions, state, quality, indices))
+        put(number, _classes(level, phase, positions, state, quality, indices), indices, positions)
+
+
+def _classes_of_tiles(
+    level: PriorLevel,
+    phase: int,
+    positions: NDArray[np.int64],
+    state: Grid,
+    quality: int,
+    indices: Symbols,
+    tiles: Sequence[Part],
+) -> Symbols:
+    """Return the classes of a phase, of all tiles in the order of the grid."""
+    if len(tiles) == 1:
+        return _classes(level, phase, positions, state, quality, indices)
+    size = state.shape[:2]
+    joined = [group.reshape(-1, *size) for group in level.room_for_classes(math.prod(size))]
+    for tile in tiles:
+        own = state[tile]
+        places = phase_positions(len(level.phases), phase, *own.shape[:2])
+        rows, columns = np.divmod(places, own.shape[1])
+        found = _classes(level, phase, places, own, quality, cut(indices, size, tile))
+        for group, part in zip(joined, found, strict=True):
+            group[:, tile[0], tile[1]][:, rows, columns] = part
+    return [group.reshape(len(group), -1)[:, positions] for group in joined]
 
 
 def _classes(
@@ -320,29 +288,3 @@ def _classes(
 
     in_strips(classify, len(positions))
     return list(np.split(classes, np.cumsum(level.groups)[:-1]))
-
-
-def _level(
-    arrays: Mapping[str, NDArray[Any]], number: int, counts: Sequence[int], phases: int
-) -> PriorLevel:
-    name = f"prior.{number}"
-
-    def rows(what: str) -> list[NDArray[Any]]:
-        """Return an array for every group; what its codebooks share is there once."""
-        shared = (arrays[f"{name}.{what}.{group}"] for group in range(len(counts)))
-        return [np.broadcast_to(a, (n, *a.shape[1:])) for a, n in zip(shared, counts, strict=True)]
-
-    return PriorLevel(
-        phases=[_phase(arrays, f"{name}.{phase}") for phase in range(phases)],
-        magnitudes=rows("magnitudes"),
-        values=rows("values"),
-    )
-
-
-def _phase(arrays: Mapping[str, NDArray[Any]], name: str) -> PriorPhase:
-    return PriorPhase(
-        update=Layer.from_arrays(arrays, f"{name}.update"),
-        hidden=Layer.from_arrays(arrays, f"{name}.hidden"),
-        head=Layer.from_arrays(arrays, f"{name}.head"),
-        slope=arrays[f"{name}.slope"].astype(np.float32),
-    )

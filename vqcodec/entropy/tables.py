@@ -9,7 +9,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from vqcodec.entropy.prior import CLASSES
+from vqcodec.entropy.levels import CLASSES
 from vqcodec.errors import ModelError
 
 FREQUENCY_BITS = 24

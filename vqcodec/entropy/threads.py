@@ -1,4 +1,4 @@
-"""The threads of NumPy's part: strips of a grid at once, each with its products on its own thread.
+"""The threads of NumPy's part: strips or tiles at once, each with its products on its own thread.
 
 PyTorch has a pool of threads, and so has BLAS; those that wait for work spin for a while: with as
 many threads as cores, every change of hands would cost milliseconds.
@@ -6,15 +6,18 @@ many threads as cores, every change of hands would cost milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
+from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
 from vqcodec import threads
 from vqcodec.forks import ForkSafeLock, in_child
+
+Item = TypeVar("Item")
 
 # Positions that are worked on at a time: what bounds the memory of float32. Fewer are not worth a
 # thread of their own: grids of 3,000 took a fifth longer with two.
@@ -67,11 +70,17 @@ def in_strips(work: Callable[[slice], None], rows: int, width: int = 1) -> None:
     at_once = max(1, min(threads.number(), rows * width // STRIP))
     size = max(1, min(STRIP // width, -(-rows // at_once)))
     strips = [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+    side_by_side(work, strips, at_once)
+    if at_once > 1:
+        threads.release_memory()
+
+
+def side_by_side(work: Callable[[Item], None], items: Sequence[Item], at_once: int) -> None:
+    """Do `work` for all items, so many at once."""
     if at_once == 1:
-        for strip in strips:
-            work(strip)
+        for item in items:
+            work(item)
         return
     with ThreadPoolExecutor(at_once) as pool:
-        for _ in pool.map(work, strips):
+        for _ in pool.map(work, items):
             pass
-    threads.release_memory()

@@ -17,6 +17,7 @@ from vqcodec.errors import (
     TruncatedError,
     UnsupportedVersionError,
 )
+from vqcodec.varint import read_varint, varint
 
 MAGIC = b"VQC"
 VERSION = 1
@@ -32,7 +33,6 @@ _FLAG_CHUNKS = 0x02
 _FLAG_CUT = 0x04
 _FLAGS_KNOWN = _FLAG_GRAY | _FLAG_CHUNKS | _FLAG_CUT
 _FIRST_OPTIONAL_TAG = 128
-_VARINT_END = 1 << 32
 
 
 class ChunkTag(IntEnum):
@@ -125,14 +125,14 @@ def pack(container: Container) -> bytes:
     out.append(VERSION)
     out += header.model_id
     out += bytes((flags, header.quality))
-    out += _varint(header.width) + _varint(header.height)
+    out += varint(header.width) + varint(header.height)
     out += _crc16(out).to_bytes(2, "little")
     if chunks:
         out.append(len(chunks))
         for tag, data in sorted(chunks.items()):
             out.append(tag)
-            out += _varint(len(data)) + data
-    out += _varint(len(container.payload)) + container.payload
+            out += varint(len(data)) + data
+    out += varint(len(container.payload)) + container.payload
     out += zlib.crc32(out).to_bytes(TRAILER_SIZE, "little")
     return bytes(out)
 
@@ -282,24 +282,10 @@ class _Reader:
         return self.take(1)[0]
 
     def varint(self) -> int:
-        value = 0
-        for shift in range(0, 35, 7):
-            byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if value >= _VARINT_END or (byte == 0 and shift):
-                    break
-                return value
-        raise CorruptError(f"a number in the {self._part} is not in its shortest form")
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+        value = read_varint(self.byte)
+        if value is None:
+            raise CorruptError(f"a number in the {self._part} is not in its shortest form")
+        return value
 
 
 def _crc16(data: bytes | bytearray) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vqcodec.entropy.prior import CLASS_SHIFT
+from vqcodec.entropy.levels import CLASS_SHIFT
 from vqcodec.model.config import QUALITIES, Config
 from vqcodec.model.layers import Conv2d, module_list
 

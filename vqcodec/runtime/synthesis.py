@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from vqcodec.entropy.prior import Symbols
+from vqcodec.entropy.levels import Symbols
 from vqcodec.entropy.schedule import phase_positions
 from vqcodec.model.config import PLANES, Config
 from vqcodec.runtime.graph import Array

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from vqcodec.entropy.prior import PriorNetwork, Symbols, index_type
+from vqcodec.entropy.levels import Symbols, index_type
+from vqcodec.entropy.prior import PriorNetwork
 from vqcodec.entropy.tables import FrequencyTables
 from vqcodec.errors import ModelError
 from vqcodec.model.config import KNOTS, NATURAL_LAYERS, NATURAL_NOISE, PLANES, SPREAD, Config

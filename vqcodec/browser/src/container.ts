@@ -27,8 +27,8 @@ export interface Container {
   stream: Uint8Array;
 }
 
-/** Reads a file from its front. */
-class Reader {
+/** Reads bytes from their front. */
+export class Reader {
   offset = 0;
 
   constructor(readonly data: Uint8Array) {}

@@ -9,7 +9,6 @@ import { plain } from "./plain.js";
 import { cropped, type Planes } from "./planes.js";
 import { readGrayPng } from "./png.js";
 import { type LevelIndices, Prior } from "./prior.js";
-import { Symbols } from "./stream.js";
 import { split } from "./tiles.js";
 import { hexadecimal, type Weights } from "./weights.js";
 
@@ -116,8 +115,8 @@ function open(
 }
 
 function levels(file: Container, weights: Weights): Generator<LevelIndices, void> {
-  const symbols = new Symbols(file.stream, file.cut);
-  return new Prior(weights).levels(symbols, file.quality, file.height, file.width);
+  const { stream, cut, quality, height, width } = file;
+  return new Prior(weights).levels(stream, cut, quality, height, width);
 }
 
 /** Make the opaque tiles of a picture, one after the other. */

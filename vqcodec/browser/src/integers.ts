@@ -5,6 +5,8 @@
  * hold them exactly; most activations are zero, and zeros are skipped.
  */
 
+import type { Span } from "./tiles.js";
+
 const ROUNDING = 256;
 const DIVISOR = 512;
 const ABREAST = 8; // outputs that are summed at once, each in a register
@@ -49,6 +51,22 @@ export function among(planes: BytePlanes, channels: number, at: number): BytePla
     data.set(row, place * channels + at);
   }
   return { data, channels, height, width };
+}
+
+/** Some rows and columns of planes. */
+export function part(planes: BytePlanes, rows: Span, columns: Span): BytePlanes {
+  const { channels, width } = planes;
+  const [down, across] = [rows, columns].map(({ start, end }) => end - start);
+  const data = new Int8Array(down * across * channels);
+  for (let row = 0; row < down; row++) {
+    const line = (rows.start + row) * width;
+    const from = planes.data.subarray(
+      (line + columns.start) * channels,
+      (line + columns.end) * channels,
+    );
+    data.set(from, row * across * channels);
+  }
+  return { data, channels, height: down, width: across };
 }
 
 /** The planes at some positions, in one row. */

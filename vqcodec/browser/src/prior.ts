@@ -7,11 +7,14 @@ import {
   type IntegerLayer,
   integerLayer,
   lookUp,
+  part,
   picked,
   spread,
 } from "./integers.js";
 import { positions } from "./positions.js";
+import { Segments } from "./segments.js";
 import { type Frequencies, frequenciesOf, type Symbols } from "./stream.js";
+import { codedTiles, type Part, paste } from "./tiles.js";
 import { coarsestGrid, type Weights } from "./weights.js";
 
 const CLASSES = 64;
@@ -37,17 +40,26 @@ export class Prior {
    * Throws a VqcError (CorruptError) for a stream that no encoder makes.
    */
   *levels(
-    symbols: Symbols,
+    stream: Uint8Array,
+    cut: boolean,
     quality: number,
     pixelRows: number,
     pixelColumns: number,
   ): Generator<LevelIndices, void> {
     const { config } = this.weights;
     const [height, width] = coarsestGrid(config, pixelRows, pixelColumns);
+    const times = config.strides.slice(0, -1).reduce((product, stride) => product * stride, 1);
+    const tiles = codedTiles(times * height, times * width);
+    const segments = new Segments(stream, cut, tiles.length > 1);
+    const symbols = segments.next();
     const nothing = { data: new Int8Array(), channels: 0, height, width };
     let features = withQuality(quality, nothing);
     let number = 0;
     for (const [grid, levels] of config.phases.entries()) {
+      if (grid === config.phases.length - 1 && tiles.length > 1) {
+        yield* this.inTiles(number, levels, features, quality, segments, tiles);
+        return;
+      }
       const read: LevelIndices[] = [];
       for (const phases of levels) {
         const level = this.level(number++, phases, features, quality, symbols);
@@ -59,6 +71,31 @@ export class Prior {
         features = withQuality(quality, this.upsampled(grid, features, read, number));
       }
     }
+  }
+
+  /** Yield the levels of a finest grid that is coded in tiles; the first of them is `number`. */
+  private *inTiles(
+    number: number,
+    levels: number[],
+    whole: BytePlanes,
+    quality: number,
+    segments: Segments,
+    tiles: Part[],
+  ): Generator<LevelIndices, void> {
+    const { height, width } = whole;
+    const features = tiles.map(({ rows, columns }) => part(whole, rows, columns));
+    for (const phases of levels) {
+      const books = this.codebooks(number);
+      const indices = books.map((count) => new Uint16Array(count * height * width));
+      for (const [place, tile] of tiles.entries()) {
+        const level = this.level(number, phases, features[place], quality, segments.next());
+        features[place] = level.features;
+        paste(level.indices, tile, indices, height, width);
+      }
+      number++;
+      yield indices;
+    }
+    segments.end();
   }
 
   private level(

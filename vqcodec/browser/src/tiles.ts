@@ -6,16 +6,23 @@
 
 import type { LevelIndices } from "./prior.js";
 
+const CODED_SIDE = 64; // of a tile that is coded by itself
+const CODED_AS_ONE = 25600; // positions of a grid that is not divided for that
+
 /** Rows, or columns, of positions of the finest grid. */
 export interface Span {
   start: number;
   end: number;
 }
 
-/** What a tile is for, and that with its margin, which begins at even rows and columns. */
-export interface Tile {
+/** Rows and columns. */
+export interface Part {
   rows: Span;
   columns: Span;
+}
+
+/** What a tile is for, and that with its margin, which begins at even rows and columns. */
+export interface Tile extends Part {
   wideRows: Span;
   wideColumns: Span;
 }
@@ -38,6 +45,19 @@ function pieces(length: number, side: number): Span[] {
     start: edge(piece),
     end: edge(piece + 1),
   }));
+}
+
+/** Return the tiles that a finest grid is coded in ("Tiles" of docs/format.md). */
+export function codedTiles(height: number, width: number): Part[] {
+  if (height * width <= CODED_AS_ONE) {
+    return [{ rows: { start: 0, end: height }, columns: { start: 0, end: width } }];
+  }
+  const spans = (length: number) =>
+    Array.from({ length: Math.ceil(length / CODED_SIDE) }, (_, place) => ({
+      start: CODED_SIDE * place,
+      end: Math.min(CODED_SIDE * (place + 1), length),
+    }));
+  return spans(height).flatMap((rows) => spans(width).map((columns) => ({ rows, columns })));
 }
 
 /** Return a tile with no more of its margin than that, and one to begin at even ones. */
@@ -66,13 +86,42 @@ export function cut(level: LevelIndices, tile: Tile, height: number, width: numb
   return level.map((group) => {
     const books = group.length / (height * width);
     const part = new Uint16Array(books * (rows.end - rows.start) * across);
-    let to = 0;
-    for (let book = 0; book < books; book++) {
-      for (let row = rows.start; row < rows.end; row++, to += across) {
-        const line = (book * height + row) * width;
-        part.set(group.subarray(line + columns.start, line + columns.end), to);
-      }
-    }
+    eachLine({ rows, columns }, books, height, width, (line, to) =>
+      part.set(group.subarray(line, line + across), to),
+    );
     return part;
   });
+}
+
+/** Write the indices that a part has of a level into those of a whole grid. */
+export function paste(
+  found: LevelIndices,
+  part: Part,
+  level: LevelIndices,
+  height: number,
+  width: number,
+): void {
+  const across = part.columns.end - part.columns.start;
+  for (const [number, group] of level.entries()) {
+    const books = group.length / (height * width);
+    eachLine(part, books, height, width, (line, from) =>
+      group.set(found[number].subarray(from, from + across), line),
+    );
+  }
+}
+
+/** Visit where each row of a part begins in a group of a whole grid, and in one of the part. */
+function eachLine(
+  { rows, columns }: Part,
+  books: number,
+  height: number,
+  width: number,
+  visit: (inWhole: number, inPart: number) => void,
+): void {
+  const across = columns.end - columns.start;
+  for (let book = 0, place = 0; book < books; book++) {
+    for (let row = rows.start; row < rows.end; row++, place += across) {
+      visit((book * height + row) * width + columns.start, place);
+    }
+  }
 }
