@@ -78,6 +78,22 @@ class Graph:
         """Add a new shape, in which 0 stands for a side as it was."""
         return self.op("Reshape", x, self.constant(shape, np.int64))
 
+    def depth_to_space(self, x: str, ratio: int, batch: int = 1) -> str:
+        """Add what turns channel `ratio^2 c + ratio i + j` into channel c at row i, column j.
+
+        In two transpositions of one axis each, which take half the time of DepthToSpace; a new
+        shape between them keeps them two.
+        """
+        sides = self.op("Shape", x, start=2)
+        shape = self.concat(self.constant([-1, ratio, ratio], np.int64), sides, axis=0)
+        x = self.op("Transpose", self.op("Reshape", x, shape), perm=[0, 1, 3, 4, 2])
+        sides = self.op("Mul", sides, self.constant([1, ratio], np.int64))
+        shape = self.concat(self.constant([-1, ratio], np.int64), sides, axis=0)
+        x = self.op("Transpose", self.op("Reshape", x, shape), perm=[0, 2, 1, 3])
+        sides = self.op("Mul", sides, self.constant([ratio, 1], np.int64))
+        shape = self.concat(self.constant([batch, -1], np.int64), sides, axis=0)
+        return self.op("Reshape", x, shape)
+
     def times(self, x: str, factor: float) -> str:
         """Add a product with a number."""
         return self.op("Mul", x, self.constant(factor))

@@ -124,7 +124,7 @@ class Parts:
         return x, t
 
     def _shown(self, graph: Graph, x: str) -> bytes:
-        x = graph.op("DepthToSpace", x, blocksize=HALF, mode="CRD")
+        x = graph.depth_to_space(x, HALF, PLANES)
         x = graph.op("Add", graph.times(x, 255 / 4), graph.constant(255 / 2))
         x = graph.op("Clip", x, graph.constant(0), graph.constant(255))
         x = graph.op("Cast", graph.op("Round", x), to=TensorProto.UINT8)
@@ -179,14 +179,30 @@ class Parts:
         return graph.conv(hidden, np.concatenate([out, bias[:, None]], 1), plus=t)
 
     def _modulated(
-        self, graph: Graph, name: str, layer: str, number: str, x: str, gain: Array | float
+        self,
+        graph: Graph,
+        name: str,
+        layer: str,
+        number: str,
+        x: str,
+        gain: Array | float,
+        *,
+        beside: str | None = None,
     ) -> str:
-        """Add a convolution of `x` times gains, scaled and shifted, and its activation."""
+        """Add a convolution of `x` times gains, scaled and shifted, and its activation.
+
+        What it sees `beside` that has a convolution of its own: to put both side by side would cost
+        more than to add what comes of them.
+        """
         scale = 1 + self._table(f"{name}.scale{number}")
         shift = self._table(f"{name}.shift{number}")
         weight = self._array(f"{name}.{layer}.weight") * scale[:, None, None, None]
-        weight *= np.reshape(gain, (-1, 1, 1))  # of the inputs
-        hidden = graph.conv(x, weight, self._array(f"{name}.{layer}.bias") * scale + shift)
+        known = len(gain) if isinstance(gain, np.ndarray) else weight.shape[1]
+        own = weight[:, :known] * np.reshape(gain, (-1, 1, 1))
+        bias = self._array(f"{name}.{layer}.bias") * scale + shift
+        hidden = graph.conv(x, own, bias)
+        if beside is not None:
+            hidden = graph.conv(beside, weight[:, known:], plus=hidden)
         if self._config.activation == "relu":
             return graph.op("Relu", hidden)
         power = graph.op("ReduceSumSquare", hidden, graph.constant([1], np.int64))
@@ -212,13 +228,10 @@ class Parts:
         state = graph.conv(t, weight, self._array(f"{name}.spread.bias"))
         ratio = self._config.strides[-1] // HALF
         if ratio > 1:
-            state = graph.op("DepthToSpace", state, blocksize=ratio, mode="CRD")
+            state = graph.depth_to_space(state, ratio)
         picture = graph.reshaped(x, 1, PLANES * HALF**2, 0, 0)
-        known = graph.concat(picture, state, axis=1)
-        inputs = self._arrays[f"{name}.enter.weight"].shape[1]
-        gains = np.ones(inputs, np.float32)
-        gains[: PLANES * HALF**2] = gain
-        hidden = self._modulated(graph, name, "enter", ".0", known, gains)
+        gains = np.full(PLANES * HALF**2, gain, np.float32)
+        hidden = self._modulated(graph, name, "enter", ".0", picture, gains, beside=state)
         for number in range(layers):
             change = self._modulated(graph, name, f"mix.{number}", f".{number + 1}", hidden, 1.0)
             hidden = graph.op("Add", hidden, change)

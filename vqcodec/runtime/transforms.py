@@ -32,7 +32,7 @@ def synthesis(
     if kind == "wavelet":
         blocks = _lifted(graph, blocks)
     if ratio > 1:
-        blocks = graph.op("DepthToSpace", blocks, blocksize=ratio, mode="CRD")
+        blocks = graph.depth_to_space(blocks, ratio, PLANES)
     return _filtered(graph, blocks, arrays["boundary"], side) if kind == "lapped" else blocks
 
 
@@ -70,7 +70,7 @@ def _filtered(graph: Graph, values: str, boundary: Array, side: int) -> str:
     kernel = kernel.transpose(1, 3, 0, 2, 5, 7, 4, 6).reshape(-1, side**2, ratio, ratio)
     mirrored = _mirrored(graph, values, reach, side)
     blocks = graph.conv(mirrored, kernel, stride=ratio)
-    values = graph.op("DepthToSpace", blocks, blocksize=ratio, mode="CRD")
+    values = graph.depth_to_space(blocks, ratio, PLANES)
     for axis in (2, 3):
         values = graph.part(values, axis, reach, -reach)
     return values
