@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from PIL import Image
 
 import vqcodec
 import vqcodec.VqcImagePlugin  # for Image.open
-from vqcodec.codec import decoder, tiled_encoder, tiles
+from vqcodec.codec import renderer, tiled_encoder, tiles
 from vqcodec.codec.codec import Codec
-from vqcodec.codec.tiles import box, split
+from vqcodec.codec.tiles import Tile, box, pieces, split
 from vqcodec.commands.main import cli
 from vqcodec.errors import RegionError, TooLargeError
 from vqcodec.threads import use
@@ -36,6 +37,7 @@ def file(codec: Codec, sample: Image.Image) -> bytes:
 def make_tiles_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on the sample is many tiles."""
     monkeypatch.setattr(tiles, "SIDE", 22)
+    monkeypatch.setattr(tiles, "DECODED_SIDE", 30)
     monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
 
 
@@ -58,6 +60,25 @@ def test_tiles_cover_what_is_asked_for_once() -> None:
                     assert wide.stop == min(end, inner.stop + 22)
             assert (seen[rows, columns] == 1).all()
             assert seen.sum() == seen[rows, columns].size
+
+
+def test_pieces_cover_a_tile_with_its_margin_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tiles_small(monkeypatch)
+    whole = Tile.whole(90, 70)
+    wider = replace(whole, rows=slice(20, 60), columns=slice(0, 50)).narrowed(12)
+    tile = wider.narrowed(8)
+    seen = np.zeros((90, 70), int)
+    for piece in pieces(tile, wider, 4):
+        seen[piece.rows, piece.columns] += 1
+        for inner, wide, most in (
+            (piece.rows, piece.wide_rows, wider.wide_rows),
+            (piece.columns, piece.wide_columns, wider.wide_columns),
+        ):
+            assert wide.start % 2 == 0
+            assert most.start <= wide.start <= max(most.start, inner.start - 4)
+            assert wide.stop == min(most.stop, inner.stop + 4)
+    assert (seen[tile.wide_rows, tile.wide_columns] == 1).all()
+    assert seen.sum() == seen[tile.wide_rows, tile.wide_columns].size
 
 
 def test_a_small_image_is_one_tile_without_a_margin() -> None:
@@ -134,7 +155,16 @@ def test_without_what_is_in_reach_tiles_would_show(
     # How far that is, is tested in test_reach.py: what is farthest has next to no weight here.
     make_tiles_small(monkeypatch)
     decoded = np.array(codec.decode(file), int)
-    monkeypatch.setattr(decoder, "reach", lambda config, levels, **_: 0)
+    monkeypatch.setattr(renderer, "reach", lambda config, levels, **_: 0)
+    assert abs(np.array(codec.decode(file), int) - decoded).max() > 1
+
+
+def test_without_what_a_stage_looks_at_its_pieces_would_show(
+    codec: Codec, file: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tiles_small(monkeypatch)
+    decoded = np.array(codec.decode(file), int)
+    monkeypatch.setattr(renderer, "choice_reach", lambda config, levels, **_: 0)
     assert abs(np.array(codec.decode(file), int) - decoded).max() > 1
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from vqcodec import threads, weights
-from vqcodec.codec.decoder import Decoder, Synthesis
+from vqcodec.codec.decoder import Decoder
 from vqcodec.codec.looks import FAITHFUL, is_natural
 from vqcodec.codec.profiler import Profiler
+from vqcodec.codec.renderer import Synthesis
 from vqcodec.codec.target import DEVICE, Target, check, encode_prepared
-from vqcodec.codec.tiles import Region, box, is_one_tile
+from vqcodec.codec.tiles import Region, is_one_tile
 from vqcodec.codec.tokens import Shapes, Tokens, check_tokens, level_shapes
 from vqcodec.entropy.stream import bits
 from vqcodec.errors import ModelError, UnknownModelError, warn
@@ -234,9 +235,7 @@ class Codec:
         """
         self._check(tokens.model_id)
         check_tokens(tokens, self.token_shapes(tokens.width, tokens.height))
-        rows, columns = box(None, tokens.width, tokens.height)
-        pixels = self._decoder.render(tokens, rows, columns, 1, Profiler())
-        return assemble(pixels, gray=tokens.gray)
+        return assemble(self._decoder.render(tokens), gray=tokens.gray)
 
     def file_tokens(self, data: BytesLike) -> Tokens:
         """Return the tokens that a .vqc file holds; raises as :meth:`decode` does."""

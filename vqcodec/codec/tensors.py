@@ -41,6 +41,13 @@ class TorchSynthesis:
         """Return the state before the first level, whose grid is `height` x `width`."""
         return self._network.start(self._weights, height, width)
 
+    def room(self, height: int, width: int) -> Tensor:
+        """Return room for a state of the finest scale, to be written to."""
+        config = self._network.config
+        channels = config.state_channels(len(config.scales) - 1)
+        room = self._weights.new_empty(1, channels, height, width)
+        return room.contiguous(memory_format=torch.channels_last)
+
     @torch.inference_mode()
     def means(self, t: Tensor, scale: int) -> Tensor:
         """Return the means on the grid of `scale` that the state above it holds."""

@@ -17,6 +17,8 @@ from vqcodec.entropy.schedule import ONE_TILE, cut, paste
 from vqcodec.errors import RegionError
 
 SIDE = 128  # positions
+# Of a tile that is decoded: what its state takes is what bounds it, 768 bytes a position.
+DECODED_SIDE = 512
 
 Region = tuple[int, int, int, int]  # left, upper, width, height; pixels
 
@@ -68,17 +70,35 @@ class Tile:
         paste(inner, (self.rows, self.columns), whole, size)
 
 
-def split(height: int, width: int, rows: slice, columns: slice, margin: int) -> list[Tile]:
+def split(
+    height: int, width: int, rows: slice, columns: slice, margin: int, side: int | None = None
+) -> list[Tile]:
     """Return the tiles, with a margin, for some rows and columns of a grid of `height` x `width`.
 
-    One without it if the whole grid is asked for and small enough.
+    They have at most `side` positions a side, SIDE if it is None. It is one without a margin if the
+    whole grid is asked for and small enough.
     """
     whole = Tile.whole(height, width)
     if (rows, columns) == (whole.rows, whole.columns) and is_one_tile(height, width):
         return [whole]
+    return _divided(rows, columns, whole, margin, side or SIDE)
+
+
+def pieces(tile: Tile, wider: Tile, margin: int) -> list[Tile]:
+    """Return the pieces of a tile with its margin, each with a margin within that of a `wider` one.
+
+    One piece of all that is there if the tile is small enough.
+    """
+    rows, columns = tile.wide_rows, tile.wide_columns
+    if is_one_tile(rows.stop - rows.start, columns.stop - columns.start):
+        return [replace(wider, rows=rows, columns=columns)]
+    return _divided(rows, columns, wider, margin, SIDE)
+
+
+def _divided(rows: slice, columns: slice, within: Tile, margin: int, side: int) -> list[Tile]:
     return [
-        replace(whole, rows=down, columns=across).narrowed(margin)
-        for down, across in product(_pieces(rows), _pieces(columns))
+        replace(within, rows=down, columns=across).narrowed(margin)
+        for down, across in product(_spans(rows, side), _spans(columns, side))
     ]
 
 
@@ -121,8 +141,8 @@ def overlap(covered: slice, wide: slice, asked: slice, stride: int) -> tuple[sli
     return slice(start - first, stop - first), slice(start - asked.start, stop - asked.start)
 
 
-def _pieces(span: slice) -> list[slice]:
-    count = -(-(span.stop - span.start) // SIDE)
+def _spans(span: slice, side: int) -> list[slice]:
+    count = -(-(span.stop - span.start) // side)
     edges = np.linspace(span.start, span.stop, count + 1).astype(int).tolist()
     return [slice(start, stop) for start, stop in pairwise(edges)]
 

@@ -47,6 +47,11 @@ class Synthesis:
         """Return the state before the first level, whose grid is `height` x `width`."""
         return np.zeros((1, self._config.state_channels(0), height, width), np.float32)
 
+    def room(self, height: int, width: int) -> Array:
+        """Return room for a state of the finest scale, to be written to."""
+        channels = self._config.state_channels(len(self._config.scales) - 1)
+        return np.empty((1, channels, height, width), np.float32)
+
     def enter(self, means: Array, scale: int) -> Array:
         """Return the state before the first level of a scale but the coarsest."""
         t: Array = self._run(("enter", scale), {"means": means})
