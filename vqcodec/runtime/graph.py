@@ -51,8 +51,10 @@ class Graph:
 
         It is padded with zeros unless it has a stride.
         """
+        if weight.ndim == 4 and weight.shape[2:] == (1, 1):
+            weight = weight[:, :, 0, 0]
         if weight.ndim == 2:
-            weight = weight[:, :, None, None]
+            return self._linear(x, weight, bias, plus)
         constants = [self.constant(array) for array in (weight, bias) if array is not None]
         side = weight.shape[2]
         y = self.op(
@@ -64,6 +66,22 @@ class Graph:
             pads=[side // 2 if stride == 1 else 0] * 4,
         )
         return y if plus is None else self.op("Add", y, plus)
+
+    def _linear(self, x: str, weight: Array, bias: Array | None, plus: str | None) -> str:
+        """Add a convolution that sees one place, as a product of matrices.
+
+        What a convolution gives is in another order of memory, which would have to be undone.
+        """
+        columns = self.reshaped(x, weight.shape[1], -1)
+        added = [] if plus is None else [self.reshaped(plus, len(weight), -1)]
+        if bias is not None:
+            added.append(self.constant(bias[:, None]))
+        y = self.op("Gemm", self.constant(weight), columns, *added[:1])
+        if len(added) == 2:
+            y = self.op("Add", y, added[1])
+        sides = self.op("Shape", x, start=2)
+        shape = self.concat(self.constant([1, len(weight)], np.int64), sides, axis=0)
+        return self.op("Reshape", y, shape)
 
     def concat(self, *parts: str, axis: int) -> str:
         """Add a concatenation."""
