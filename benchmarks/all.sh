@@ -35,7 +35,8 @@ python -m benchmarks.preview_summary "$out"/previews.csv --csv $results/preview.
 python -m benchmarks.density "$kodak" -o "$out"/density.csv --dataset Kodak --jobs 2
 cp "$out"/density.csv $results/kodak-density.csv
 python -m benchmarks.speed "$kodak"/05.png --threads 2 --csv $results/speed.csv
-python -m benchmarks.sweep "$kodak"/05.png --threads 1 --threads 2 --csv $results/sweep.csv
+python -m benchmarks.sweep "$kodak"/05.png -c vqcodec:50 -c webp:56 -c avif:48 -c jxl:36 --megapixels 0.4 \
+    --megapixels 3 --megapixels 12 --megapixels 24 --csv $results/sweep.csv
 python -m benchmarks.readme
 python -m benchmarks.report "$out"/kodak.csv -o "$out"/report.html --published "$published" \
     --images "$kodak" --image 05.png --image 20.png --force

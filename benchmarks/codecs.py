@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image, features
 
+from vqcodec import threads as own_threads
 from vqcodec import weights
 from vqcodec.codec.looks import FAITHFUL, NATURAL
 from vqcodec.commands.comparison import OPTIONS
@@ -91,9 +92,7 @@ def build_threaded(name: str, threads: int, *, model: str | None, device: str) -
     else:
         codec = build(name, model=model, device=device)
         if name in _OWN:
-            import torch
-
-            torch.set_num_threads(threads)
+            own_threads.use(threads)
     return codec
 
 

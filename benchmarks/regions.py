@@ -1,8 +1,8 @@
 """Whether a part of a picture takes a part of the time: python -m benchmarks.regions IMAGE
 
 An image is coded once; then regions of falling size in its middle are decoded, and the whole of it
-at falling scales. The entropy decoder has to read the stream up to the last level that it needs,
-so its time falls with the scale only; that of synthesis falls with the pixels.
+at falling scales. Of a large image the entropy decoder reads the coarse grids and the tiles around
+a region; of a small one, and of a scale, all up to the last level that is needed.
 """
 
 import statistics
@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from benchmarks import tables
+from vqcodec import threads as own_threads
 from vqcodec import weights
 from vqcodec.codec.codec import SCALES, Codec
 from vqcodec.codec.profiler import Profiler
@@ -46,9 +47,7 @@ def timed(codec: Codec, data: bytes, region: Region | None, scale: int) -> Seque
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 def main(photo: Path, model: str, quality: int, rounds: int) -> None:
     """Print a Markdown table of the times of parts of PHOTO, medians over the rounds."""
-    import torch
-
-    torch.set_num_threads(2)
+    own_threads.use(2)
     codec = Codec.load(model)
     image = Image.open(photo).convert("RGB")
     data = codec.encode(image, quality=quality)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from benchmarks import codecs, machine, metrics, runs, tables, time_tables
 from benchmarks.rd import parse_one
+from vqcodec import threads as own_threads
 
 FIELDS = (
     "what", "codec", "setting", "median_s", "min_s", "max_s", "share", "bpp", "rounds",
@@ -152,9 +153,7 @@ def main(
     csv_path: Path | None,
 ) -> None:
     """Print a Markdown table of times for PHOTO; the other codecs use one thread."""
-    import torch
-
-    torch.set_num_threads(threads)
+    own_threads.use(threads)
     image = Image.open(photo).convert("RGB")
     ready = make_ready(chosen, lambda name: codecs.build(name, model=model))
     files = {codec.name: (setting, codec.encode(image, setting)) for codec, setting in ready}

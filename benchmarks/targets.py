@@ -24,6 +24,7 @@ from benchmarks import metrics, tables
 from benchmarks.images import find_images
 from benchmarks.speed import time_command
 from train.forecast import joined
+from vqcodec import threads as own_threads
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
 from vqcodec.fileformat.container import read_header
@@ -107,9 +108,7 @@ def main(
     threads: int,
 ) -> None:
     """Print a Markdown table of targets for the images of SOURCE, a folder or a tar."""
-    import torch
-
-    torch.set_num_threads(threads)
+    own_threads.use(threads)
     images = [ref.load() for ref in find_images(source)]
     if side > 1:
         large = joined([np.asarray(image.convert("RGB")) for image in images], side)

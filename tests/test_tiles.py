@@ -140,6 +140,18 @@ def test_an_error_in_a_tile_is_that_of_the_encoder(
     assert torch.get_num_threads() == before
 
 
+def test_tiles_in_pytorch_give_the_same(
+    tiny_codec: Codec, sample: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_torch = Codec(tiny_codec._loaded, device="cpu", dtype=torch.float32)
+    file = in_torch.encode(sample, quality=70)
+    whole = np.array(in_torch.decode(file), int)
+    make_tiles_small(monkeypatch)
+    assert abs(np.array(in_torch.decode(file), int) - whole).max() <= 1
+    part = np.array(in_torch.decode(file, region=(40, 30, 200, 150)), int)
+    assert abs(part - whole[30:180, 40:240]).max() <= 1
+
+
 @pytest.mark.parametrize("scale", [2, 4, 8])
 def test_tiles_change_no_scale(
     codec: Codec, file: bytes, monkeypatch: pytest.MonkeyPatch, scale: int

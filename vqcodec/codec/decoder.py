@@ -17,7 +17,6 @@ from vqcodec.codec.tokens import Tokens, level_shapes
 from vqcodec.entropy import stream
 from vqcodec.entropy.levels import Symbols
 from vqcodec.entropy.prior import PriorNetwork
-from vqcodec.entropy.schedule import Part
 from vqcodec.entropy.tables import Tables
 from vqcodec.fileformat import coarse_alpha
 from vqcodec.fileformat.container import ChunkTag, Container
@@ -46,11 +45,11 @@ class Decoder:
         return self._tokens(container, list(self._walk(container)))
 
     def _walk(
-        self, container: Container, levels: int | None = None, window: Part | None = None
+        self, container: Container, levels: int | None = None, seen: stream.Seen | None = None
     ) -> Iterator[Symbols]:
         """Yield the indices of the first so many levels in a file's stream, or of all.
 
-        At least those in a window of the finest grid.
+        Of the finest grid at least those that are seen.
         """
         header = container.header
         return stream.read(
@@ -61,7 +60,7 @@ class Decoder:
             self._config.grid(0, header.height, header.width),
             partial=not container.whole_stream,
             stop=levels,
-            window=window,
+            seen=seen,
         )
 
     def _tokens(self, container: Container, indices: Sequence[Symbols]) -> Tokens:
@@ -110,8 +109,8 @@ class Decoder:
         """Return some pixels of a file's picture, whose indices are not kept, or all at 1/scale."""
         header, count = container.header, levels_shown(self._config, scale)
         size = header.width, header.height
-        window = self._renderer.seen(*size, rows, columns, natural=seed is not None)
-        walk = self._walk(container, count, window)
+        seen = self._renderer.seen(*size, rows, columns, natural=seed is not None)
+        walk = self._walk(container, count, seen)
         grid = self._config.grid(len(self._config.scales) - 1, header.height, header.width)
         if math.prod(grid) > OVERLAPPED:
             with profiler.stage("entropy"):

@@ -23,6 +23,7 @@ from vqcodec.codec.tiles import Tile, covering, pieces, split
 from vqcodec.codec.tokens import Tokens
 from vqcodec.entropy.levels import Symbols
 from vqcodec.entropy.schedule import Part
+from vqcodec.entropy.stream import Seen
 from vqcodec.entropy.threads import side_by_side
 from vqcodec.fileformat.image import Pixels
 from vqcodec.model.config import PLANES, Config
@@ -122,17 +123,22 @@ class Renderer:
                 )
             return reduced(pixels, scale)
 
-    def seen(self, width: int, height: int, rows: slice, columns: slice, *, natural: bool) -> Part:
-        """Return the part of the finest grid that some pixels are made of at full size.
+    def seen(self, width: int, height: int, rows: slice, columns: slice, *, natural: bool) -> Seen:
+        """Return what tells which part of a level some pixels are made of at full size.
 
         `width` and `height` are those of the picture.
         """
         stride = self._config.strides[-1]
         grid = self._config.grid(len(self._config.scales) - 1, height, width)
-        margin = ENTERED + reach(self._config, self._config.scales[-1], natural=natural)
         asked = covering(rows, stride), covering(columns, stride)
-        tile = replace(Tile.whole(*grid), rows=asked[0], columns=asked[1]).narrowed(margin)
-        return tile.wide_rows, tile.wide_columns
+        tile = replace(Tile.whole(*grid), rows=asked[0], columns=asked[1])
+
+        def part(number: int) -> Part:
+            levels = range(number, self._config.scales[-1].stop)
+            wide = tile.narrowed(reach(self._config, levels, natural=natural))
+            return wide.wide_rows, wide.wide_columns
+
+        return part
 
     def _means(self, synthesis: Synthesis, tokens: Tokens) -> Any:
         """Return the means on the finest grid that the scales above it hold."""

@@ -43,10 +43,10 @@ class TorchSynthesis:
 
     def room(self, height: int, width: int) -> Tensor:
         """Return room for a state of the finest scale, to be written to."""
-        config = self._network.config
-        channels = config.state_channels(len(config.scales) - 1)
-        room = self._weights.new_empty(1, channels, height, width)
-        return room.contiguous(memory_format=torch.channels_last)
+        config, like = self._network.config, self._weights
+        shape = 1, config.state_channels(len(config.scales) - 1), height, width
+        channels_last = torch.channels_last
+        return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=channels_last)
 
     @torch.inference_mode()
     def means(self, t: Tensor, scale: int) -> Tensor:

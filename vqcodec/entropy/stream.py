@@ -25,6 +25,7 @@ from vqcodec.errors import CorruptError
 from vqcodec.varint import read_varint, varint
 
 Size = tuple[int, int]  # rows and columns
+Seen = Callable[[int], Part]  # by the number of a level, a part of the finest grid
 PutOf = Callable[[int], PutPhaseOfLevel]  # by the number of a segment
 
 
@@ -87,13 +88,14 @@ def read(
     *,
     partial: bool = False,
     stop: int | None = None,
-    window: Part | None = None,
+    seen: Seen | None = None,
 ) -> Iterator[Symbols]:
     """Yield the indices of the first `stop` levels, or of all.
 
-    `size` is that of the coarsest grid. Where the finest has several tiles, those that have nothing
-    of a `window` of it are left out, and their indices are 0. Raises CorruptError for a stream that
-    no encoder makes.
+    `size` is that of the coarsest grid. Where the finest has several tiles, a level's tiles that
+    have nothing of what is `seen` of it are left out, and their indices are 0; of a later level
+    nothing may be seen that is not seen of the one before. Raises CorruptError for a stream that no
+    encoder makes.
     """
     fine, grid = prior.scales[-1], prior.finest(size)
     tiles = coding_tiles(*grid)
@@ -103,9 +105,12 @@ def read(
         yield from prior.walk(quality, *size, _reading(tables, *segments[0]), stop)
         return
     features = yield from prior.walk_coarse(quality, *size, _reading(tables, *segments[0]), stop)
-    asked = [place for place, tile in enumerate(tiles) if window is None or within([tile], window)]
-    known = {place: features[tiles[place]] for place in asked}
+    known = {place: features[tile] for place, tile in enumerate(tiles)}
     for number in range(fine.start, stop):
+        if seen is not None:
+            part = seen(number)
+            for place in [each for each in known if not within([tiles[each]], part)]:
+                del known[place]
         whole = prior.levels[number].room(math.prod(grid))
         done = number - fine.start
 
@@ -115,7 +120,7 @@ def read(
             (found,), known[place] = prior.walk_levels(one, known[place], quality, code)
             paste(found, tiles[place], whole, grid)  # noqa: B023  (done before the next level)
 
-        side_by_side(work, asked, min(threads.number(), len(asked)))
+        side_by_side(work, list(known), max(1, min(threads.number(), len(known))))
         yield whole
 
 
