@@ -18,7 +18,7 @@ from vqcodec.errors import RegionError
 
 SIDE = 128  # positions
 # Of a tile that is decoded: what its state takes is what bounds it, 768 bytes a position.
-DECODED_SIDE = 512
+DECODED_SIDE = 384
 
 Region = tuple[int, int, int, int]  # left, upper, width, height; pixels
 
