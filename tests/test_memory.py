@@ -59,8 +59,8 @@ else:
         coders = defaultdict(lambda: Encoder(codec._loaded.tables))
         grid = codec.config.grid(0, height, width)
         prior = codec._loaded.prior
-        count = replay(prior, tokens.quality, grid, indices, lambda number: coders[number].put)
-        stream = join([coders[number].finish() for number in range(count)])
+        replay(prior, tokens.quality, grid, indices, lambda number: coders[number].put)
+        stream = join([coders[number].finish() for number in range(len(coders))])
         header = Header(tokens.model_id, width, height, tokens.quality)
         with open(large, "wb") as file:
             file.write(pack(Container(header, payload=stream)))

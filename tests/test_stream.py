@@ -117,22 +117,15 @@ def test_streams_are_refused_alike(
             segments.next()
         segments.end()
 
-    if reason:
-        with pytest.raises(CorruptError, match=reason):
-            split(stream, 3, partial=False)
-        with pytest.raises(Refused, match=CorruptError.__name__):
-            by_the_page(is_cut=False)
-    else:
-        assert [each for each, _ in split(stream, 3, partial=False)] == when_cut
-        by_the_page(is_cut=False)
-    if when_cut is None:
-        with pytest.raises(CorruptError, match=reason):
-            split(stream, 3, partial=True)
-        with pytest.raises(Refused, match=CorruptError.__name__):
-            by_the_page(is_cut=True)
-    else:
-        assert [each for each, _ in split(stream, 3, partial=True)] == when_cut
-        by_the_page(is_cut=True)
+    for is_cut, expected in ((False, None if reason else when_cut), (True, when_cut)):
+        if expected is None:
+            with pytest.raises(CorruptError, match=reason):
+                split(stream, 3, partial=is_cut)
+            with pytest.raises(Refused, match=CorruptError.__name__):
+                by_the_page(is_cut=is_cut)
+        else:
+            assert [each for each, _ in split(stream, 3, partial=is_cut)] == expected
+            by_the_page(is_cut=is_cut)
 
 
 # files

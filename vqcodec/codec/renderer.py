@@ -181,8 +181,9 @@ class _Stages:
         def picture(piece: Tile) -> None:
             show(piece, self._picture(t, tile, piece))
 
-        inner = replace(tile, wide_rows=tile.rows, wide_columns=tile.columns)
-        side_by_side(picture, pieces(inner, tile, self._reach(range(0))), self.synthesis.at_once)
+        side_by_side(
+            picture, pieces(tile.bare, tile, self._reach(range(0))), self.synthesis.at_once
+        )
         threads.release_memory()
 
     def _reach(self, levels: range) -> int:
@@ -203,8 +204,7 @@ class _Stages:
         state = self.synthesis.room(*sides)
 
         def work_on(piece: Tile) -> None:
-            own = replace(piece, wide_rows=piece.rows, wide_columns=piece.columns)
-            (down, across), (rows, columns) = own.within(tile), piece.inner
+            (down, across), (rows, columns) = piece.bare.within(tile), piece.inner
             state[..., down, across] = work(piece)[..., rows, columns]
 
         side_by_side(work_on, parts, self.synthesis.at_once)

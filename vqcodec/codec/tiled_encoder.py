@@ -7,6 +7,7 @@ are chosen tile by tile. The tiles that these are coded in are others, smaller a
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ class TiledEncoder(ImageEncoder):
         with self._each_tile() as each_tile:
             with stages.stage("analysis"):
                 means, features = self._analysed_whole(each_tile)
-            segments = {0: coder.Encoder(self.tables)}
+            segments = defaultdict[int, coder.Encoder](lambda: coder.Encoder(self.tables))
             indices, means, known = self.coarse_levels(means, segments[0])
             levels = self.prior.levels[self.prior.scales[-1].start :]
             size = math.prod(self.grid)
@@ -68,8 +69,8 @@ class TiledEncoder(ImageEncoder):
             with stages.stage("quantize"):
                 each_tile(choose)
 
-        def put_of(segment: int) -> PutPhaseOfLevel:
-            return segments.setdefault(segment, coder.Encoder(self.tables)).put
+        def put_of(number: int) -> PutPhaseOfLevel:
+            return segments[number].put
 
         with stages.stage("entropy"):
             every = [*indices, *fine]

@@ -43,6 +43,11 @@ class Tile:
         """Where the rows and columns lie among those with the margin."""
         return _shifted(self.rows, self.wide_rows), _shifted(self.columns, self.wide_columns)
 
+    @property
+    def bare(self) -> Tile:
+        """The tile without a margin."""
+        return replace(self, wide_rows=self.rows, wide_columns=self.columns)
+
     def narrowed(self, margin: int) -> Tile:
         """Return the tile with no more of its margin than that, and one to begin at even ones."""
         return Tile(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vqcodec.entropy.features import around, beside, look_up, quality_planes
 from vqcodec.entropy.layer import Grid, Layer
 from vqcodec.entropy.levels import Indices, PriorLevel, Symbols, level_of
-from vqcodec.entropy.schedule import Part, cut, phase_positions
+from vqcodec.entropy.schedule import Part, cut, phase_positions, whole
 from vqcodec.entropy.threads import in_strips, one_blas_thread
 from vqcodec.errors import ModelError
 
@@ -116,7 +116,7 @@ class PriorNetwork:
         """
         with one_blas_thread:
             for number in numbers:
-                state = _entered(self.levels[number], features, whole(features))
+                state = _entered(self.levels[number], features, [whole(*features.shape[:2])])
                 _replay_level(number, self.levels[number], state, quality, indices[number], put)
                 features = self._left(number, state, indices[number])
         return features
@@ -145,7 +145,7 @@ class PriorNetwork:
         row and column. It may have several tiles, which know nothing of each other, or parts of
         some, and is one if none are given.
         """
-        tiles = tiles or whole(features)
+        tiles = tiles or [whole(*features.shape[:2])]
         with one_blas_thread:
             result = []
             for number in numbers:
@@ -185,12 +185,6 @@ class PriorNetwork:
         return np.concatenate([spread, fine], -1)
 
 
-def whole(features: Grid) -> list[Part]:
-    """Return the tile that is all of a grid."""
-    height, width = features.shape[:2]
-    return [(slice(0, height), slice(0, width))]
-
-
 def _entered(level: PriorLevel, features: Grid, tiles: Sequence[Part]) -> Grid:
     """Return the state of a level's first phase."""
     height, width = features.shape[:2]
@@ -215,13 +209,13 @@ def _walk_level(
     tiles: Sequence[Part],
 ) -> Symbols:
     """Return the indices of a level."""
-    size = state.shape[:2]
-    indices = level.room(math.prod(size))
-    for phase in range(len(level.phases)):
-        positions = phase_positions(len(level.phases), phase, *size)
-        classes = _classes_of_tiles(level, phase, positions, state, quality, indices, tiles)
+    indices = level.room(math.prod(state.shape[:2]))
+
+    def choose(phase: int, positions: NDArray[np.int64], classes: Symbols) -> None:
         for group, chosen in zip(indices, code(number, phase, classes), strict=True):
             group[:, positions] = chosen
+
+    _visit(level, state, quality, indices, tiles, choose)
     return indices
 
 
@@ -234,10 +228,30 @@ def _replay_level(
     put: PutPhaseOfLevel,
 ) -> None:
     """Tell `put` the classes of a level's indices."""
+
+    def tell(_: int, positions: NDArray[np.int64], classes: Symbols) -> None:
+        put(number, classes, indices, positions)
+
+    _visit(level, state, quality, indices, [whole(*state.shape[:2])], tell)
+
+
+def _visit(
+    level: PriorLevel,
+    state: Grid,
+    quality: int,
+    indices: Symbols,
+    tiles: Sequence[Part],
+    visit: VisitPhase,
+) -> None:
+    """Visit the phases of a level; `indices` are those of all of it, a phase's after its visit."""
     for phase in range(len(level.phases)):
         positions = phase_positions(len(level.phases), phase, *state.shape[:2])
         # Without a name, or the classes of this phase would be held beside those of the next.
-        put(number, _classes(level, phase, positions, state, quality, indices), indices, positions)
+        visit(
+            phase,
+            positions,
+            _classes_of_tiles(level, phase, positions, state, quality, indices, tiles),
+        )
 
 
 def _classes_of_tiles(

@@ -34,10 +34,15 @@ def phase_positions(phases: int, phase: int, height: int, width: int) -> NDArray
     return np.sort(np.concatenate(cells))
 
 
+def whole(height: int, width: int) -> Part:
+    """Return the part that is all of a grid."""
+    return slice(0, height), slice(0, width)
+
+
 def coding_tiles(height: int, width: int) -> list[Part]:
     """Return the tiles that the finest grid is coded in, row by row."""
     if height * width <= ONE_TILE:
-        return [(slice(0, height), slice(0, width))]
+        return [whole(height, width)]
     spans = (
         [slice(start, min(start + SIDE, side)) for start in range(0, side, SIDE)]
         for side in (height, width)

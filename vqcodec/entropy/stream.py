@@ -8,7 +8,9 @@ part of the image is read without the rest, and several threads read at once.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial as partial_of
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,46 +102,47 @@ def read(
     fine, grid = prior.scales[-1], prior.finest(size)
     tiles = coding_tiles(*grid)
     stop = fine.stop if stop is None else stop
-    segments = split(stream, _count(len(fine), len(tiles)), partial=partial)
+    count = 1 if len(tiles) == 1 else 1 + len(fine) * len(tiles)
+    segments = split(stream, count, partial=partial)
     if len(tiles) == 1:
         yield from prior.walk(quality, *size, _reading(tables, *segments[0]), stop)
         return
     features = yield from prior.walk_coarse(quality, *size, _reading(tables, *segments[0]), stop)
     known = {place: features[tile] for place, tile in enumerate(tiles)}
+
+    def read_tile(number: int, level: Symbols, place: int) -> None:
+        data = segments[segment(len(tiles), number - fine.start, place)]
+        one = range(number, number + 1)
+        code = _reading(tables, *data)
+        (found,), known[place] = prior.walk_levels(one, known[place], quality, code)
+        paste(found, tiles[place], level, grid)
+
     for number in range(fine.start, stop):
         if seen is not None:
             part = seen(number)
             for place in [each for each in known if not within([tiles[each]], part)]:
                 del known[place]
-        whole = prior.levels[number].room(math.prod(grid))
-        done = number - fine.start
-
-        def work(place: int, number: int = number, done: int = done) -> None:
-            code = _reading(tables, *segments[segment(len(tiles), done, place)])
-            one = range(number, number + 1)
-            (found,), known[place] = prior.walk_levels(one, known[place], quality, code)
-            paste(found, tiles[place], whole, grid)  # noqa: B023  (done before the next level)
-
+        level = prior.levels[number].room(math.prod(grid))
+        work = partial_of(read_tile, number, level)
         side_by_side(work, list(known), max(1, min(threads.number(), len(known))))
-        yield whole
+        yield level
 
 
-def replay(prior: PriorNetwork, quality: int, size: Size, indices: Indices, put_of: PutOf) -> int:
+def replay(prior: PriorNetwork, quality: int, size: Size, indices: Indices, put_of: PutOf) -> None:
     """Tell the classes of every phase of `indices` to what a segment's number gives.
 
-    In the order of the stream within each segment. Returns how many segments there are. `size` is
-    that of the coarsest grid.
+    In the order of the stream within each segment. `size` is that of the coarsest grid.
     """
     features = prior.start(quality, *size)
     for scale, numbers in enumerate(prior.scales[:-1]):
         features = prior.replay_levels(numbers, features, quality, indices, put_of(0))
         features = prior.finer(scale + 1, features, indices[: numbers.stop], quality)
-    return replay_finest(prior, quality, features, indices, put_of)
+    replay_finest(prior, quality, features, indices, put_of)
 
 
 def replay_finest(
     prior: PriorNetwork, quality: int, features: Grid, indices: Indices, put_of: PutOf
-) -> int:
+) -> None:
     """Do the same for the finest grid, which begins with `features`."""
     fine, grid = prior.scales[-1], (features.shape[0], features.shape[1])
     tiles = coding_tiles(*grid)
@@ -151,24 +154,15 @@ def replay_finest(
             known = prior.replay_levels(
                 one, known, quality, own, put_of(segment(len(tiles), done, place))
             )
-    return _count(len(fine), len(tiles))
 
 
 def bits(
     prior: PriorNetwork, tables: Tables, quality: int, size: Size, indices: Indices
 ) -> NDArray[np.float64]:
     """Return what indices take by the tables, in bits, level by level."""
-    counters: dict[int, coder.Counter] = {}
-
-    def put_of(number: int) -> PutPhaseOfLevel:
-        return counters.setdefault(number, coder.Counter(tables)).put
-
-    replay(prior, quality, size, indices, put_of)
+    counters = defaultdict[int, coder.Counter](lambda: coder.Counter(tables))
+    replay(prior, quality, size, indices, lambda number: counters[number].put)
     return sum((counter.bits for counter in counters.values()), np.zeros(len(tables)))
-
-
-def _count(levels: int, tiles: int) -> int:
-    return 1 if tiles == 1 else 1 + levels * tiles
 
 
 def _reading(tables: Tables, data: bytes, partial: bool) -> CodePhase:

@@ -77,11 +77,9 @@ class Graph:
         if bias is not None:
             added.append(self.constant(bias[:, None]))
         y = self.op("Gemm", self.constant(weight), columns, *added[:1])
-        if len(added) == 2:
-            y = self.op("Add", y, added[1])
-        sides = self.op("Shape", x, start=2)
-        shape = self.concat(self.constant([1, len(weight)], np.int64), sides, axis=0)
-        return self.op("Reshape", y, shape)
+        for other in added[1:]:  # Gemm takes one
+            y = self.op("Add", y, other)
+        return self._with_sides(y, [1, len(weight)], self.op("Shape", x, start=2))
 
     def concat(self, *parts: str, axis: int) -> str:
         """Add a concatenation."""
@@ -103,13 +101,17 @@ class Graph:
         shape between them keeps them two.
         """
         sides = self.op("Shape", x, start=2)
-        shape = self.concat(self.constant([-1, ratio, ratio], np.int64), sides, axis=0)
-        x = self.op("Transpose", self.op("Reshape", x, shape), perm=[0, 1, 3, 4, 2])
+        x = self._with_sides(x, [-1, ratio, ratio], sides)
+        x = self.op("Transpose", x, perm=[0, 1, 3, 4, 2])
         sides = self.op("Mul", sides, self.constant([1, ratio], np.int64))
-        shape = self.concat(self.constant([-1, ratio], np.int64), sides, axis=0)
-        x = self.op("Transpose", self.op("Reshape", x, shape), perm=[0, 2, 1, 3])
+        x = self._with_sides(x, [-1, ratio], sides)
+        x = self.op("Transpose", x, perm=[0, 2, 1, 3])
         sides = self.op("Mul", sides, self.constant([ratio, 1], np.int64))
-        shape = self.concat(self.constant([batch, -1], np.int64), sides, axis=0)
+        return self._with_sides(x, [batch, -1], sides)
+
+    def _with_sides(self, x: str, first: list[int], sides: str) -> str:
+        """Add a new shape that ends in sides which are values of the graph."""
+        shape = self.concat(self.constant(first, np.int64), sides, axis=0)
         return self.op("Reshape", x, shape)
 
     def times(self, x: str, factor: float) -> str:

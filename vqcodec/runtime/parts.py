@@ -26,6 +26,7 @@ from vqcodec.model.config import (
 from vqcodec.runtime import transforms
 from vqcodec.runtime.graph import Array, Graph
 
+_ONE = np.ones(1, np.float32)  # a gain that changes nothing
 HALF = 2  # blocks on the picture work on blocks of 2x2 pixels
 
 
@@ -185,7 +186,7 @@ class Parts:
         layer: str,
         number: str,
         x: str,
-        gain: Array | float,
+        gain: Array,
         *,
         beside: str | None = None,
     ) -> str:
@@ -197,7 +198,7 @@ class Parts:
         scale = 1 + self._table(f"{name}.scale{number}")
         shift = self._table(f"{name}.shift{number}")
         weight = self._array(f"{name}.{layer}.weight") * scale[:, None, None, None]
-        known = len(gain) if isinstance(gain, np.ndarray) else weight.shape[1]
+        known = weight.shape[1] if beside is None else len(gain)
         own = weight[:, :known] * np.reshape(gain, (-1, 1, 1))
         bias = self._array(f"{name}.{layer}.bias") * scale + shift
         hidden = graph.conv(x, own, bias)
@@ -233,7 +234,7 @@ class Parts:
         gains = np.full(PLANES * HALF**2, gain, np.float32)
         hidden = self._modulated(graph, name, "enter", ".0", picture, gains, beside=state)
         for number in range(layers):
-            change = self._modulated(graph, name, f"mix.{number}", f".{number + 1}", hidden, 1.0)
+            change = self._modulated(graph, name, f"mix.{number}", f".{number + 1}", hidden, _ONE)
             hidden = graph.op("Add", hidden, change)
         return hidden
 
