@@ -127,15 +127,12 @@ def _kinds() -> list[str]:
 
 
 @click.command()
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend.")
+@runs.image_options
 @click.option("--most", default=24, type=click.IntRange(2), show_default=True, help="Images.")
 @click.option("--side", default=256, type=click.IntRange(16), show_default=True, help="Pixels.")
 @click.option("-k", "--samples", default=1, type=click.IntRange(1), show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Of the corruptions.")
 @click.option("--model", default=weights.DENSITY, help="Density model, a name or a path.")
-@click.option("--dataset", help="Name of the image set in the CSV; default the name of SOURCE.")
-@click.option("-j", "--jobs", default=1, type=click.IntRange(1), help="Images side by side.")
 def main(
     source: Path,
     out: Path,
@@ -165,10 +162,7 @@ def main(
     tasks = [task(ref, other) for ref, other in pairs if ref.name not in names]
     common = {"dataset": dataset or source.stem, "model_id": model_id} | machine.about()
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
-    if rows := tables.read_csv(out):
-        click.echo(table(rows))
-    if failures:
-        raise click.ClickException(f"{failures} images failed")
+    runs.tell(out, table, failures)
 
 
 if __name__ == "__main__":

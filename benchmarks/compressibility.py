@@ -132,15 +132,12 @@ def table(rows: Sequence[Row]) -> str:
 
 
 @click.command()
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend.")
+@runs.image_options
 @click.option("-q", "--quality", default=50, type=click.IntRange(1, 100), show_default=True)
 @click.option("--most", default=48, type=click.IntRange(LEAST_IMAGES), show_default=True)
 @click.option("--side", default=256, type=click.IntRange(16), show_default=True, help="Pixels.")
 @click.option("--model", default=weights.DENSITY, help="Density model, a name or a path.")
 @click.option("--codec", default=weights.DEFAULT, help="Model of the codec, a name or a path.")
-@click.option("--dataset", help="Name of the image set in the CSV; default the name of SOURCE.")
-@click.option("-j", "--jobs", default=1, type=click.IntRange(1), help="Images side by side.")
 def main(
     source: Path,
     out: Path,

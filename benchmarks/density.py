@@ -86,12 +86,9 @@ def loaded(model: Path) -> "Ladder":
 
 
 @click.command()
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend.")
+@runs.image_options
 @click.option("-k", "--samples", default=16, type=click.IntRange(1), show_default=True)
 @click.option("--model", default=weights.DENSITY, help="Density model, a name or a path.")
-@click.option("--dataset", help="Name of the image set in the CSV; default the name of SOURCE.")
-@click.option("-j", "--jobs", default=1, type=click.IntRange(1), help="Images side by side.")
 def main(source: Path, out: Path, samples: int, model: str, dataset: str | None, jobs: int) -> None:
     """Measure the images of SOURCE, a folder or a tar, and print the table of their means."""
     try:
@@ -107,10 +104,7 @@ def main(source: Path, out: Path, samples: int, model: str, dataset: str | None,
     tasks = [Task(ref, samples, info.path) for ref in refs if ref.name not in names]
     common = {"dataset": dataset or source.stem, "model_id": model_id} | machine.about()
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
-    if rows := tables.read_csv(out):
-        click.echo(tables.density_table(rows))
-    if failures:
-        raise click.ClickException(f"{failures} images failed")
+    runs.tell(out, tables.density_table, failures)
 
 
 if __name__ == "__main__":

@@ -173,16 +173,13 @@ def loaded(model: str) -> Codec:
 
 
 @click.command()
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend.")
+@runs.image_options
 @click.option("--model", default=weights.DEFAULT, help="Weights of vqcodec, a name or a path.")
 @click.option(
     "--bpp", "rates", multiple=True, default=RATES, show_default=True,
     type=click.FloatRange(0, min_open=True), help="Bits for each pixel that files are within.",
 )  # fmt: skip
 @click.option("--images", "count", type=click.IntRange(1), help="Only the first so many.")
-@click.option("--dataset", help="Name of the image set in the CSV; default the name of SOURCE.")
-@click.option("-j", "--jobs", default=1, type=click.IntRange(1), help="Images side by side.")
 def main(
     source: Path,
     out: Path,
@@ -211,10 +208,7 @@ def main(
     tasks = [Task(ref, todo, model, cvvdp) for ref, todo in left.items() if todo]
     common = {"dataset": dataset or source.stem} | about | machine.about()
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
-    if rows := tables.read_csv(out):
-        click.echo(tables.natural_tables(rows))
-    if failures:
-        raise click.ClickException(f"{failures} images failed")
+    runs.tell(out, tables.natural_tables, failures)
 
 
 def _about(model: str) -> Row:

@@ -197,8 +197,7 @@ def plan(
 
 
 @click.command()
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend.")
+@runs.image_options
 @click.option(
     "-c", "--codec", "chosen", multiple=True, type=click.Choice(NAMES), default=NAMES,
     show_default=True,
@@ -208,8 +207,6 @@ def plan(
     show_default=True, help="Bytes of the whole file.",
 )  # fmt: skip
 @click.option("--model", help="Weights of vqcodec, a name or a path.")
-@click.option("--dataset", help="Name of the image set in the CSV; default the name of SOURCE.")
-@click.option("-j", "--jobs", default=1, type=click.IntRange(1), help="Images side by side.")
 def main(
     source: Path,
     out: Path,

@@ -162,19 +162,16 @@ def parse_one(text: str) -> tuple[str, float]:
 
 
 @click.command()
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend.")
+@runs.image_options
 @click.option(
     "-c", "--codec", "chosen", multiple=True, metavar="NAME[:SETTING,...]",
     help=f"Codec and settings, of {', '.join(codecs.NAMES)}; default {', '.join(codecs.USUAL)}.",
 )  # fmt: skip
 @click.option("--model", help="Weights of vqcodec, a name or a path.")
-@click.option("--dataset", help="Name of the image set in the CSV; default the name of SOURCE.")
 @click.option("--ssimulacra2", is_flag=True, help="Measure SSIMULACRA2 too (slow).")
 @click.option("--cvvdp", is_flag=True, help="Measure ColorVideoVDP too (very slow).")
 @click.option("--haarpsi", is_flag=True, help="Measure HaarPSI too.")
 @click.option("--vif", is_flag=True, help="Measure VIF too.")
-@click.option("-j", "--jobs", default=1, type=click.IntRange(1), help="Images side by side.")
 def main(
     source: Path,
     out: Path,

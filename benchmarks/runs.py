@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from benchmarks.codecs import CodecUnavailableError
-from benchmarks.tables import Row, write_csv
+from benchmarks.tables import Row, read_csv, write_csv
 
 
 class Task(Protocol):
@@ -39,6 +39,23 @@ class Versioned(Protocol):
 
 TaskT = TypeVar("TaskT", bound=Task)
 VersionedT = TypeVar("VersionedT", bound=Versioned)
+Command = Callable[..., object]
+
+
+def image_options(command: Command) -> Command:
+    """Give a command what every measurement of images takes: SOURCE, --out, --dataset, --jobs."""
+    for decorate in reversed((
+        click.argument("source", type=click.Path(exists=True, path_type=Path)),
+        click.option(
+            "-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV to extend."
+        ),
+        click.option("--dataset", help="Name of the images in the CSV; default that of SOURCE."),
+        click.option(
+            "-j", "--jobs", default=1, type=click.IntRange(1), help="Images side by side."
+        ),
+    )):  # fmt: skip
+        command = decorate(command)
+    return command
 
 
 def read_done(path: Path, fields: Sequence[str], *, may_lack: Iterable[str] = ()) -> list[Row]:
@@ -133,6 +150,18 @@ def extend(
                 stream.flush()
             bar.update(task.num_rows)
     return failures
+
+
+def tell(out: Path, table: Callable[[list[Row]], str], failures: int) -> None:
+    """Print the table of a CSV, if it has rows.
+
+    Raises:
+        click.ClickException: some of the images failed.
+    """
+    if rows := read_csv(out):
+        click.echo(table(rows))
+    if failures:
+        raise click.ClickException(f"{failures} images failed")
 
 
 def _run(
