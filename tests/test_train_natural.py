@@ -172,6 +172,21 @@ def test_a_contest_goes_on_from_a_run_without(folder: Path) -> None:
     assert 0 < off < 0.02  # the same, but for two steps
 
 
+def test_a_run_goes_on_from_the_look_of_a_model(folder: Path, tiny_weights: Path) -> None:
+    train(folder, "first", "--steps", "2")
+    model = str(shutil.copy(tiny_weights, folder / "tiny.safetensors"))
+    export = [str(folder / "first" / "checkpoint.pt"), model]
+    assert CliRunner().invoke(export_natural.main, export, catch_exceptions=False).exit_code == 0
+    train(folder, "second", "--steps", "1", "--look", model)
+    first, second = (
+        load_checkpoint(folder / out / "checkpoint.pt", torch.device("cpu"))
+        for out in ("first", "second")
+    )
+    assert [stage["step"] for stage in second["config"]["stages"]] == [2]
+    name = "block.enter.weight"
+    assert 0 < (first["ema"][name] - second["ema"][name]).abs().max() < 0.01  # but for a step
+
+
 def test_weights_of_another_run_are_refused(folder: Path) -> None:
     arguments = ("--codec", str(folder / "codec.pt"), "--init", str(folder / "codec.pt"))
     photos = str(folder / "photos")

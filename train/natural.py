@@ -4,7 +4,8 @@
 
 CHECKPOINT is what `train.codebooks` made and `train.export` turned into the weights that ship. Of
 the codec nothing changes: a block learns what to add to its pictures so that they look like the
-originals. With --adversary a discriminator judges them; start it from a run without (--init).
+originals. With --adversary a discriminator judges them; start it from a run without (--init), or
+from the look of weights that ship (--look).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from train import features, texture
 from train.adversary import Discriminator, discriminator_loss, generator_loss
 from train.checkpoint import load_checkpoint, load_model, load_weights, stages
+from train.integers import runs_of
 from train.loop import Trainer
 from train.options import (
     COUNT,
@@ -36,6 +38,8 @@ from vqcodec.model.config import NATURAL_NOISE, PLANES, QUALITIES, Config
 from vqcodec.model.layers import quality_weights
 from vqcodec.model.natural import NaturalBlock
 from vqcodec.model.vqvae import VQVAE
+from vqcodec.weights import find
+from vqcodec.weights.store import load
 
 VALIDATION_QUALITIES = (5, 15, 30, 50)
 # Low qualities, which have most to win, come more often.
@@ -161,7 +165,17 @@ def parameter_groups(model: NaturalLook, lr: float) -> list[dict[str, Any]]:
 
 
 def start(model: NaturalLook, arguments: Arguments) -> list[dict[str, Any]]:
-    """Give the block the weights of --init, of a run of this script; return the runs behind it."""
+    """Give the block the weights of --init or --look; return the runs behind them.
+
+    Raises:
+        CheckpointError: --init is no run of this script, or either has a block of another width.
+        ModelError: --look has no look.
+    """
+    if arguments.look is not None:
+        shipped = load(find(arguments.look))
+        block = shipped.natural_block().state_dict()
+        load_weights(model.block, block, shipped.info.natural.path)
+        return runs_of(shipped.info.natural.card)
     if arguments.init is None:
         return []
     state = load_checkpoint(arguments.init, torch.device("cpu"))
@@ -182,6 +196,7 @@ def block_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
 @click.command(cls=Script)
 @image_options
 @option("--codec", type=FILE, required=True, metavar="CHECKPOINT", help="With codebooks.")
+@option("--look", metavar="MODEL", help="Start from that of a model, its name or file.")
 @option("--width", type=COUNT, default=32, help="Of the block, at least that of the last one.")
 @option("--features", type=NOT_NEGATIVE, default=2.0, help="Weight of a classifier's features.")
 @option("--texture", type=NOT_NEGATIVE, default=1.0, help="Weight of the deviations of bands.")
@@ -190,6 +205,8 @@ def block_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
 def main(codec: Path, **options: Any) -> bool:
     """Train the natural look of a codec on crops of images."""
     arguments = Arguments(codec=codec, **options)
+    if arguments.look is not None and arguments.init is not None:
+        raise click.UsageError("either --init or --look")
     process = Process.join(arguments.device)
     network, _ = load_model(codec, lambda sizes: VQVAE(Config.from_dict(sizes)))
     sampler, valid = arguments.photographs(process, network.config.padding)
