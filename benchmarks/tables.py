@@ -31,7 +31,7 @@ PAPER_SEMI = {
     ("m1", "100"): "11.82 ± 0.25", ("m1", "1000"): "4.24 ± 0.07",
     ("m2", "100"): "3.33 ± 0.14", ("m2", "1000"): "2.40 ± 0.02",
 }  # fmt: skip
-SEMI_MODELS = {"m1": "M1, kernel logistic regression", "m2": "M1+M2"}
+SEMI_MODELS = {"m1": "M1, labels spread over neighbours", "m2": "M1+M2"}
 
 
 def read_csv(path: Path) -> list[Row]:

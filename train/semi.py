@@ -1,8 +1,8 @@
 """Classify digits of which few have labels: python -m train.semi m1|m2 mnist.npz --vae CHECKPOINT
 
-After Kingma et al. 2014, on the latents of a VAE of train.iwae, which has seen no labels. m1 is a
-classifier of the digits with labels alone; m2, their "M1+M2", trains a class-conditional VAE on the
-latents of all. What is printed at the end is the error on the test images.
+After Kingma et al. 2014, on the latents of a VAE of train.iwae, which has seen no labels. m1
+spreads labels over a graph of the latents of all digits; m2, their "M1+M2", trains a class-
+conditional VAE on them. What is printed at the end is the error on the test images.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -47,11 +49,11 @@ from train.options import (
     option,
 )
 from train.processes import Process
+from train.spreading import Graph
 from vqcodec.density.dense import DenseConfig, DenseVAE
 
 FIELDS = ("model", "labels", "draw", "error", "images", "passes", "vae_passes")
 CHUNK = 500
-KERNEL_WEIGHT = 1e-4  # of the squared norm in the classifier of m1
 # Latents that a VAE does not use are noise: their posterior is the prior. The others' means have a
 # standard deviation of more than that, here of the first 5,000 digits.
 LEAST_SPREAD = 0.1
@@ -122,6 +124,15 @@ class Latents:
         """
         return self._vae.posterior(x)[0][:, self._kept]
 
+    def of_grays(self, images: Pixels) -> NDArray[np.float64]:
+        """Return those means of digits uint8 `[N, H, W]` that are not binarised, `[N, d]`.
+
+        Gray is how often a pixel would be white, and so the mean of all ways to binarise it.
+        """
+        parts = torch.split(torch.from_numpy(images), CHUNK)
+        means = [self.means(part[:, None].to(self.device) / 255) for part in parts]
+        return torch.cat(means).double().cpu().numpy()
+
 
 class SemiTask:
     """Minus the bounds of all digits, with or without a class, and the error of q(y | x).
@@ -172,39 +183,6 @@ def per_cent_wrong(scores: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> 
     return 100 * float((guessed != y).double().mean())
 
 
-def kernel_classifier(x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
-    """Fit a logistic regression with a Gaussian kernel to `x` `[n, d]` and classes `y` `[n]`.
-
-    The width is the median distance, so that it needs no labels to be set aside. Returns scores
-    `[B, classes]` of `[B, d]`.
-    """
-    square = torch.cdist(x, x).square().median()
-
-    def kernel(of: Tensor) -> Tensor:
-        return torch.exp(-torch.cdist(of, x).square() / square)
-
-    among = kernel(x)
-    weights = torch.zeros(len(x), int(y.max()) + 1, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        scores = among @ weights
-        value = functional.cross_entropy(scores, y) + KERNEL_WEIGHT * (weights * scores).sum()
-        torch.autograd.backward(value)
-        return value
-
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
-    fitted = weights.detach()
-    return lambda of: kernel(of) @ fitted
-
-
-def error_on_test(scores: Callable[[Tensor], Tensor], latents: Latents, digits: Digits) -> float:
-    """Return the error in per cent on the test images, binarised as everywhere."""
-    x = latents.means(binarised_for_testing(digits.test).to(latents.device))
-    return per_cent_wrong(scores, x, torch.from_numpy(digits.test_y).to(latents.device))
-
-
 def digit_options(command: Command) -> Command:
     """What both models take: the digits, their latents, which of them have labels."""
     for decorate in reversed((
@@ -235,14 +213,15 @@ def main() -> None:
 @main.command(cls=Script)
 @digit_options
 def m1(**options: Any) -> None:
-    """Fit a classifier to the latents of the digits with labels, and measure it."""
+    """Spread the labels over all digits, by their latents, and measure it."""
     given = Arguments(**options)
     digits = Digits.load(given.data, given.labels, given.draw)
     latents = Latents(given.vae, digits.images, torch.device("cpu"))
-    known = latents.means(binarised_for_testing(digits.images[digits.known]))
-    scores = kernel_classifier(known, torch.from_numpy(digits.y[digits.known]))
+    graph = Graph(latents.of_grays(digits.images))
+    shares = graph.spread(digits.known, digits.y[digits.known])
+    wrong = graph.classify(latents.of_grays(digits.test), shares) != digits.test_y
     row = {"model": "m1", "passes": 0, "vae_passes": latents.passes}
-    report(given, digits, error_on_test(scores, latents, digits), row)
+    report(given, digits, 100 * float(wrong.mean()), row)
 
 
 DEFAULTS = {
@@ -284,7 +263,9 @@ def m2(**options: Any) -> bool:
         trained = trainer.ema
         assert isinstance(trained, ClassVAE)
         row = {"model": "m2", "passes": given.passes, "vae_passes": latents.passes}
-        report(given, digits, error_on_test(trained.log_q, latents, digits), row)
+        x = latents.means(binarised_for_testing(digits.test).to(latents.device))
+        error = per_cent_wrong(trained.log_q, x, torch.from_numpy(digits.test_y).to(x.device))
+        report(given, digits, error, row)
     return finished
 
 
