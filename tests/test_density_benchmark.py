@@ -113,7 +113,7 @@ def test_errors_with_few_labels_are_means_over_the_draws() -> None:
     ]
     lines = tables.semi_table(rows).splitlines()
     assert lines[2:5] == [
-        "| M1, kernel logistic regression | 10 | 40.00 | 1 | – |",
+        "| M1, labels spread over neighbours | 10 | 40.00 | 1 | – |",
         "| M1+M2 | 100 | 4.00 ± 1.00 | 3 | 3.33 ± 0.14 |",
         "| M1+M2 | 1000 | 2.50 | 1 | 2.40 ± 0.02 |",
     ]
