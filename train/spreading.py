@@ -30,8 +30,8 @@ class Graph:
 
     def __init__(self, x: Array) -> None:
         self._count = min(NEIGHBOURS, len(x) - 1)
-        self._tree = NearestNeighbors(n_neighbors=self._count, algorithm="brute").fit(x)
-        distances, near = self._tree.kneighbors()
+        self._nearest = NearestNeighbors(n_neighbors=self._count, algorithm="brute").fit(x)
+        distances, near = self._nearest.kneighbors()
         reach = np.maximum(distances[:, -1], _TINY)
         alike = np.exp(-(distances**2) / (reach[:, None] * reach[near]))
         rows = np.repeat(np.arange(len(x)), self._count)
@@ -54,7 +54,7 @@ class Graph:
 
     def classify(self, x: Array, shares: Array) -> Labels:
         """Return the classes `[M]` of other points `[M, d]`, where `spread` gave these shares."""
-        distances, near = self._tree.kneighbors(x)
+        distances, near = self._nearest.kneighbors(x)
         reach = np.maximum(distances[:, -1:], _TINY)
         alike = np.exp(-((distances / reach) ** 2))
         return np.asarray((alike[:, :, None] * shares[near]).sum(1).argmax(1))
