@@ -229,10 +229,7 @@ def main(
     tasks = plan(refs, list(built), budgets, done, model=model)
     common = {"dataset": dataset or source.stem} | machine.about()
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
-    total = sum(task.num_rows for task in tasks)
-    click.echo(f"{out}: {len(done)} rows were there, {total} to measure, {failures} tasks failed")
-    if failures:
-        raise SystemExit(1)
+    runs.account(out, done, tasks, failures)
 
 
 if __name__ == "__main__":

@@ -199,11 +199,8 @@ def main(
     keys = {(row["image"], row["codec"], row["setting"]) for row in done}
     tasks = plan(refs, wanted, keys, model=model, optional=optional)
     common = {"dataset": dataset or source.stem, "jobs": str(jobs)} | machine.about()
-    total = sum(task.num_rows for task in tasks)
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
-    click.echo(f"{out}: {len(done)} rows were there, {total} to measure, {failures} tasks failed")
-    if failures:
-        raise SystemExit(1)
+    runs.account(out, done, tasks, failures)
 
 
 if __name__ == "__main__":

@@ -164,6 +164,18 @@ def tell(out: Path, table: Callable[[list[Row]], str], failures: int) -> None:
         raise click.ClickException(f"{failures} images failed")
 
 
+def account(out: Path, done: Sequence[Row], tasks: Sequence[Task], failures: int) -> None:
+    """Print how many rows were there and how many were to measure.
+
+    Raises:
+        SystemExit: some of the tasks failed.
+    """
+    total = sum(task.num_rows for task in tasks)
+    click.echo(f"{out}: {len(done)} rows were there, {total} to measure, {failures} tasks failed")
+    if failures:
+        raise SystemExit(1)
+
+
 def _run(
     tasks: Sequence[TaskT], measure: Callable[[TaskT], list[Row]], jobs: int
 ) -> Iterator[tuple[TaskT, list[Row] | Exception]]:

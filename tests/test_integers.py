@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from train import integers
-from train.checkpoint import load_model
+from train.checkpoint import load_model, runs_of
 from train.export import export, model_card
-from train.integers import class_offsets, runs_of, with_integers
+from train.integers import class_offsets, with_integers
 from vqcodec.codec.codec import Codec
 from vqcodec.model.config import Config
 from vqcodec.model.quantizer import Codebooks, IntegerQuantizer

@@ -89,6 +89,18 @@ def stages(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def runs_of(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the runs behind a model as its card tells them, as `stages` does.
+
+    What they took is known of all together, and is that of the last.
+    """
+    runs: list[dict[str, Any]] = [{"command": command} for command in card.get("stages", ())]
+    if runs and {"steps", "hours", "gigapixels"} <= set(card):
+        seconds, pixels = 3600 * card["hours"], int(1e9 * card["gigapixels"])
+        runs[-1] |= {"step": card["steps"], "seconds": seconds, "pixels": pixels}
+    return runs
+
+
 def without_folders(word: str) -> str:
     """Return the last part of an absolute path, anything else as it is."""
     return Path(word).name if Path(word).is_absolute() else word

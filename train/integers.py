@@ -8,16 +8,14 @@ and its class get classes of their own; blocks can be added, which begin as the 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import torch
 from torch import Tensor
 
-from train.checkpoint import save_start
+from train.checkpoint import runs_of, save_start
 from train.options import COUNT, FILE, Script, option
 from vqcodec.entropy.layer import SHIFT, Layer
 from vqcodec.model.config import QUALITIES
@@ -94,18 +92,6 @@ def _split_classes(prior: PriorPhase, head: Layer, slope: Tensor, offsets: list[
     bias = torch.from_numpy(np.ascontiguousarray(head.bias))[codebook]
     prior.head.bias.copy_(bias * ACTIVATION_UNIT / 2**SHIFT + channels)
     prior.slope.copy_(slope[codebook] * QUALITIES * ACTIVATION_UNIT / 2**SHIFT)
-
-
-def runs_of(card: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the runs behind a model as its card tells them, as `train.checkpoint.stages` does.
-
-    What they took is known of all together, and is that of the last.
-    """
-    runs: list[dict[str, Any]] = [{"command": command} for command in card.get("stages", ())]
-    if runs and {"steps", "hours", "gigapixels"} <= set(card):
-        seconds, pixels = 3600 * card["hours"], int(1e9 * card["gigapixels"])
-        runs[-1] |= {"step": card["steps"], "seconds": seconds, "pixels": pixels}
-    return runs
 
 
 @click.command(cls=Script)

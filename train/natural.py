@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from train import features, texture
 from train.adversary import Discriminator, discriminator_loss, generator_loss
-from train.checkpoint import load_checkpoint, load_model, load_weights, stages
-from train.integers import runs_of
+from train.checkpoint import load_checkpoint, load_model, load_weights, runs_of, stages
 from train.loop import Trainer
 from train.options import (
     COUNT,

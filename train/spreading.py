@@ -29,12 +29,12 @@ class Graph:
     """Points `[N, d]`, each tied to those nearest to it."""
 
     def __init__(self, x: Array) -> None:
-        self._count = min(NEIGHBOURS, len(x) - 1)
-        self._nearest = NearestNeighbors(n_neighbors=self._count, algorithm="brute").fit(x)
+        count = min(NEIGHBOURS, len(x) - 1)
+        self._nearest = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(x)
         distances, near = self._nearest.kneighbors()
         reach = np.maximum(distances[:, -1], _TINY)
         alike = np.exp(-(distances**2) / (reach[:, None] * reach[near]))
-        rows = np.repeat(np.arange(len(x)), self._count)
+        rows = np.repeat(np.arange(len(x)), count)
         ties = csr_array((alike.ravel(), (rows, near.ravel())), shape=(len(x), len(x)))
         ties = ties.maximum(ties.T)
         scale = diags_array(1 / np.sqrt(np.maximum(ties.sum(1), _TINY)))
