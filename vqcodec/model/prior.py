@@ -9,7 +9,7 @@ frequency tables.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from vqcodec.entropy.levels import CLASS_SHIFT
 from vqcodec.model.config import QUALITIES, Config
-from vqcodec.model.layers import Conv2d, module_list
+from vqcodec.model.layers import Conv2d, add_at, module_list
 
 ACTIVATION_MAX = 127
 ACTIVATION_UNIT = 1 / 16
@@ -27,6 +27,10 @@ UPSAMPLED = 16  # channels handed from one scale to the next
 QUALITY_CHANNELS = 3
 
 _TOP = ACTIVATION_MAX * ACTIVATION_UNIT
+
+# Called with a level, a phase and log_scale `[B, symbols, H, W]`; returns the raster positions of
+# the phase, `[N]`, and the codewords that are decoded there, `[B, N, C]`.
+Choose = Callable[[int, int, Tensor], tuple[Tensor, Tensor]]
 
 
 def relu(x: Tensor) -> Tensor:
@@ -99,18 +103,39 @@ class Prior(nn.Module):
                 )
                 inputs = seen
         self.levels = module_list(levels)
-        self.strides = config.strides
+        self.scales, self.strides = config.scales, config.strides
         self.upsample = module_list(
             Conv2d(width + 2 * sum(values), UPSAMPLED * stride**2, 1)
             for values, stride in zip(config.channels[:-1], config.strides, strict=False)
         )
 
-    def start(self, quality: Tensor, height: int, width: int) -> PriorState:
+    def walk(self, quality: Tensor, height: int, width: int, choose: Choose) -> None:
+        """Go through all phases, coarse to fine; the coarsest grid is `height` x `width`."""
+        state = self._start(quality, height, width)
+        for scale, numbers in enumerate(self.scales):
+            if scale:
+                state = self._refine(state, quality, scale)
+            for number in numbers:
+                state = self._level(state, quality, number, choose)
+
+    def _level(self, state: PriorState, quality: Tensor, number: int, choose: Choose) -> PriorState:
+        features, known, z_q = state.features, (), None
+        for index, phase in enumerate(self.levels[number]):
+            hidden, log_scale = phase(features, quality)
+            known = known or (hidden,)
+            positions, values = choose(number, index, log_scale)
+            if z_q is None:
+                z_q = values.new_zeros(len(values), values.shape[2], *hidden.shape[2:])
+            z_q = add_at(z_q, values, positions)
+            features = torch.cat([*known, magnitude(z_q)], 1)
+        return PriorState(features, (*state.seen, z_q))
+
+    def _start(self, quality: Tensor, height: int, width: int) -> PriorState:
         """Return the state before the coarsest level, whose grid is `height` x `width`."""
         planes = quality_channels(quality)
         return PriorState(planes.expand(*planes.shape[:2], height, width))
 
-    def refine(self, state: PriorState, quality: Tensor, scale: int) -> PriorState:
+    def _refine(self, state: PriorState, quality: Tensor, scale: int) -> PriorState:
         """Return the state before the first level of `scale`, from that after the last one."""
         limit = ACTIVATION_MAX
         signed = [z_q.clamp(-limit, limit) * ACTIVATION_UNIT for z_q in state.seen]

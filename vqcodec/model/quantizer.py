@@ -147,6 +147,15 @@ class Codebooks(nn.Module):
         """Return log-probabilities in nats `[count, N, size]` of classes `[count, N]`."""
         return functional.log_softmax(class_weights(log_scale) @ self.bounded_logits(), dim=-1)
 
+    def nats(self, index: Tensor, log_scale: Tensor) -> Tensor:
+        """Return the information content of indices, in nats; all are `[count, N]`."""
+        logits = self.bounded_logits()
+        normaliser = torch.logsumexp(_dense_classes(logits), -1)
+        low, share = knots_around(log_scale, CLASS_KNOTS)
+        places = low * logits.shape[-1] + index
+        below, above = (logits.flatten(1).gather(1, places + k * logits.shape[-1]) for k in (0, 1))
+        return _interpolate(normaliser, log_scale) - torch.lerp(below, above, share)
+
     def chunks(self, inputs: Sequence[Tensor]) -> Iterable[tuple[Tensor, ...]]:
         """Cut tensors `[count, N, …]` into pieces whose codewords can be scored at once."""
         rows = max(1, SCORES_AT_ONCE // (self.count * self.codewords.shape[1]))
@@ -214,9 +223,9 @@ class CodebookQuantizer(nn.Module):
             for group, codebooks in channels
         ]
 
-    def split_symbols(self, log_scale: Tensor) -> list[Tensor]:
+    def split_symbols(self, columns: Tensor) -> list[Tensor]:
         """Split `[B, N, symbols]` into rows of each codebook, `[books, rows]` a group."""
-        rows = torch.split(log_scale.flatten(0, 1).T.contiguous(), self.counts)
+        rows = torch.split(columns.flatten(0, 1).T.contiguous(), self.counts)
         return [
             group.reshape(codebooks.count, -1)
             for group, codebooks in zip(rows, self.groups, strict=True)
@@ -261,6 +270,16 @@ class CodebookQuantizer(nn.Module):
         )
         return [rows.reshape(count, -1) for rows, count in zip(found, self.counts, strict=True)]
 
+    def bits_of(self, indices: Sequence[Tensor], log_scale: Tensor) -> Tensor:
+        """Return the bits `[B]` of :meth:`indices` under `log_scale`, columns `[B, N, symbols]`."""
+        nats = [
+            codebooks.nats(index.reshape(codebooks.count, -1), classes)
+            for codebooks, index, classes in zip(
+                self.groups, indices, self.split_symbols(log_scale), strict=True
+            )
+        ]
+        return self.bits_of_images(nats, len(log_scale))
+
     def search(self, codebooks: Codebooks, y: Tensor, weight: Tensor, log_scale: Tensor) -> Tensor:
         """Return the best indices in one group, int64 `[books, rows]`."""
         return codebooks.search(y, weight, log_scale)
@@ -287,11 +306,7 @@ def _assign(
     The gradient goes to the codewords and to the prior, not to `y`.
     """
     index = codebooks.search(y, weight, log_scale)
-    logits = codebooks.bounded_logits()
-    rows = logits.transpose(1, 2).gather(1, index[..., None].expand(-1, -1, CLASS_KNOTS))
-    chosen = (class_weights(log_scale) * rows).sum(-1)
-    normaliser = torch.logsumexp(_dense_classes(logits), -1)
-    return _codewords_at(codebooks.codewords, index), _interpolate(normaliser, log_scale) - chosen
+    return _codewords_at(codebooks.codewords, index), codebooks.nats(index, log_scale)
 
 
 def _soften(

@@ -27,13 +27,12 @@ from vqcodec.model.blocks import Block, PictureBlock
 from vqcodec.model.closed_loop import Phase, full_precision
 from vqcodec.model.config import PLANES, Config
 from vqcodec.model.layers import (
-    add_at,
     columns_of,
     module_list,
     quality_weights,
 )
 from vqcodec.model.level import Level
-from vqcodec.model.prior import Prior, PriorState, magnitude
+from vqcodec.model.prior import Prior
 from vqcodec.model.transform import TRANSFORMS, opponent_matrix
 
 # Of a picture with values in [-2, 2], the last state behind it and weights of qualities.
@@ -233,32 +232,26 @@ class VQVAE(nn.Module):
         weights = quality_weights(quality)
         h = self.analyse(x, weights)
         t = self.start(weights, *h[0].shape[2:])
-        prior = self.prior.start(quality, *h[0].shape[2:])
         bits: list[Tensor] = []
-        for scale, numbers in enumerate(self.config.scales):
-            if scale:
+
+        def choose(number: int, index: int, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+            nonlocal t
+            scale = self.config.scale_of(number)
+            if scale and (number, index) == (self.config.scales[scale].start, 0):
                 t = self.enter(self.means(t, scale), weights, scale)
-                prior = self.prior.refine(prior, quality, scale)
-            for number in numbers:
-                features = prior.features
-                z_q = t.new_zeros(len(t), len(self.levels[number].project), *t.shape[2:])
-                known: list[Tensor] = []
-                for index, prior_phase in enumerate(self.prior.levels[number]):
-                    hidden, log_scale = prior_phase(features, quality)
-                    known = known or [hidden]
-                    phase = Phase.enter(self, weights, t, number, index)
-                    level, positions = phase.level, phase.positions
-                    with full_precision(x):
-                        values, phase_bits = level.quantizer(
-                            phase.latents(h[scale]),
-                            level.error_cost(weights),
-                            columns_of(log_scale, positions),
-                        )
-                    t = phase.decoded(values)
-                    z_q = add_at(z_q, values.detach(), positions)
-                    features = torch.cat([*known, magnitude(z_q)], 1)
-                    bits.append(phase_bits)
-                prior = PriorState(features, (*prior.seen, z_q))
+            phase = Phase.enter(self, weights, t, number, index)
+            level, positions = phase.level, phase.positions
+            with full_precision(x):
+                values, phase_bits = level.quantizer(
+                    phase.latents(h[scale]),
+                    level.error_cost(weights),
+                    columns_of(log_scale, positions),
+                )
+            t = phase.decoded(values)
+            bits.append(phase_bits)
+            return positions, values.detach()
+
+        self.prior.walk(quality, *h[0].shape[2:], choose)
         return t, torch.stack(bits, dim=1)
 
 
