@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import shutil
@@ -15,13 +16,15 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
-from train import export_natural, texture
+from train import export, export_natural, texture
 from train.adversary import Discriminator, discriminator_loss, generator_loss
 from train.checkpoint import load_checkpoint, save_checkpoint
 from train.natural import main
 from vqcodec.codec.codec import Codec
 from vqcodec.codec.looks import LOOKS
 from vqcodec.model.vqvae import VQVAE
+from vqcodec.weights import find
+from vqcodec.weights.store import load
 
 
 def textured(seed: int, amplitude: float) -> Tensor:
@@ -175,8 +178,8 @@ def test_a_contest_goes_on_from_a_run_without(folder: Path) -> None:
 def test_a_run_goes_on_from_the_look_of_a_model(folder: Path, tiny_weights: Path) -> None:
     train(folder, "first", "--steps", "2")
     model = str(shutil.copy(tiny_weights, folder / "tiny.safetensors"))
-    export = [str(folder / "first" / "checkpoint.pt"), model]
-    assert CliRunner().invoke(export_natural.main, export, catch_exceptions=False).exit_code == 0
+    run = [str(folder / "first" / "checkpoint.pt"), model]
+    assert CliRunner().invoke(export_natural.main, run, catch_exceptions=False).exit_code == 0
     train(folder, "second", "--steps", "1", "--look", model)
     first, second = (
         load_checkpoint(folder / out / "checkpoint.pt", torch.device("cpu"))
@@ -185,6 +188,27 @@ def test_a_run_goes_on_from_the_look_of_a_model(folder: Path, tiny_weights: Path
     assert [stage["step"] for stage in second["config"]["stages"]] == [2]
     name = "block.enter.weight"
     assert 0 < (first["ema"][name] - second["ema"][name]).abs().max() < 0.01  # but for a step
+
+
+def test_a_model_has_the_look_of_another_with_its_network(
+    folder: Path, tiny_weights: Path, tiny_model: VQVAE
+) -> None:
+    train(folder, "run", "--steps", "2")
+    model = str(shutil.copy(tiny_weights, folder / "tiny.safetensors"))
+    other = folder / "other.safetensors"
+    with torch.no_grad():
+        tiny_model = copy.deepcopy(tiny_model)
+        tiny_model.prior.levels[0][0].slope.add_(1)
+    export.export(tiny_model, other, {})
+    for source, target in ((str(folder / "run" / "checkpoint.pt"), model), (model, str(other))):
+        run = CliRunner().invoke(export_natural.main, [source, target], catch_exceptions=False)
+        assert run.exit_code == 0
+    cards = [
+        json.loads((folder / f"{name}.natural.json").read_text()) for name in ("tiny", "other")
+    ]
+    assert cards[0] == cards[1]
+    first, second = (load(find(path)).natural for path in (model, other))
+    assert all(np.array_equal(first[name], second[name]) for name in first | second)
 
 
 def test_weights_of_another_run_are_refused(folder: Path) -> None:

@@ -96,7 +96,8 @@ class KnownCodes(VQVAE):
             bits.append(quantizer.bits_of(indices, columns_of(log_scale, positions)))
             return positions, quantizer.lookup(indices, len(flat))
 
-        self.prior.walk(quality, *self.config.grid(0, *codes.shape[2:]), known)
+        height, width = self.config.grid(0, *codes.shape[2:])
+        self.prior.walk(quality, height, width, known)
         return torch.stack(bits, 1)
 
 

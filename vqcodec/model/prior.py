@@ -104,6 +104,7 @@ class Prior(nn.Module):
                 inputs = seen
         self.levels = module_list(levels)
         self.scales, self.strides = config.scales, config.strides
+        self.values = [count for counts in config.channels for count in counts]
         self.upsample = module_list(
             Conv2d(width + 2 * sum(values), UPSAMPLED * stride**2, 1)
             for values, stride in zip(config.channels[:-1], config.strides, strict=False)
@@ -119,13 +120,13 @@ class Prior(nn.Module):
                 state = self._level(state, quality, number, choose)
 
     def _level(self, state: PriorState, quality: Tensor, number: int, choose: Choose) -> PriorState:
-        features, known, z_q = state.features, (), None
+        features = state.features
+        known: list[Tensor] = []
+        z_q = features.new_zeros(len(features), self.values[number], *features.shape[2:])
         for index, phase in enumerate(self.levels[number]):
             hidden, log_scale = phase(features, quality)
-            known = known or (hidden,)
+            known = known or [hidden]
             positions, values = choose(number, index, log_scale)
-            if z_q is None:
-                z_q = values.new_zeros(len(values), values.shape[2], *hidden.shape[2:])
             z_q = add_at(z_q, values, positions)
             features = torch.cat([*known, magnitude(z_q)], 1)
         return PriorState(features, (*state.seen, z_q))

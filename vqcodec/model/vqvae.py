@@ -251,7 +251,8 @@ class VQVAE(nn.Module):
             bits.append(phase_bits)
             return positions, values.detach()
 
-        self.prior.walk(quality, *h[0].shape[2:], choose)
+        height, width = h[0].shape[2:]
+        self.prior.walk(quality, height, width, choose)
         return t, torch.stack(bits, dim=1)
 
 
