@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from train import export as script
-from train.checkpoint import load_checkpoint, save_checkpoint
+from train.checkpoint import TRAINED_FOR, load_checkpoint, save_checkpoint
 from train.export import export, frequencies, integer_arrays, model_card, trained_for
 from vqcodec import weights
 from vqcodec.codec.codec import Codec
@@ -205,7 +205,10 @@ def test_the_script_sets_what_errors_are_tolerated(tiny_model: VQVAE, tmp_path: 
 def test_the_card_names_the_metrics_that_count(
     shares: dict[str, float], metrics: list[str]
 ) -> None:
-    assert trained_for(shares) == metrics
+    assert trained_for({"settings": shares}) == metrics
+    # A run that leaves pictures as they are says what an earlier one was for.
+    later = {"settings": {}, TRAINED_FOR: metrics}
+    assert trained_for(later) == metrics
 
 
 @pytest.mark.parametrize(

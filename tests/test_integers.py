@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from train import integers
 from train.checkpoint import load_model, runs_of
-from train.export import export, model_card
+from train.export import export, model_card, trained_for
 from train.integers import class_offsets, with_integers
 from vqcodec.codec.codec import Codec
 from vqcodec.model.config import Config
@@ -81,12 +82,15 @@ def test_a_channel_is_wider_than_its_class_by_what_its_codewords_say() -> None:
 
 
 def test_the_script_writes_a_checkpoint_to_start_from(tiny_weights: Path, tmp_path: Path) -> None:
-    out = tmp_path / "start.pt"
-    arguments = [str(tiny_weights), str(out), "--synthesis-blocks", "4"]
+    out, weights = tmp_path / "start.pt", tmp_path / "tiny.safetensors"
+    shutil.copy(tiny_weights, weights)
+    weights.with_suffix(".json").write_text('{"trained for": ["ms_ssim"]}')
+    arguments = [str(weights), str(out), "--synthesis-blocks", "4"]
     assert CliRunner().invoke(integers.main, arguments).exit_code == 0
     model, state = load_model(out, lambda sizes: VQVAE(Config.from_dict(sizes)))
     assert model.config.synthesis_blocks == 4
     assert state["step"] == 0
+    assert trained_for(state["config"]) == ["ms_ssim"]
 
 
 def test_a_card_counts_the_runs_before_the_weights_that_a_run_began_with() -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click import Command
+from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor
 
 from train import export
-from train.checkpoint import load_checkpoint, load_weights, save_start
+from train.checkpoint import TRAINED_FOR, load_checkpoint, load_weights, save_start
 from train.prior import SHRUNK, THUMBNAILS, CodedCrops, KnownCodes, main
 from vqcodec.codec.codec import Codec
 from vqcodec.model.vqvae import VQVAE
@@ -63,53 +65,39 @@ def test_the_first_batches_come_again_and_some_are_thumbnails(known: KnownCodes)
     assert not torch.equal(first[1], first[2])
 
 
+def run(command: Command, arguments: str, *paths: Path) -> Result:
+    """Run a command with its arguments, where a {} stands for a path."""
+    names = iter(paths)
+    words = [str(next(names)) if word == "{}" else word for word in arguments.split()]
+    return CliRunner().invoke(command, words)
+
+
 def test_files_get_smaller_and_the_network_rests(tiny_model: VQVAE, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noisy = rng.normal(0, 15, (256, 256, 3)) + np.linspace(60, 190, 256)[:, None]
     photo = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
-    (tmp_path / "photos").mkdir()
-    photo.save(tmp_path / "photos" / "a.png")
-    start, photos = tmp_path / "start.pt", str(tmp_path / "photos")
-    save_start(start, tiny_model, asdict(tiny_model.config), [])
-    where = [
-        "--init",
-        str(start),
-        "--data",
-        photos,
-        "--valid",
-        photos,
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    how = [
-        "--crop",
-        "256",
-        "--batch",
-        "1",
-        "--pool",
-        "4",
-        "--no-bf16",
-        "--warmup",
-        "1",
-        "--ema",
-        "0.5",
-    ]
-    steps = ["--steps", "30", "--valid-every", "10", "--lr", "3e-3"]
-    done = CliRunner().invoke(main, [*where, *how, *steps], catch_exceptions=False)
+    photos, out, start = tmp_path / "photos", tmp_path / "run", tmp_path / "start.pt"
+    photos.mkdir()
+    photo.save(photos / "a.png")
+    config = {"model": asdict(tiny_model.config), TRAINED_FOR: ["ssimulacra2"]}
+    save_start(start, tiny_model, config)
+    where = "--init {} --data {} --valid {} --out {} --crop 256 --batch 1 --pool 4"
+    how = "--no-bf16 --warmup 1 --ema 0.5 --lr 3e-3 --steps 30 --valid-every 10"
+    done = run(main, f"{where} {how}", start, photos, photos, out)
     assert done.exit_code == 0, done.output
-    checkpoint = tmp_path / "run" / "checkpoint.pt"
-    state = load_checkpoint(checkpoint, torch.device("cpu"))
+    state = load_checkpoint(out / "checkpoint.pt", torch.device("cpu"))
     for name, value in tiny_model.state_dict().items():
         if not name.startswith("prior.") and not name.endswith("logits"):
             assert torch.equal(state["ema"][name], value)
-    with (tmp_path / "run" / "valid.csv").open(newline="") as file:
+    with (out / "valid.csv").open(newline="") as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file) if row["quality"] == "30"]
     assert losses == sorted(losses, reverse=True)
     sizes = []
-    for number, source in enumerate((start, checkpoint)):
+    for number, source in enumerate((start, out / "checkpoint.pt")):
         weights = tmp_path / f"{number}.safetensors"
-        run = CliRunner().invoke(export.main, [str(source), str(weights)], catch_exceptions=False)
-        assert run.exit_code == 0, run.output
+        done = run(export.main, "{} {}", source, weights)
+        assert done.exit_code == 0, done.output
+        assert json.loads(weights.with_suffix(".json").read_text())[TRAINED_FOR] == ["ssimulacra2"]
         codec = Codec.load(weights, device="cpu")
         data = codec.encode(photo, quality=30)
         assert codec.decode(data).size == photo.size
@@ -119,29 +107,14 @@ def test_files_get_smaller_and_the_network_rests(tiny_model: VQVAE, tmp_path: Pa
 
 def test_a_checkpoint_without_codebooks_is_told(tiny_integers: VQVAE, tmp_path: Path) -> None:
     start = tmp_path / "start.pt"
-    save_start(start, tiny_integers, asdict(tiny_integers.config), [])
-    nowhere = str(tmp_path)
-    run = [
-        "--init",
-        str(start),
-        "--data",
-        nowhere,
-        "--valid",
-        nowhere,
-        "--out",
-        nowhere,
-        "--steps",
-        "1",
-    ]
-    done = CliRunner().invoke(main, run)
+    save_start(start, tiny_integers, {"model": asdict(tiny_integers.config)})
+    where = "--init {} --data {} --valid {} --out {} --steps 1"
+    done = run(main, where, start, tmp_path, tmp_path, tmp_path)
     assert done.exit_code == 1
     assert done.output.splitlines()[-1].endswith("has no codebooks yet: run train.codebooks first")
 
 
 def test_a_start_is_asked_for(tmp_path: Path) -> None:
-    nowhere = str(tmp_path)
-    done = CliRunner().invoke(
-        main, ["--data", nowhere, "--valid", nowhere, "--out", nowhere, "--steps", "1"]
-    )
+    done = run(main, "--data {} --valid {} --out {} --steps 1", tmp_path, tmp_path, tmp_path)
     assert done.exit_code == 2
     assert "--init is missing" in done.output

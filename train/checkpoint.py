@@ -20,6 +20,8 @@ M = TypeVar("M", bound=torch.nn.Module)
 # Where a file of weights alone says which run they are of, and how long it was.
 CARD_KEY = "vqcodec_run"
 COUNTED = ("step", "seconds", "pixels")
+# In a card, and in the config of a checkpoint whose own settings do not tell: metrics.
+TRAINED_FOR = "trained for"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -65,12 +67,14 @@ def _load_kept(path: Path, device: torch.device) -> dict[str, Any]:
     return {**card, "model": weights, "ema": weights}
 
 
-def save_start(
-    path: Path, model: torch.nn.Module, sizes: Mapping[str, Any], runs: list[dict[str, Any]]
-) -> None:
-    """Write a checkpoint that a run may begin with: a network, its config, the runs behind it."""
+def save_start(path: Path, model: torch.nn.Module, config: Mapping[str, Any]) -> None:
+    """Write a checkpoint that a run may begin with.
+
+    `config` has what a run's has, but for its own settings: the network's sizes, "model", the runs
+    behind it, "stages", and what else is known.
+    """
     state = model.state_dict()
-    config = {"model": dict(sizes), "settings": {}, "stages": runs}
+    config = {"settings": {}, **config}
     save_checkpoint(path, {"model": state, "ema": state, "step": 0, "config": config})
 
 

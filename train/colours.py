@@ -67,7 +67,8 @@ def main(checkpoint: Path, out: Path, coarser: float) -> None:
     """Turn the levels of CHECKPOINT, of `train.vqvae` with integers, to luma and colour: OUT."""
     model, source = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
     turn_to_luma(model, coarser)
-    save_start(out, model, source["config"]["model"], stages(source))
+    config = {"model": source["config"]["model"], "stages": stages(source)}
+    save_start(out, model, config)
 
 
 if __name__ == "__main__":

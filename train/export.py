@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from train.checkpoint import load_model, stages
+from train.checkpoint import TRAINED_FOR, load_model, stages
 from train.credits import PAGE, credited
 from train.distortion import MEASURES
 from train.options import FILE, POSITIVE, Script, option
@@ -140,9 +140,14 @@ def model_card(state: Mapping[str, Any], architecture: str) -> dict[str, Any]:
     }
 
 
-def trained_for(settings: Mapping[str, Any]) -> list[str]:
-    """Return the metrics, as benchmarks call them, that the distortion of a run holds much of."""
-    shares = {name: settings.get(name) or 0.0 for name in MEASURES}
+def trained_for(config: Mapping[str, Any]) -> list[str]:
+    """Return the metrics, as benchmarks call them, that the distortion of a run holds much of.
+
+    `config` is that of a checkpoint, which says so itself if pictures are those of an earlier run.
+    """
+    if TRAINED_FOR in config:
+        return list(config[TRAINED_FOR])
+    shares = {name: config["settings"].get(name) or 0.0 for name in MEASURES}
     parts = {"psnr": 1 - sum(shares.values())}
     parts |= {metric: shares[name] for name, metric in METRICS.items()}
     return [metric for metric, share in parts.items() if share >= SHARE_THAT_COUNTS]
@@ -163,7 +168,7 @@ def main(checkpoint: Path, out: Path, tolerated_error: float | None) -> None:
         model.config = dataclasses.replace(model.config, tolerated_error=tolerated_error)
     scales = len(model.config.scales)
     card = model_card(state, f"hierarchical VQ-VAE, {scales} scales, closed loop")
-    export(model, out, {**card, "trained for": trained_for(state["config"]["settings"])})
+    export(model, out, {**card, TRAINED_FOR: trained_for(state["config"])})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.checkpoint import runs_of, save_start
+from train.checkpoint import TRAINED_FOR, runs_of, save_start
 from train.options import COUNT, FILE, Script, option
 from vqcodec.entropy.layer import SHIFT, Layer
 from vqcodec.model.config import QUALITIES
@@ -103,7 +103,10 @@ def main(weights: str, out: Path, analysis_blocks: int, synthesis_blocks: int) -
     """Turn WEIGHTS, the name or file of a model, into a checkpoint with integers, OUT."""
     shipped = load(find(weights))
     model = with_integers(shipped, analysis_blocks, synthesis_blocks)
-    save_start(out, model, dataclasses.asdict(model.config), runs_of(shipped.info.card))
+    card = shipped.info.card
+    known = {name: card[name] for name in (TRAINED_FOR,) if name in card}
+    sizes = dataclasses.asdict(model.config)
+    save_start(out, model, {"model": sizes, "stages": runs_of(card), **known})
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from train.checkpoint import load_model, stages
+from train.checkpoint import TRAINED_FOR, load_model, stages
 from train.data import Sampler
 from train.errors import CheckpointError
+from train.export import trained_for
 from train.loop import Trainer
 from train.options import COUNT, POSITIVE, Arguments, Script, image_options, option
 from train.processes import Process
@@ -185,6 +186,7 @@ def main(**options: Any) -> bool:
         {
             **arguments.run_config(dataclasses.asdict(codec.config)),
             "stages": stages(state),
+            TRAINED_FOR: trained_for(state["config"]),
         },
     )
     return trainer.train(resume=arguments.resume)
