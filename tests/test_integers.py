@@ -18,7 +18,6 @@ from train.checkpoint import load_model, runs_of
 from train.export import export, model_card, trained_for
 from train.integers import class_offsets, with_integers
 from vqcodec.codec.codec import Codec
-from vqcodec.model.config import Config
 from vqcodec.model.quantizer import Codebooks, IntegerQuantizer
 from vqcodec.model.vqvae import VQVAE
 from vqcodec.weights import ModelInfo, find
@@ -87,7 +86,7 @@ def test_the_script_writes_a_checkpoint_to_start_from(tiny_weights: Path, tmp_pa
     weights.with_suffix(".json").write_text('{"trained for": ["ms_ssim"]}')
     arguments = [str(weights), str(out), "--synthesis-blocks", "4"]
     assert CliRunner().invoke(integers.main, arguments).exit_code == 0
-    model, state = load_model(out, lambda sizes: VQVAE(Config.from_dict(sizes)))
+    model, state = load_model(out, VQVAE.from_dict)
     assert model.config.synthesis_blocks == 4
     assert state["step"] == 0
     assert trained_for(state["config"]) == ["ms_ssim"]

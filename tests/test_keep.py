@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from train.checkpoint import load_checkpoint, load_model, save_checkpoint
 from train.errors import CheckpointError
 from train.keep import main
-from vqcodec.model.config import Config
 from vqcodec.model.vqvae import VQVAE
 
 
@@ -38,7 +37,7 @@ def kept(tiny_integers: VQVAE, tmp_path: Path) -> Path:
 def test_kept_weights_are_those_averaged_in_half_precision(
     kept: Path, tiny_integers: VQVAE
 ) -> None:
-    model, state = load_model(kept, lambda sizes: VQVAE(Config.from_dict(sizes)))
+    model, state = load_model(kept, VQVAE.from_dict)
     assert model.config == tiny_integers.config
     for name, value in tiny_integers.state_dict().items():
         assert torch.equal(model.state_dict()[name], value.half().float())

@@ -16,7 +16,7 @@ from train import hvae
 from train.checkpoint import load_model, stages
 from train.hvae import HVAETask
 from vqcodec.density.bounds import Terms
-from vqcodec.density.ladder import Ladder, LadderConfig
+from vqcodec.density.ladder import Ladder
 
 
 class Counting(nn.Module):
@@ -83,9 +83,7 @@ def test_script_lowers_the_bound_from_a_good_start(images: Path, tmp_path: Path)
     with (tmp_path / "b" / "log.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["loss"]) < 5
-    _, state = load_model(
-        tmp_path / "b" / "checkpoint.pt", lambda sizes: Ladder(LadderConfig.from_dict(sizes))
-    )
+    _, state = load_model(tmp_path / "b" / "checkpoint.pt", Ladder.from_dict)
     assert [stage["step"] for stage in stages(state)] == [24, 4]
 
 

@@ -169,9 +169,7 @@ def test_a_network_of_another_shape_is_trained(
     options = ["--config", str(tmp_path / "config.json"), "--crop", "128"]
     options += [f"--{name.replace('_', '-')}={value}" for name, value in told.items()]
     assert CliRunner().invoke(main, [*arguments, *options]).exit_code == 0
-    model, state = load_model(
-        tmp_path / "out" / CHECKPOINT, lambda sizes: VQVAE(Config.from_dict(sizes))
-    )
+    model, state = load_model(tmp_path / "out" / CHECKPOINT, VQVAE.from_dict)
     assert model.config == dataclasses.replace(THREE_SCALES, **told)  # type: ignore[arg-type]
     settings = state["config"]["settings"]
     assert settings["lmbda_min"] == model.config.lmbda_min

@@ -22,7 +22,7 @@ from train.checkpoint import load_model, save_checkpoint
 from train.data import CropSampler
 from train.errors import CheckpointError
 from train.options import COUNT, FILE, Script, data_option, option
-from vqcodec.model.config import QUALITIES, Config, Groups
+from vqcodec.model.config import QUALITIES, Groups
 from vqcodec.model.level import Level
 from vqcodec.model.prior import PriorPhase
 from vqcodec.model.quantizer import (
@@ -205,7 +205,7 @@ def _watch_quantizers(
 @option("--memory", type=COUNT, default=8, metavar="GIB", help="For decoded images.")
 def main(checkpoint: Path, out: Path, data: tuple[Path, ...], memory: int) -> None:
     """Turn a CHECKPOINT with integers into one with codebooks, OUT."""
-    model, state = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
+    model, state = load_model(checkpoint, VQVAE.from_dict)
     if not isinstance(model.levels[0].quantizer, IntegerQuantizer):
         raise CheckpointError(f"{checkpoint} has codebooks already")
     side = -(-LEAST_CROP // model.config.padding) * model.config.padding

@@ -18,7 +18,7 @@ from torch import Tensor
 from train.checkpoint import load_model, save_start, stages
 from train.options import FILE, Script, option
 from vqcodec.density.ycc import LUMA
-from vqcodec.model.config import PLANES, Config
+from vqcodec.model.config import PLANES
 from vqcodec.model.vqvae import VQVAE
 
 
@@ -65,7 +65,7 @@ def turn_to_luma(model: VQVAE, coarser: float) -> None:
 @option("--coarser", type=click.FloatRange(0.1, 10), default=1.4, help="Steps of colour, times.")
 def main(checkpoint: Path, out: Path, coarser: float) -> None:
     """Turn the levels of CHECKPOINT, of `train.vqvae` with integers, to luma and colour: OUT."""
-    model, source = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
+    model, source = load_model(checkpoint, VQVAE.from_dict)
     turn_to_luma(model, coarser)
     config = {"model": source["config"]["model"], "stages": stages(source)}
     save_start(out, model, config)

@@ -25,7 +25,7 @@ from train.options import FILE, POSITIVE, Script, option
 from vqcodec.entropy.layer import SHIFT
 from vqcodec.entropy.levels import CLASSES
 from vqcodec.entropy.tables import FREQUENCY_BITS
-from vqcodec.model.config import QUALITIES, Config
+from vqcodec.model.config import QUALITIES
 from vqcodec.model.layers import Conv2d
 from vqcodec.model.prior import (
     ACTIVATION_MAX,
@@ -163,7 +163,7 @@ def trained_for(config: Mapping[str, Any]) -> list[str]:
 )
 def main(checkpoint: Path, out: Path, tolerated_error: float | None) -> None:
     """Make the weights file OUT of the codec in CHECKPOINT."""
-    model, state = load_model(checkpoint, lambda sizes: VQVAE(Config.from_dict(sizes)))
+    model, state = load_model(checkpoint, VQVAE.from_dict)
     if tolerated_error is not None:
         model.config = dataclasses.replace(model.config, tolerated_error=tolerated_error)
     scales = len(model.config.scales)

@@ -15,7 +15,7 @@ import click
 from train.checkpoint import load_model
 from train.export import model_card, write_weights
 from train.options import FILE, Script
-from vqcodec.density.ladder import Ladder, LadderConfig
+from vqcodec.density.ladder import Ladder
 from vqcodec.density.store import CONFIG_KEY
 
 
@@ -30,7 +30,7 @@ def export(model: Ladder, path: Path, card: Mapping[str, Any]) -> None:
 @click.argument("out", type=FILE)
 def main(checkpoint: Path, out: Path) -> None:
     """Make the weights file OUT of the density model in CHECKPOINT."""
-    model, state = load_model(checkpoint, lambda sizes: Ladder(LadderConfig.from_dict(sizes)))
+    model, state = load_model(checkpoint, Ladder.from_dict)
     export(model, out, model_card(state, "ladder VAE, Haar pyramid, logistic priors"))
 
 

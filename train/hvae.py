@@ -94,9 +94,7 @@ def initial_model(
             LadderConfig(arguments.scales, arguments.width, arguments.blocks, arguments.components)
         )
     else:
-        model, source = load_model(
-            arguments.init, lambda sizes: Ladder(LadderConfig.from_dict(sizes))
-        )
+        model, source = load_model(arguments.init, Ladder.from_dict)
         past = stages(source)
     stride = 1 << model.config.scales
     if arguments.crop % stride:

@@ -90,7 +90,7 @@ def initial_model(arguments: Arguments, images: Pixels) -> tuple[DenseVAE, str]:
     It is --init, or a new one for these images.
     """
     if arguments.init is not None:
-        model, state = load_model(arguments.init, lambda c: DenseVAE(DenseConfig.from_dict(c)))
+        model, state = load_model(arguments.init, DenseVAE.from_dict)
         last = f"{passes(state):g} at k = {state['config']['settings']['k']}"
         return model, ", ".join(filter(None, (state["config"]["after"], last)))
     config = DenseConfig.of_layers(arguments.layers)

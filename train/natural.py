@@ -33,7 +33,7 @@ from train.options import (
     option,
 )
 from train.processes import Process
-from vqcodec.model.config import NATURAL_NOISE, PLANES, QUALITIES, Config
+from vqcodec.model.config import NATURAL_NOISE, PLANES, QUALITIES
 from vqcodec.model.layers import quality_weights
 from vqcodec.model.natural import NaturalBlock
 from vqcodec.model.vqvae import VQVAE
@@ -207,7 +207,7 @@ def main(codec: Path, **options: Any) -> bool:
     if arguments.look is not None and arguments.init is not None:
         raise click.UsageError("either --init or --look")
     process = Process.join(arguments.device)
-    network, _ = load_model(codec, lambda sizes: VQVAE(Config.from_dict(sizes)))
+    network, _ = load_model(codec, VQVAE.from_dict)
     sampler, valid = arguments.photographs(process, network.config.padding)
     torch.manual_seed(arguments.seed)
     model = NaturalLook(network, arguments.width, contest=arguments.adversary > 0)

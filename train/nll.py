@@ -21,7 +21,7 @@ from train.iwae import passes
 from train.log import append_row
 from train.options import COUNT, FILE, NATURAL, Script, option
 from vqcodec.density.bounds import Terms, streamed_bound
-from vqcodec.density.dense import DenseConfig, DenseVAE
+from vqcodec.density.dense import DenseVAE
 
 # Samples of a batch at a time: few enough that activations stay in a core's cache.
 BATCH, CHUNK = 4, 250
@@ -59,9 +59,8 @@ def main(
     checkpoint: Path, data: Path, samples: int, images: int | None, seed: int, table: Path | None
 ) -> None:
     """Measure the test NLL of a CHECKPOINT of train.iwae."""
-    model, state = load_model(
-        checkpoint, lambda sizes: DenseVAE(DenseConfig.from_dict(sizes)).eval()
-    )
+    model, state = load_model(checkpoint, DenseVAE.from_dict)
+    model.eval()
     x = binarised_for_testing(load_digits(data, "test"))[:images]
     start = time.perf_counter()
     nll = negative_bounds(model, x, samples, seed)

@@ -27,7 +27,7 @@ from train.export import trained_for
 from train.loop import Trainer
 from train.options import COUNT, POSITIVE, Arguments, Script, image_options, option
 from train.processes import Process
-from vqcodec.model.config import QUALITIES, Config
+from vqcodec.model.config import QUALITIES
 from vqcodec.model.layers import columns_of
 from vqcodec.model.quantizer import CodebookQuantizer
 from vqcodec.model.vqvae import VQVAE
@@ -160,7 +160,7 @@ def main(**options: Any) -> bool:
     if arguments.init is None:
         raise click.UsageError("--init is missing: a checkpoint with codebooks")
     process = Process.join(arguments.device)
-    codec, state = load_model(arguments.init, lambda sizes: KnownCodes(Config.from_dict(sizes)))
+    codec, state = load_model(arguments.init, KnownCodes.from_dict)
     if codec.config.groups is None:
         raise CheckpointError(f"{arguments.init} has no codebooks yet: run train.codebooks first")
     sampler, valid = arguments.photographs(process, codec.config.padding)
@@ -170,7 +170,7 @@ def main(**options: Any) -> bool:
         for quality in VALIDATION_QUALITIES
         for images in valid
     ]
-    model, _ = load_model(arguments.init, lambda sizes: KnownCodes(Config.from_dict(sizes)))
+    model, _ = load_model(arguments.init, KnownCodes.from_dict)
     groups = [
         {"params": list(model.prior.parameters()), "lr": arguments.lr},
         {"params": model.tables(), "lr": arguments.table_lr},

@@ -50,7 +50,7 @@ from train.options import (
 )
 from train.processes import Process
 from train.spreading import Graph
-from vqcodec.density.dense import DenseConfig, DenseVAE
+from vqcodec.density.dense import DenseVAE
 
 FIELDS = ("model", "labels", "draw", "error", "images", "passes", "vae_passes")
 CHUNK = 500
@@ -100,7 +100,7 @@ class Latents:
         Raises CheckpointError if there is no network, DataError if it is of images of another size
         or uses no latents.
         """
-        vae, state = load_model(path, lambda sizes: DenseVAE(DenseConfig.from_dict(sizes)))
+        vae, state = load_model(path, DenseVAE.from_dict)
         pixels = math.prod(images.shape[1:])
         if vae.config.pixels != pixels:
             raise DataError(f"{path} is of {vae.config.pixels} pixels, not of {pixels}")

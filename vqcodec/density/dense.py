@@ -74,6 +74,11 @@ class DenseVAE(nn.Module):
         self.decoder = _body(first, hidden)
         self.logits = nn.Linear(hidden, config.pixels)
 
+    @classmethod
+    def from_dict(cls, config: dict[str, Any]) -> DenseVAE:
+        """Return a network of the sizes that a checkpoint has."""
+        return cls(DenseConfig.from_dict(config))
+
     @torch.no_grad()
     def initialise(self, mean_image: Tensor) -> None:
         """Start the output bias at the log odds of the training images' mean, `[pixels]` in 0..1.

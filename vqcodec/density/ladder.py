@@ -64,11 +64,6 @@ class LadderConfig:
     blocks: int = 1
     components: int = 3
 
-    @classmethod
-    def from_dict(cls, config: dict[str, Any]) -> LadderConfig:
-        """Return the config that `dataclasses.asdict` made a dict of."""
-        return cls(**config)
-
 
 @dataclass(frozen=True)
 class Maps:
@@ -211,6 +206,11 @@ class Ladder(nn.Module):
         self.pixels = Conv2d(config.width, 4 * mixture_parameters(PLANES, components), 1)
         nn.init.zeros_(self.pixels.weight)
         nn.init.zeros_(self.pixels.bias)
+
+    @classmethod
+    def from_dict(cls, config: dict[str, Any]) -> Ladder:
+        """Return a network of the sizes that a checkpoint has."""
+        return cls(LadderConfig(**config))
 
     def forward(self, x: Tensor) -> Terms:
         """Return the terms of the bound for one sample of each image, uint8 `[B, 3, H, W]`."""

@@ -25,7 +25,7 @@ def load(info: ModelInfo) -> Ladder:
     keep_torch_to_one_thread()
     text, arrays = read_arrays(info, CONFIG_KEY, "a density model")
     try:
-        config = LadderConfig.from_dict(json.loads(text))
+        config = LadderConfig(**json.loads(text))
         for name, value in vars(config).items():
             if not 1 <= value <= getattr(_MOST, name):
                 raise ValueError(f"{name} is {value}")

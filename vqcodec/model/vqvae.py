@@ -19,6 +19,7 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,9 @@ from vqcodec.model.layers import (
 from vqcodec.model.level import Level
 from vqcodec.model.prior import Prior
 from vqcodec.model.transform import TRANSFORMS, opponent_matrix
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # Of a picture with values in [-2, 2], the last state behind it and weights of qualities.
 Draw = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -89,6 +93,11 @@ class VQVAE(nn.Module):
             Level(config, number) for number in range(config.scales[finest].stop)
         )
         self.prior = Prior(config, [level.quantizer.symbols for level in self.levels])
+
+    @classmethod
+    def from_dict(cls, config: dict[str, Any]) -> Self:
+        """Return a network of the sizes that a checkpoint has; raises as that of its config."""
+        return cls(Config.from_dict(config))
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """Yield what only encoding uses: what a decoder reads does not depend on it."""
