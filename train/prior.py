@@ -59,7 +59,7 @@ class KnownCodes(VQVAE):
 
     @torch.no_grad()
     def chosen(self, x: Tensor, quality: Tensor) -> Tensor:
-        """Return the indices of `x` `[B, 3, H, W]`, with their qualities, as :meth:`forward` does.
+        """Return the indices of `x` `[B, 3, H, W]`, after their qualities, for :meth:`forward`.
 
         int16 `[B, planes, H, W]`: a row of all of them, phase by phase, and zeros at its end.
         """
@@ -136,18 +136,23 @@ class PriorTask:
 
     def loss(self, model: nn.Module, batch: Tensor, uniform: Tensor) -> dict[str, Tensor]:
         """Return the loss, and bits a pixel, of a batch of chosen indices."""
-        bits: Tensor = model(batch).sum(1)
-        area = batch.shape[2] * batch.shape[3]
-        return {"loss": (bits + FEW_BITS).log().mean(), "bpp": bits.mean() / area}
+        return _terms(model, batch)
 
     def validate(self, model: nn.Module) -> list[dict[str, float]]:
         """Return a row for each quality: the loss, and bits a pixel."""
         rows = []
+        device = next(model.parameters()).device
         for quality in VALIDATION_QUALITIES:
-            terms = [self.loss(model, codes, codes) for at, codes in self._valid if at == quality]
+            terms = [_terms(model, codes.to(device)) for at, codes in self._valid if at == quality]
             means = {name: float(torch.stack([t[name] for t in terms]).mean()) for name in terms[0]}
             rows.append({"quality": quality, **means})
         return rows
+
+
+def _terms(model: nn.Module, codes: Tensor) -> dict[str, Tensor]:
+    bits: Tensor = model(codes).sum(1)
+    area = codes.shape[2] * codes.shape[3]
+    return {"loss": (bits + FEW_BITS).log().mean(), "bpp": bits.mean() / area}
 
 
 @click.command(cls=Script)

@@ -7,22 +7,15 @@ free=$1 out=$2 here=$(dirname "$0")
 source "$here"/stages.sh train.vqvae
 # Steps are a quarter faster compiled, which wants a C++ compiler.
 ! command -v c++ >/dev/null || batch+=(--compile)
-photographs=(--data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --checkpoint-minutes 5)
-common=("${photographs[@]}" --valid-images 12 --drawn 0.08 --crop 192 "${batch[@]}")
+common=(--data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-images 12 \
+    --drawn 0.08 --crop 192 "${batch[@]}" --checkpoint-minutes 5)
 mixture=(--structure 0.25 --ssimulacra2 0.3 --features 0.35)
 
-finish() {  # a stage, the tune it ends, the errors it tolerates: codebooks, prior, weights file, forecast
+finish() {  # a stage, the tune it ends, the errors it tolerates: codebooks, weights file, forecast
     local stage=$1 tune=$2 tolerated=$3
     python -m train.codebooks "$out"/"$stage"/checkpoint.pt "$out"/"$stage"-codebooks.pt \
         --data "$free"/free-0.tar
-    (
-        trainer=train.prior
-        common=("${photographs[@]}" --valid-images 8 --crop 512 --no-bf16
-            --batch $((processes > 2 ? 1 : 2 / processes)))
-        stage "$stage"-prior --init "$out"/"$stage"-codebooks.pt \
-            --pool 600 --steps 3600 --decay 0.8 --warmup 50 --seed 21
-    )
-    python -m train.export "$out"/"$stage"-prior/checkpoint.pt "$out"/photo-6-"$tune".safetensors \
+    python -m train.export "$out"/"$stage"-codebooks.pt "$out"/photo-6-"$tune".safetensors \
         --tolerated-error "$tolerated"
     python -m train.forecast "$out"/photo-6-"$tune".safetensors "$free"/free-0.tar
 }
