@@ -90,6 +90,19 @@ def test_untrained_network_is_a_codec_with_a_quality(x: Tensor) -> None:
     assert float(bits[0].max()) / (64 * 128) < 0.3
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+def test_training_is_one_graph_to_the_compiler(x: Tensor) -> None:
+    model = fitted(x).train()
+    graph = torch.compile(model, backend="eager", fullgraph=True)  # which raises where it is cut
+    quality = torch.tensor([20.0, 80.0])
+    torch.manual_seed(0)
+    expected = model(x, quality)
+    torch.manual_seed(0)
+    found = graph(x, quality)
+    torch.testing.assert_close(found.bits, expected.bits)
+    torch.testing.assert_close(found.x_hat, expected.x_hat)
+
+
 @torch.no_grad()
 def test_output_describes_each_image(x: Tensor) -> None:
     model = fitted(x)

@@ -11,7 +11,8 @@ the network then chooses; training goes on with --init.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -191,11 +192,20 @@ def _watch_quantizers(
     model: VQVAE, note: Watcher, batches: Tensor, quality: Callable[[int], Tensor]
 ) -> None:
     """Run uint8 `[N, B, 3, H, W]` at qualities made for each batch, and show all quantizers."""
+    with watching(model, note):
+        for batch in batches:
+            model(batch.float() / 255, quality(len(batch)))
+
+
+@contextmanager
+def watching(model: VQVAE, note: Watcher) -> Iterator[None]:
+    """Call `note` with what the quantizers of all levels are given, and return, coarse to fine."""
     hooks = [level.quantizer.register_forward_hook(note) for level in model.levels]
-    for batch in batches:
-        model(batch.float() / 255, quality(len(batch)))
-    for hook in hooks:
-        hook.remove()
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @click.command(cls=Script)

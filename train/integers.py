@@ -104,9 +104,10 @@ def main(weights: str, out: Path, analysis_blocks: int, synthesis_blocks: int) -
     shipped = load(find(weights))
     model = with_integers(shipped, analysis_blocks, synthesis_blocks)
     card = shipped.info.card
-    known = {name: card[name] for name in (TRAINED_FOR,) if name in card}
-    sizes = dataclasses.asdict(model.config)
-    save_start(out, model, {"model": sizes, "stages": runs_of(card), **known})
+    config = {"model": dataclasses.asdict(model.config), "stages": runs_of(card)}
+    if TRAINED_FOR in card:
+        config[TRAINED_FOR] = card[TRAINED_FOR]
+    save_start(out, model, config)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ and again, which takes half the time.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from threading import Lock
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.checkpoint import TRAINED_FOR, load_model, stages
+from train.codebooks import watching
 from train.data import Sampler
 from train.errors import CheckpointError
 from train.export import trained_for
@@ -45,13 +47,9 @@ class KnownCodes(VQVAE):
     def rest(self) -> KnownCodes:
         """Let nothing else train; returns itself. Raises ModelError if there are no codebooks."""
         self.requires_grad_(False)
-        for parameter in self.trained():
+        for parameter in (*self.prior.parameters(), *self.tables()):
             parameter.requires_grad_(True)
         return self
-
-    def trained(self) -> list[nn.Parameter]:
-        """Return the prior's parameters and the tables."""
-        return [*self.prior.parameters(), *self.tables()]
 
     def tables(self) -> list[nn.Parameter]:
         """Return the tables of all codebooks."""
@@ -72,10 +70,8 @@ class KnownCodes(VQVAE):
                 torch.cat(indices).view(module.symbols, len(x), -1).movedim(0, 2).flatten(1)
             )
 
-        hooks = [level.quantizer.register_forward_hook(note) for level in self.levels]
-        self.coded(x, quality)
-        for hook in hooks:
-            hook.remove()
+        with watching(self, note):
+            self.coded(x, quality)
         flat = torch.cat(rows, 1).to(torch.int16)
         area = x.shape[2] * x.shape[3]
         return functional.pad(flat, (0, -flat.shape[1] % area)).view(len(x), -1, *x.shape[2:])
@@ -86,7 +82,7 @@ class KnownCodes(VQVAE):
         quality, place = flat[:, 0].float(), 1
         bits: list[Tensor] = []
 
-        def known(number: int, index: int, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        def known(_: int, number: int, index: int, log_scale: Tensor) -> tuple[Tensor, Tensor]:
             nonlocal place
             level = self.levels[number]
             quantizer, positions = level.codebooks, level.positions(index, log_scale)
@@ -169,19 +165,19 @@ def main(**options: Any) -> bool:
     if codec.config.groups is None:
         raise CheckpointError(f"{arguments.init} has no codebooks yet: run train.codebooks first")
     sampler, valid = arguments.photographs(process, codec.config.padding)
-    codec.rest().eval()
+    model = copy.deepcopy(codec).rest()
+    codec.eval()
     coded = [
         (quality, codec.chosen(images.float() / 255, torch.full((len(images),), float(quality))))
         for quality in VALIDATION_QUALITIES
         for images in valid
     ]
-    model, _ = load_model(arguments.init, KnownCodes.from_dict)
     groups = [
         {"params": list(model.prior.parameters()), "lr": arguments.lr},
         {"params": model.tables(), "lr": arguments.table_lr},
     ]
     trainer = Trainer(
-        model.rest(),
+        model,
         PriorTask(coded),
         CodedCrops(sampler, codec, arguments.pool, arguments.seed),
         torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True),

@@ -143,7 +143,8 @@ def add_at(x: Tensor, columns: Tensor, positions: Tensor) -> Tensor:
     wide one takes longer than to add.
     """
     everywhere = columns_of(x)
-    if torch.is_inference_mode_enabled():
+    # To ask for the mode would cut the graph that torch.compile makes of training in pieces.
+    if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
         total = everywhere.index_add_(1, positions, columns)
     elif columns.shape[1] == everywhere.shape[1]:
         total = everywhere + columns

@@ -28,9 +28,9 @@ QUALITY_CHANNELS = 3
 
 _TOP = ACTIVATION_MAX * ACTIVATION_UNIT
 
-# Called with a level, a phase and log_scale `[B, symbols, H, W]`; returns the raster positions of
-# the phase, `[N]`, and the codewords that are decoded there, `[B, N, C]`.
-Choose = Callable[[int, int, Tensor], tuple[Tensor, Tensor]]
+# Called with a scale, a level of it, a phase and log_scale `[B, symbols, H, W]`; returns the raster
+# positions of the phase, `[N]`, and the codewords that are decoded there, `[B, N, C]`.
+Choose = Callable[[int, int, int, Tensor], tuple[Tensor, Tensor]]
 
 
 def relu(x: Tensor) -> Tensor:
@@ -117,16 +117,18 @@ class Prior(nn.Module):
             if scale:
                 state = self._refine(state, quality, scale)
             for number in numbers:
-                state = self._level(state, quality, number, choose)
+                state = self._level(state, quality, scale, number, choose)
 
-    def _level(self, state: PriorState, quality: Tensor, number: int, choose: Choose) -> PriorState:
+    def _level(
+        self, state: PriorState, quality: Tensor, scale: int, number: int, choose: Choose
+    ) -> PriorState:
         features = state.features
         known: list[Tensor] = []
         z_q = features.new_zeros(len(features), self.values[number], *features.shape[2:])
         for index, phase in enumerate(self.levels[number]):
             hidden, log_scale = phase(features, quality)
             known = known or [hidden]
-            positions, values = choose(number, index, log_scale)
+            positions, values = choose(scale, number, index, log_scale)
             z_q = add_at(z_q, values, positions)
             features = torch.cat([*known, magnitude(z_q)], 1)
         return PriorState(features, (*state.seen, z_q))

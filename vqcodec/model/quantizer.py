@@ -251,7 +251,10 @@ class CodebookQuantizer(nn.Module):
         values, nats = [], []
         inputs = (self.split(y), self.split(weight.expand_as(y)), self.split_symbols(log_scale))
         for codebooks, group, cost, classes in zip(self.groups, *inputs, strict=True):
-            z_q, rate = _assign(codebooks, group, cost, classes)
+            # Its gradient goes to the codewords and to the prior, not to `y`.
+            index = codebooks.search(group, cost, classes)
+            z_q = _codewords_at(codebooks.codewords, index)
+            rate = codebooks.nats(index, classes)
             if self.soft and y.requires_grad:
                 soft_value, soft_nats = _soften(codebooks, group, cost, classes)
                 z_q = z_q + (soft_value - soft_value.detach())
@@ -296,17 +299,6 @@ class CodebookQuantizer(nn.Module):
 def _codewords_at(codewords: Tensor, index: Tensor) -> Tensor:
     """Return `codewords[g, index[g, n]]`, `[count, N, dim]`."""
     return codewords.gather(1, index[..., None].expand(-1, -1, codewords.shape[-1]))
-
-
-def _assign(
-    codebooks: Codebooks, y: Tensor, weight: Tensor, log_scale: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the best codewords `[count, N, dim]` and their nats `[count, N]`.
-
-    The gradient goes to the codewords and to the prior, not to `y`.
-    """
-    index = codebooks.search(y, weight, log_scale)
-    return _codewords_at(codebooks.codewords, index), codebooks.nats(index, log_scale)
 
 
 def _soften(

@@ -243,9 +243,8 @@ class VQVAE(nn.Module):
         t = self.start(weights, *h[0].shape[2:])
         bits: list[Tensor] = []
 
-        def choose(number: int, index: int, log_scale: Tensor) -> tuple[Tensor, Tensor]:
+        def choose(scale: int, number: int, index: int, log_scale: Tensor) -> tuple[Tensor, Tensor]:
             nonlocal t
-            scale = self.config.scale_of(number)
             if scale and (number, index) == (self.config.scales[scale].start, 0):
                 t = self.enter(self.means(t, scale), weights, scale)
             phase = Phase.enter(self, weights, t, number, index)
