@@ -93,11 +93,11 @@ class TiledEncoder(ImageEncoder):
         def in_inference(work: Callable[[Tile], None], tile: Tile) -> None:
             with torch.inference_mode():  # which is a thread's own
                 work(tile)
-            threads.release_memory()
 
         def one_by_one(work: Callable[[Tile], None]) -> None:
             for tile in tiles:
-                in_inference(work, tile)
+                work(tile)
+            threads.release_memory()
 
         if at_once == 1:
             yield one_by_one
@@ -114,6 +114,7 @@ class TiledEncoder(ImageEncoder):
                 finally:
                     for future in futures:
                         future.cancel()
+                threads.release_memory()
 
             try:
                 yield together

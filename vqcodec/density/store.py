@@ -36,4 +36,6 @@ def load(info: ModelInfo) -> Ladder:
     except (TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{info.path}: damaged weights: {reason}") from error
-    return model.float().eval().requires_grad_(False)
+    # Channels last, as in training: of 64 channels, convolutions take half the time.
+    ready: Ladder = model.float().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return ready.eval().requires_grad_(False)
