@@ -90,10 +90,6 @@ class TiledEncoder(ImageEncoder):
         most = AT_ONCE if self._keeps and self.weights.device.type == "cpu" else 1
         at_once = min(number, len(tiles), most)
 
-        def in_inference(work: Callable[[Tile], None], tile: Tile) -> None:
-            with torch.inference_mode():  # which is a thread's own
-                work(tile)
-
         def one_by_one(work: Callable[[Tile], None]) -> None:
             for tile in tiles:
                 work(tile)
@@ -107,7 +103,8 @@ class TiledEncoder(ImageEncoder):
         with ThreadPoolExecutor(at_once, initializer=threads.use, initargs=(share,)) as pool:
 
             def together(work: Callable[[Tile], None]) -> None:
-                futures = [pool.submit(in_inference, work, tile) for tile in tiles]
+                in_inference = torch.inference_mode()(work)  # a thread's own mode
+                futures = [pool.submit(in_inference, tile) for tile in tiles]
                 try:
                     for future in futures:
                         future.result()

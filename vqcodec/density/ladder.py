@@ -88,7 +88,7 @@ class Block(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        change: Tensor = self.out(functional.silu(self.mix(functional.silu(x)), inplace=True))
+        change: Tensor = self.out(functional.silu(self.mix(functional.silu(x))))
         return x + change
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vqcodec.model.layers import linear
 from vqcodec.model.transform import opponent_matrix
 
 PLANES = 3
@@ -54,4 +55,4 @@ def _split(x: Tensor) -> tuple[Tensor, Tensor]:
 def _mix(matrix: Tensor, planes: Tensor) -> Tensor:
     """Apply a colour matrix in float32, whatever the autocast."""
     with torch.autocast(planes.device.type, enabled=False):
-        return torch.einsum("qp,bphw->bqhw", matrix, planes)
+        return linear(planes, matrix)
