@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from scipy.stats import mannwhitneyu
 
-from benchmarks import density, machine, runs, tables
+from benchmarks import density, runs, tables
 from benchmarks.corruptions import CORRUPTIONS
 from benchmarks.images import ImageRef, find_images, middle
 from benchmarks.tables import Row
@@ -160,7 +160,7 @@ def main(
     task = functools.partial(Task, side=side, seed=seed, samples=samples, model=info.path)
     pairs = zip(refs, [*refs[1:], refs[0]], strict=True)
     tasks = [task(ref, other) for ref, other in pairs if ref.name not in names]
-    common = {"dataset": dataset or source.stem, "model_id": model_id} | machine.about()
+    common = runs.in_common(source, dataset, model_id=model_id)
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
     runs.tell(out, table, failures)
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks import density, machine, runs, tables
+from benchmarks import density, runs, tables
 from benchmarks.anomaly import lossless
 from benchmarks.images import ImageRef, find_images, middle
 from benchmarks.tables import Row
@@ -162,15 +162,9 @@ def main(
     names = {row["image"] for row in done}
     models = density_info.path, codec_info.path
     tasks = [Task(ref, side, quality, *models) for ref in refs if ref.name not in names]
-    common = {"dataset": dataset or source.stem} | ids | machine.about()
+    common = runs.in_common(source, dataset, **ids)
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
-    rows = tables.read_csv(out)
-    if len(rows) >= LEAST_IMAGES:
-        click.echo(table(rows))
-    elif not failures:
-        raise click.ClickException(f"{len(rows)} images; at least {LEAST_IMAGES} make a table")
-    if failures:
-        raise click.ClickException(f"{failures} images failed")
+    runs.tell(out, table, failures, at_least=LEAST_IMAGES)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks import machine, runs, tables
+from benchmarks import runs, tables
 from benchmarks.images import ImageRef, find_images
 from benchmarks.tables import Row
 from vqcodec import weights
@@ -102,7 +102,7 @@ def main(source: Path, out: Path, samples: int, model: str, dataset: str | None,
         raise click.ClickException(str(error)) from error
     names = {row["image"] for row in done}
     tasks = [Task(ref, samples, info.path) for ref in refs if ref.name not in names]
-    common = {"dataset": dataset or source.stem, "model_id": model_id} | machine.about()
+    common = runs.in_common(source, dataset, model_id=model_id)
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
     runs.tell(out, tables.density_table, failures)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from benchmarks import codecs, machine, metrics, perceptual, runs, tables, texture
+from benchmarks import codecs, metrics, perceptual, runs, tables, texture
 from benchmarks.images import ImageRef, find_images
 from benchmarks.tables import Row
 from vqcodec import weights
@@ -206,7 +206,7 @@ def main(
     keys = {(row["image"], row["rate"]) for row in done}
     left = {ref: tuple(r for r in rates if (ref.name, f"{r:g}") not in keys) for ref in refs}
     tasks = [Task(ref, todo, model, cvvdp) for ref, todo in left.items() if todo]
-    common = {"dataset": dataset or source.stem} | about | machine.about()
+    common = runs.in_common(source, dataset, **about)
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
     runs.tell(out, tables.natural_tables, failures)
 

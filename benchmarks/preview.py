@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from benchmarks import codecs, hashes, machine, metrics, runs
+from benchmarks import codecs, hashes, metrics, runs
 from benchmarks.images import ImageRef, find_images
 from benchmarks.tables import Row
 
@@ -227,7 +227,7 @@ def main(
         raise click.ClickException(str(error)) from error
     built = runs.build_all(chosen, lambda name: _built(name, model), done)
     tasks = plan(refs, list(built), budgets, done, model=model)
-    common = {"dataset": dataset or source.stem} | machine.about()
+    common = runs.in_common(source, dataset)
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
     runs.account(out, done, tasks, failures)
 

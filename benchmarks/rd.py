@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from benchmarks import codecs, machine, metrics, perceptual, runs
+from benchmarks import codecs, metrics, perceptual, runs
 from benchmarks.images import ImageRef, find_images
 from benchmarks.tables import METRIC_NAMES, Row
 
@@ -198,7 +198,7 @@ def main(
     wanted = {name: settings[name] or codec.settings for name, codec in built.items()}
     keys = {(row["image"], row["codec"], row["setting"]) for row in done}
     tasks = plan(refs, wanted, keys, model=model, optional=optional)
-    common = {"dataset": dataset or source.stem, "jobs": str(jobs)} | machine.about()
+    common = runs.in_common(source, dataset, jobs=str(jobs))
     failures = runs.extend(out, FIELDS, tasks, measure, jobs=jobs, common=common)
     runs.account(out, done, tasks, failures)
 

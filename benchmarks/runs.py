@@ -13,8 +13,10 @@ import click
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from benchmarks import machine
 from benchmarks.codecs import CodecUnavailableError
 from benchmarks.tables import Row, read_csv, write_csv
+from vqcodec import threads
 
 
 class Task(Protocol):
@@ -94,6 +96,11 @@ def check_options(rows: Sequence[Row], options: Row, *, other: str) -> None:
         raise ValueError(f"the CSV is of {other}: write to another file")
 
 
+def in_common(source: Path, dataset: str | None, **options: str) -> Row:
+    """Return the columns that all rows share: of which images, how, and where they are made."""
+    return {"dataset": dataset or source.stem, **options, **machine.about()}
+
+
 def build_all(
     names: Sequence[str], build: Callable[[str], VersionedT], done: Sequence[Row] = ()
 ) -> dict[str, VersionedT]:
@@ -152,16 +159,19 @@ def extend(
     return failures
 
 
-def tell(out: Path, table: Callable[[list[Row]], str], failures: int) -> None:
-    """Print the table of a CSV, if it has rows.
+def tell(out: Path, table: Callable[[list[Row]], str], failures: int, *, at_least: int = 1) -> None:
+    """Print the table of a CSV, if it has rows enough for one.
 
     Raises:
-        click.ClickException: some of the images failed.
+        click.ClickException: some of the images failed, or they are too few.
     """
-    if rows := read_csv(out):
+    rows = read_csv(out)
+    if len(rows) >= at_least:
         click.echo(table(rows))
     if failures:
         raise click.ClickException(f"{failures} images failed")
+    if len(rows) < at_least:
+        raise click.ClickException(f"{len(rows)} images; at least {at_least} make a table")
 
 
 def account(out: Path, done: Sequence[Row], tasks: Sequence[Task], failures: int) -> None:
@@ -199,8 +209,8 @@ def _attempt(measure: Callable[[TaskT], list[Row]], task: TaskT) -> list[Row] | 
 
 
 def _one_thread() -> None:
-    import torch
+    import torch  # noqa: F401  (which is told too, once it is there)
 
-    torch.set_num_threads(1)
+    threads.use(1)
     # NumPy's waiting threads would spin in the way of the other processes.
     threadpool_limits(1, user_api="blas")
