@@ -1,6 +1,6 @@
 """What an encode is to reach: a quality, or what rate control meets: a size, a PSNR, a score.
 
-Nothing here imports torch.
+Nothing here imports torch before there is something to encode.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from vqcodec import collector
 from vqcodec.errors import TargetError
 from vqcodec.fileformat import coarse_alpha
 from vqcodec.fileformat.container import DEFAULT_QUALITY, ChunkTag
@@ -84,6 +85,9 @@ def encode_prepared(
     The profiler times the encode at a quality. Raises TargetError if no file is as small as asked,
     or an image too small to have the score asked for.
     """
+    with collector.at_rest():
+        import vqcodec.codec.encoder  # noqa: F401  (PyTorch, which all that follows takes)
+
     prepared = _with_alpha_chunk(codec, prepared, target.alpha_quality)
     if target.psnr is not None:
         from vqcodec.rate_control import encode_to_psnr

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vqcodec import weights
+from vqcodec import collector, weights
 from vqcodec.commands.batch import Job
 from vqcodec.commands.bpd_lines import CsvLines, Facts, json_lines, mean_line, text_lines
 from vqcodec.commands.files import IMAGE_SUFFIXES, atomic_write, check_writable
@@ -218,7 +218,8 @@ def _level_rates(codec: Codec, tokens: Tokens) -> list[float]:
 
 @functools.cache
 def _loaded(info: weights.ModelInfo) -> Ladder:
-    from vqcodec.density.store import load
+    with collector.at_rest():
+        from vqcodec.density.store import load
 
     return load(info)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from vqcodec import __version__, weights
+from vqcodec import __version__, collector, weights
 from vqcodec.codec.looks import LOOKS
 from vqcodec.commands.batch import describe
 from vqcodec.commands.bpd import bpd
@@ -104,6 +104,8 @@ def models() -> None:
         if model.natural.path.is_file():
             answer(f"  looks: {', '.join(LOOKS)}")
 
+
+collector.spare_at_exit()  # first of all that is to be done then, and so done last
 
 for command in (encode, decode, truncate, compare, info, bpd, tokens):
     cli.add_command(command)
