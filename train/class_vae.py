@@ -19,10 +19,13 @@ from vqcodec.density.dense import Gaussian, log_normal
 
 @dataclass(frozen=True)
 class ClassConfig:
-    """Sizes of the network: values of x and of z, classes, units of the hidden layers."""
+    """Sizes of the network: values of x and of z, classes, units of the hidden layers.
+
+    With so few latents the class has to say which digit it is: docs/density.md.
+    """
 
     inputs: int
-    latents: int = 50
+    latents: int = 5
     classes: int = 10
     hidden: int = 200
     classifier: int = 500

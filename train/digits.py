@@ -84,8 +84,8 @@ def binarised_for_testing(images: Pixels) -> Tensor:
     return binarised(images, np.random.default_rng(_BINARISED_SEED))
 
 
-class DigitSampler:
-    """Batches that pass through all images in a new order each time, binarised anew each time."""
+class GraySampler:
+    """Batches that pass through all images in a new order each time."""
 
     def __init__(self, images: Pixels, batch: int, seed: int) -> None:
         """`images` is uint8 [N, H, W]; a rest of less than a batch is left out of the pass."""
@@ -97,11 +97,22 @@ class DigitSampler:
         self.steps_per_pass = len(images) // batch
 
     def batch(self, step: int, rank: int) -> Tensor:
-        """Return uint8 [B, 1, H, W] of 0 and 1; each rank passes through in an order of its own."""
+        """Return uint8 [B, 1, H, W]; each rank passes through in an order of its own."""
+        return torch.from_numpy(self._chosen(step, rank)[:, None])
+
+    def _chosen(self, step: int, rank: int) -> Pixels:
         number, position = divmod(step, self.steps_per_pass)
         order = _order(len(self._images), self._seed, number, rank)
-        chosen = self._images[order[position * self._batch : (position + 1) * self._batch]]
-        return binarised(chosen, np.random.default_rng((self._seed, step, rank, 1)))
+        return self._images[order[position * self._batch : (position + 1) * self._batch]]
+
+
+class DigitSampler(GraySampler):
+    """The same, of 0 and 1: binarised anew each time."""
+
+    def batch(self, step: int, rank: int) -> Tensor:
+        """Return uint8 [B, 1, H, W] of 0 and 1, as that of gray images."""
+        drawn = np.random.default_rng((self._seed, step, rank, 1))
+        return binarised(self._chosen(step, rank), drawn)
 
 
 @lru_cache(maxsize=2)

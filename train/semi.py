@@ -15,20 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from train.checkpoint import load_model
 from train.class_vae import ClassConfig, ClassVAE, known_bound, marginal_bound
 from train.digits import (
-    DigitSampler,
+    GraySampler,
     Labels,
     Pixels,
     balanced,
-    binarised_for_testing,
     load_digits,
     load_labels,
 )
@@ -77,18 +74,18 @@ class Digits:
         y = load_labels(path, "train", len(images))
         return cls(images, y, balanced(y, labels, draw), test, load_labels(path, "test", len(test)))
 
-    def unseen(self, count: int) -> tuple[Tensor, Tensor]:
+    def unseen(self, count: int) -> tuple[Pixels, Tensor]:
         """Return the first `count` training digits whose labels are not known, and their labels.
 
-        They are binarised in one way, `[count, 1, H, W]`. Settings are to be chosen by them, and
-        not by the test images. Raises DataError if there are none.
+        They are gray, uint8 `[count, H, W]`. Settings are to be chosen by them, and not by the test
+        images. Raises DataError if there are none.
         """
         rest = torch.ones(len(self.images), dtype=torch.bool)
         rest[torch.from_numpy(self.known)] = False
         chosen = rest.nonzero()[:count, 0].numpy()
         if not len(chosen):
             raise DataError("every digit has a label")
-        return binarised_for_testing(self.images[chosen]), torch.from_numpy(self.y[chosen])
+        return self.images[chosen], torch.from_numpy(self.y[chosen])
 
 
 class Latents:
@@ -108,8 +105,7 @@ class Latents:
         self.device = device
         self._vae = vae.to(device).eval().requires_grad_(False)
         self._kept = torch.ones(vae.config.latents[0], dtype=torch.bool, device=device)
-        some = self.means(binarised_for_testing(images[:MEASURED]).to(device))
-        self._kept = some.std(0) > LEAST_SPREAD
+        self._kept = self.of_all(images[:MEASURED]).std(0) > LEAST_SPREAD
         if not len(self):
             raise DataError(f"{path} tells nothing of these digits in its latents")
 
@@ -118,20 +114,17 @@ class Latents:
 
     @torch.no_grad()
     def means(self, x: Tensor) -> Tensor:
-        """Return the mean of q(z_1 | x) of each digit `[B, 1, H, W]`, float32 `[B, d]`.
+        """Return the mean of q(z_1 | x) of each digit uint8 `[B, 1, H, W]`, float32 `[B, d]`.
 
-        Not a sample: the noise of samples hides the gaps between classes.
+        Not a sample: the noise of samples hides the gaps between classes. Nor are they binarised:
+        gray is how often a pixel would be white, and so the mean of all ways to do that.
         """
-        return self._vae.posterior(x)[0][:, self._kept]
+        return self._vae.posterior(x / 255)[0][:, self._kept]
 
-    def of_grays(self, images: Pixels) -> NDArray[np.float64]:
-        """Return those means of digits uint8 `[N, H, W]` that are not binarised, `[N, d]`.
-
-        Gray is how often a pixel would be white, and so the mean of all ways to binarise it.
-        """
-        parts = torch.split(torch.from_numpy(images), CHUNK)
-        means = [self.means(part[:, None].to(self.device) / 255) for part in parts]
-        return torch.cat(means).double().cpu().numpy()
+    def of_all(self, images: Pixels) -> Tensor:
+        """Return those means of digits uint8 `[N, H, W]`, float32 `[N, d]`."""
+        parts = torch.split(torch.from_numpy(images)[:, None], CHUNK)
+        return torch.cat([self.means(part.to(self.device)) for part in parts])
 
 
 class SemiTask:
@@ -148,18 +141,18 @@ class SemiTask:
         self._latents = latents
         device = latents.device
         known = torch.from_numpy(digits.images[digits.known])
-        self._known = known[:, None].to(device) / 255
+        self._known = known[:, None].to(device)
         self._y = torch.from_numpy(digits.y[digits.known]).to(device)
         self._share = len(digits.known) / len(digits.images)
         self._batch = batch
         self._alpha = alpha
-        self._valid, self._valid_y = (part.to(device) for part in digits.unseen(valid))
+        seen, y = digits.unseen(valid)
+        self._valid, self._valid_y = latents.of_all(seen), y.to(device)
 
     def loss(self, model: nn.Module, batch: Tensor, uniform: Tensor) -> dict[str, Tensor]:
         """Return the loss and its terms for a batch without labels, uint8 [B, 1, H, W]."""
         chosen = (uniform[: self._batch] * len(self._known)).long()
-        known = torch.bernoulli(self._known[chosen])
-        log_w, log_q = model(self._latents.means(torch.cat([known, batch])))
+        log_w, log_q = model(self._latents.means(torch.cat([self._known[chosen], batch])))
         few, y = len(chosen), self._y[chosen]
         unknown = -marginal_bound(log_w[few:], log_q[few:]).mean()
         known_loss = -known_bound(log_w[:few], y).mean()
@@ -170,9 +163,8 @@ class SemiTask:
     def validate(self, model: nn.Module) -> list[dict[str, float]]:
         """Return minus the bound of digits watched, whose labels are not used, and the error."""
         assert isinstance(model, ClassVAE)
-        x = self._latents.means(self._valid)
-        bounds = [marginal_bound(*model(part)) for part in torch.split(x, CHUNK)]
-        error = per_cent_wrong(model.log_q, x, self._valid_y)
+        bounds = [marginal_bound(*model(part)) for part in torch.split(self._valid, CHUNK)]
+        error = per_cent_wrong(model.log_q, self._valid, self._valid_y)
         return [{"loss": -float(torch.cat(bounds).mean()), "error": error}]
 
 
@@ -217,15 +209,15 @@ def m1(**options: Any) -> None:
     given = Arguments(**options)
     digits = Digits.load(given.data, given.labels, given.draw)
     latents = Latents(given.vae, digits.images, torch.device("cpu"))
-    graph = Graph(latents.of_grays(digits.images))
+    graph = Graph(latents.of_all(digits.images).double().numpy())
     shares = graph.spread(digits.known, digits.y[digits.known])
-    wrong = graph.classify(latents.of_grays(digits.test), shares) != digits.test_y
+    wrong = graph.classify(latents.of_all(digits.test).double().numpy(), shares) != digits.test_y
     row = {"model": "m1", "passes": 0, "vae_passes": latents.passes}
     report(given, digits, 100 * float(wrong.mean()), row)
 
 
 DEFAULTS = {
-    "batch": 200, "lr": 6e-3, "warmup": 100, "decay": 1.0, "clip": math.inf, "bf16": False,
+    "batch": 200, "lr": 1.2e-2, "warmup": 100, "decay": 1.0, "clip": math.inf, "bf16": False,
     "log_every": 300, "valid_every": 1500,
 }  # fmt: skip
 
@@ -233,7 +225,7 @@ DEFAULTS = {
 @main.command(cls=Script, context_settings={"default_map": DEFAULTS})
 @digit_options
 @option("--passes", type=COUNT, default=40, help="Through the training images.")
-@option("--alpha", type=POSITIVE, default=0.1, help="Weight of the classes, times all images.")
+@option("--alpha", type=POSITIVE, default=1, help="Weight of the classes, times all images.")
 @option("--known", type=COUNT, default=25, help="Digits with labels in a step.")
 @option("--valid-images", type=COUNT, default=5000, help="Training images to watch, unlabelled.")
 @loop_options
@@ -243,7 +235,7 @@ def m2(**options: Any) -> bool:
         raise click.UsageError("--init: this model starts from nothing but --vae")
     process = Process.join(options["device"])
     digits = Digits.load(options["data"], options["labels"], options["draw"])
-    sampler = DigitSampler(digits.images, options["batch"], options["seed"])
+    sampler = GraySampler(digits.images, options["batch"], options["seed"])
     given = Arguments(**options, steps=options["passes"] * sampler.steps_per_pass)
     latents = Latents(given.vae, digits.images, process.device)
     torch.manual_seed(given.seed)
@@ -263,7 +255,7 @@ def m2(**options: Any) -> bool:
         trained = trainer.ema
         assert isinstance(trained, ClassVAE)
         row = {"model": "m2", "passes": given.passes, "vae_passes": latents.passes}
-        x = latents.means(binarised_for_testing(digits.test).to(latents.device))
+        x = latents.of_all(digits.test)
         error = per_cent_wrong(trained.log_q, x, torch.from_numpy(digits.test_y).to(x.device))
         report(given, digits, error, row)
     return finished
