@@ -101,7 +101,7 @@ def test_tiles_and_regions_change_nothing(
     part = pixels(drawing.decode(file, look=NATURAL_LOOK, region=region))
     assert abs(part - natural[21 : 21 + 41, 37 : 37 + 60]).max() <= 1
     make_tiles_small(monkeypatch)
-    monkeypatch.setattr("vqcodec.codec.tiles.SIDE", 6)
+    monkeypatch.setattr("vqcodec.codec.tiles.PIECE_SIDE", 6)
     monkeypatch.setattr("vqcodec.codec.tiles.ONE_TILE", 6)
     assert abs(pixels(drawing.decode(file, look=NATURAL_LOOK)) - natural).max() <= 1
 

@@ -149,8 +149,8 @@ def test_onnxruntime_shows_what_pytorch_shows(
 ) -> None:
     data = codec.encode(picture, quality=70)
     in_torch = Codec(codec._loaded, "cpu", torch.float32)
-    for side in (tiles.SIDE, 6):
-        monkeypatch.setattr(tiles, "SIDE", side)
+    for side in (tiles.PIECE_SIDE, 6):
+        monkeypatch.setattr(tiles, "PIECE_SIDE", side)
         monkeypatch.setattr(tiles, "ONE_TILE", side**2)
         for scale in (1, 2, 8):
             pictures = [np.array(each.decode(data, scale=scale), int) for each in (codec, in_torch)]
@@ -176,6 +176,7 @@ def test_tiles_change_nothing(
     data = codec.encode(picture, quality=70)
     decoded = np.array(codec.decode(data), int)
     monkeypatch.setattr(tiles, "SIDE", 6)
+    monkeypatch.setattr(tiles, "PIECE_SIDE", 6)
     monkeypatch.setattr(tiles, "ONE_TILE", 6**2)
     assert codec.encode(picture, quality=70) == data
     assert abs(np.array(codec.decode(data), int) - decoded).max() <= 1

@@ -37,6 +37,7 @@ def file(codec: Codec, sample: Image.Image) -> bytes:
 def make_tiles_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on the sample is many tiles."""
     monkeypatch.setattr(tiles, "SIDE", 22)
+    monkeypatch.setattr(tiles, "PIECE_SIDE", 22)
     monkeypatch.setattr(tiles, "DECODED_SIDE", 30)
     monkeypatch.setattr(tiles, "ONE_TILE", 22**2)
 

@@ -224,7 +224,7 @@ DEFAULTS = {
 
 @main.command(cls=Script, context_settings={"default_map": DEFAULTS})
 @digit_options
-@option("--passes", type=COUNT, default=40, help="Through the training images.")
+@option("--passes", type=COUNT, default=10, help="Through the training images.")
 @option("--alpha", type=POSITIVE, default=1, help="Weight of the classes, times all images.")
 @option("--known", type=COUNT, default=25, help="Digits with labels in a step.")
 @option("--valid-images", type=COUNT, default=5000, help="Training images to watch, unlabelled.")

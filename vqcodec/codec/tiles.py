@@ -17,8 +17,10 @@ from vqcodec.entropy.schedule import ONE_TILE, cut, paste
 from vqcodec.errors import RegionError
 
 SIDE = 128  # positions
-# Of a tile that is decoded: what its state takes is what bounds it, 768 bytes a position.
+# Of a tile that is decoded: what its state takes is what bounds it, 768 bytes a position. A stage
+# works on it in pieces, of which smaller ones touch less memory and larger ones have less margin.
 DECODED_SIDE = 384
+PIECE_SIDE = 96
 
 Region = tuple[int, int, int, int]  # left, upper, width, height; pixels
 
@@ -97,7 +99,7 @@ def pieces(tile: Tile, wider: Tile, margin: int) -> list[Tile]:
     rows, columns = tile.wide_rows, tile.wide_columns
     if is_one_tile(rows.stop - rows.start, columns.stop - columns.start):
         return [replace(wider, rows=rows, columns=columns)]
-    return _divided(rows, columns, wider, margin, SIDE)
+    return _divided(rows, columns, wider, margin, PIECE_SIDE)
 
 
 def _divided(rows: slice, columns: slice, within: Tile, margin: int, side: int) -> list[Tile]:
