@@ -243,7 +243,7 @@ def semi_table(rows: Sequence[Row]) -> str:
         [
             markdown(header, body),
             "",
-            f"MNIST, binary, {rows[0]['images']} test images; mean and standard deviation over "
+            f"MNIST, gray, {rows[0]['images']} test images; mean and standard deviation over "
             "draws of the labels, as many of each class. Paper: Kingma et al. 2014, where M1's "
             "latents go to a transductive SVM.",
         ]
