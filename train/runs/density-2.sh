@@ -12,4 +12,5 @@ common=(--data "$free"/free-[0-6].tar --valid "$free"/free-valid.tar --valid-ima
 stage density --steps 2700 --decay 0.8 --soft-colour 0.5 --ycc 0
 stage ycc --init "$out"/density/checkpoint.pt --steps 3400 --lr 7e-3 --decay 0.8 --seed 1
 stage longer --init "$out"/ycc/checkpoint.pt --steps 3400 --lr 7e-3 --decay 0.9 --seed 2
-python -m train.export_density "$out"/longer/checkpoint.pt "$out"/density-2.safetensors
+stage longest --init "$out"/longer/checkpoint.pt --steps 3400 --lr 7e-3 --decay 0.9 --seed 3
+python -m train.export_density "$out"/longest/checkpoint.pt "$out"/density-2.safetensors
