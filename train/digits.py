@@ -84,33 +84,33 @@ def binarised_for_testing(images: Pixels) -> Tensor:
     return binarised(images, np.random.default_rng(_BINARISED_SEED))
 
 
-class GraySampler:
-    """Batches that pass through all images in a new order each time."""
+class RowSampler:
+    """Batches of what is known of digits, which pass through all in a new order each time."""
 
-    def __init__(self, images: Pixels, batch: int, seed: int) -> None:
-        """`images` is uint8 [N, H, W]; a rest of less than a batch is left out of the pass."""
-        if len(images) < batch:
-            raise DataError(f"a batch of {batch} images, but there are only {len(images)}")
-        self._images = images
+    def __init__(self, rows: NDArray[Any], batch: int, seed: int) -> None:
+        """`rows` is [N, ...]; a rest of less than a batch is left out of the pass."""
+        if len(rows) < batch:
+            raise DataError(f"a batch of {batch} images, but there are only {len(rows)}")
+        self._rows = rows
         self._batch = batch
         self._seed = seed
-        self.steps_per_pass = len(images) // batch
+        self.steps_per_pass = len(rows) // batch
 
     def batch(self, step: int, rank: int) -> Tensor:
-        """Return uint8 [B, 1, H, W]; each rank passes through in an order of its own."""
-        return torch.from_numpy(self._chosen(step, rank)[:, None])
+        """Return [B, ...], typed as they are; each rank passes through in an order of its own."""
+        return torch.from_numpy(self._chosen(step, rank))
 
-    def _chosen(self, step: int, rank: int) -> Pixels:
+    def _chosen(self, step: int, rank: int) -> NDArray[Any]:
         number, position = divmod(step, self.steps_per_pass)
-        order = _order(len(self._images), self._seed, number, rank)
-        return self._images[order[position * self._batch : (position + 1) * self._batch]]
+        order = _order(len(self._rows), self._seed, number, rank)
+        return self._rows[order[position * self._batch : (position + 1) * self._batch]]
 
 
-class DigitSampler(GraySampler):
-    """The same, of 0 and 1: binarised anew each time."""
+class DigitSampler(RowSampler):
+    """The same of images, uint8 [N, H, W], binarised anew each time."""
 
     def batch(self, step: int, rank: int) -> Tensor:
-        """Return uint8 [B, 1, H, W] of 0 and 1, as that of gray images."""
+        """Return uint8 [B, 1, H, W] of 0 and 1."""
         drawn = np.random.default_rng((self._seed, step, rank, 1))
         return binarised(self._chosen(step, rank), drawn)
 

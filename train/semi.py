@@ -22,9 +22,9 @@ from torch.nn import functional
 from train.checkpoint import load_model
 from train.class_vae import ClassConfig, ClassVAE, known_bound, marginal_bound
 from train.digits import (
-    GraySampler,
     Labels,
     Pixels,
+    RowSampler,
     balanced,
     load_digits,
     load_labels,
@@ -105,7 +105,7 @@ class Latents:
         self.device = device
         self._vae = vae.to(device).eval().requires_grad_(False)
         self._kept = torch.ones(vae.config.latents[0], dtype=torch.bool, device=device)
-        self._kept = self.of_all(images[:MEASURED]).std(0) > LEAST_SPREAD
+        self._kept = self.means(images[:MEASURED]).std(0) > LEAST_SPREAD
         if not len(self):
             raise DataError(f"{path} tells nothing of these digits in its latents")
 
@@ -113,18 +113,14 @@ class Latents:
         return int(self._kept.sum())
 
     @torch.no_grad()
-    def means(self, x: Tensor) -> Tensor:
-        """Return the mean of q(z_1 | x) of each digit uint8 `[B, 1, H, W]`, float32 `[B, d]`.
+    def means(self, images: Pixels) -> Tensor:
+        """Return the mean of q(z_1 | x) of each digit uint8 `[N, H, W]`, float32 `[N, d]`.
 
         Not a sample: the noise of samples hides the gaps between classes. Nor are they binarised:
         gray is how often a pixel would be white, and so the mean of all ways to do that.
         """
-        return self._vae.posterior(x / 255)[0][:, self._kept]
-
-    def of_all(self, images: Pixels) -> Tensor:
-        """Return those means of digits uint8 `[N, H, W]`, float32 `[N, d]`."""
-        parts = torch.split(torch.from_numpy(images)[:, None], CHUNK)
-        return torch.cat([self.means(part.to(self.device)) for part in parts])
+        parts = torch.split(torch.from_numpy(images).to(self.device), CHUNK)
+        return torch.cat([self._vae.posterior(part / 255)[0][:, self._kept] for part in parts])
 
 
 class SemiTask:
@@ -138,21 +134,18 @@ class SemiTask:
         self, latents: Latents, digits: Digits, batch: int, alpha: float, valid: int
     ) -> None:
         """`batch` digits with labels go into a step, `valid` without are watched."""
-        self._latents = latents
-        device = latents.device
-        known = torch.from_numpy(digits.images[digits.known])
-        self._known = known[:, None].to(device)
-        self._y = torch.from_numpy(digits.y[digits.known]).to(device)
+        self._known = latents.means(digits.images[digits.known])
+        self._y = torch.from_numpy(digits.y[digits.known]).to(latents.device)
         self._share = len(digits.known) / len(digits.images)
         self._batch = batch
         self._alpha = alpha
         seen, y = digits.unseen(valid)
-        self._valid, self._valid_y = latents.of_all(seen), y.to(device)
+        self._valid, self._valid_y = latents.means(seen), y.to(latents.device)
 
     def loss(self, model: nn.Module, batch: Tensor, uniform: Tensor) -> dict[str, Tensor]:
-        """Return the loss and its terms for a batch without labels, uint8 [B, 1, H, W]."""
+        """Return the loss and its terms for latents of digits without labels `[B, d]`."""
         chosen = (uniform[: self._batch] * len(self._known)).long()
-        log_w, log_q = model(self._latents.means(torch.cat([self._known[chosen], batch])))
+        log_w, log_q = model(torch.cat([self._known[chosen], batch]))
         few, y = len(chosen), self._y[chosen]
         unknown = -marginal_bound(log_w[few:], log_q[few:]).mean()
         known_loss = -known_bound(log_w[:few], y).mean()
@@ -209,9 +202,9 @@ def m1(**options: Any) -> None:
     given = Arguments(**options)
     digits = Digits.load(given.data, given.labels, given.draw)
     latents = Latents(given.vae, digits.images, torch.device("cpu"))
-    graph = Graph(latents.of_all(digits.images).double().numpy())
+    graph = Graph(latents.means(digits.images).double().numpy())
     shares = graph.spread(digits.known, digits.y[digits.known])
-    wrong = graph.classify(latents.of_all(digits.test).double().numpy(), shares) != digits.test_y
+    wrong = graph.classify(latents.means(digits.test).double().numpy(), shares) != digits.test_y
     row = {"model": "m1", "passes": 0, "vae_passes": latents.passes}
     report(given, digits, 100 * float(wrong.mean()), row)
 
@@ -235,9 +228,10 @@ def m2(**options: Any) -> bool:
         raise click.UsageError("--init: this model starts from nothing but --vae")
     process = Process.join(options["device"])
     digits = Digits.load(options["data"], options["labels"], options["draw"])
-    sampler = GraySampler(digits.images, options["batch"], options["seed"])
+    latents = Latents(options["vae"], digits.images, process.device)
+    seen = latents.means(digits.images).cpu().numpy()
+    sampler = RowSampler(seen, options["batch"], options["seed"])
     given = Arguments(**options, steps=options["passes"] * sampler.steps_per_pass)
-    latents = Latents(given.vae, digits.images, process.device)
     torch.manual_seed(given.seed)
     model = ClassVAE(ClassConfig(len(latents), classes=int(digits.y.max()) + 1))
     trainer = Trainer(
@@ -255,7 +249,7 @@ def m2(**options: Any) -> bool:
         trained = trainer.ema
         assert isinstance(trained, ClassVAE)
         row = {"model": "m2", "passes": given.passes, "vae_passes": latents.passes}
-        x = latents.of_all(digits.test)
+        x = latents.means(digits.test)
         error = per_cent_wrong(trained.log_q, x, torch.from_numpy(digits.test_y).to(x.device))
         report(given, digits, error, row)
     return finished
